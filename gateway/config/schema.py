@@ -1,0 +1,333 @@
+"""The whole configuration as one typed, closed tree. `gateway.config.load` turns YAML text into it.
+
+Every class docstring and the `Field:` lines in it are the source of the generated reference
+(`docs/configuration.md`) and of the JSON Schema (`conf/posturegate.schema.json`).
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from compliance.model import AccessPolicy, CompliancePolicy, ComplianceState
+from risk.model import Severity
+from risk.values import ByteSize, Duration, Secret, Strict
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+"""A name that other sections refer to: lower-case letters, digits, dot, dash, underscore."""
+
+
+class ClientCertificates(StrEnum):
+    """Whether the TLS listener asks for a client certificate."""
+
+    OFF = "off"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
+class Certificate(Strict, frozen=True):
+    """A server certificate for TLS.
+
+    Field: cert: PEM file with the leaf first, then intermediates.
+    Field: key: PEM file with the private key.
+    """
+
+    cert: str
+    key: str
+
+
+class Tls(Strict, frozen=True):
+    """TLS at the gateway's own listener.
+
+    Field: certificates: chosen by SNI; the first one is the default.
+    Field: client_certificates: `optional` asks every browser for a device certificate, `required` refuses without.
+    Field: client_ca: PEM bundle of the device CA; never the system store.
+    """
+
+    certificates: tuple[Certificate, ...]
+    client_certificates: ClientCertificates = ClientCertificates.OFF
+    client_ca: str | None = None
+
+
+class Limits(Strict, frozen=True):
+    """Bounds of the data path; each has a safe default.
+
+    Field: headers: most header fields of a request (431 above).
+    Field: header_bytes: most bytes of request line and header fields together (431 above).
+    Field: request_line_bytes: most bytes of the request line (414 above).
+    Field: body_bytes: most bytes of a request body to an app (413 above).
+    Field: header_timeout: time for a complete request head (408 after).
+    Field: idle_timeout: how long a keep-alive connection may wait for the next request.
+    Field: connect_timeout: time to connect to an upstream (504 after).
+    Field: response_timeout: time until the upstream's response head (504 after).
+    Field: stream_idle_timeout: how long a body may stand still in the middle; streams of events and upgrades are exempt.
+    Field: tunnel_idle_timeout: how long a WebSocket or other upgrade may be silent.
+    Field: connections_per_client: most connections of one client address (429 above).
+    Field: upstream_connections: most connections to one upstream (503 above, after the queue).
+    Field: buffer_bytes: most bytes held for one exchange in one direction.
+    """
+
+    headers: int = 100
+    header_bytes: ByteSize = 32768
+    request_line_bytes: ByteSize = 16384
+    body_bytes: ByteSize = 1073741824
+    header_timeout: Duration = 15.0
+    idle_timeout: Duration = 75.0
+    connect_timeout: Duration = 5.0
+    response_timeout: Duration = 60.0
+    stream_idle_timeout: Duration = 60.0
+    tunnel_idle_timeout: Duration = 3600.0
+    connections_per_client: int = 1000
+    upstream_connections: int = 512
+    buffer_bytes: ByteSize = 262144
+
+
+class Server(Strict, frozen=True):
+    """Where the gateway listens and how it runs.
+
+    Field: listen: `host:port` of the one public listener.
+    Field: tls: absent means plain http, which is accepted only on a loopback address or behind `trusted_proxies`.
+    Field: ops: `host:port` of the operations listener (`/livez`, `/readyz`, `/metrics`); keep it on loopback.
+    Field: workers: number of proxy processes, `auto` for one per core, 0 to proxy inside the hub's own process.
+    Field: run_dir: folder of the Unix sockets between hub, workers and command line; made with mode 0700.
+    Field: trusted_proxies: networks whose `X-Forwarded-*` and `Client-Cert` headers are believed; nobody by default.
+    Field: drain: how long exchanges may finish at shutdown.
+    """
+
+    listen: str = "127.0.0.1:8080"
+    tls: Tls | None = None
+    ops: str = "127.0.0.1:9901"
+    workers: int | Literal["auto"] = "auto"
+    run_dir: str = "/run/posturegate"
+    trusted_proxies: tuple[str, ...] = ()
+    limits: Limits = Limits()
+    drain: Duration = 10.0
+
+
+class Store(Strict, frozen=True):
+    """Where state lives.
+
+    Field: url: `sqlite:///absolute/path/state.db` (relative after two slashes fewer: `sqlite:state.db`).
+    Field: key: secret from which the encryption key of stored tokens is made; default: a key file beside the database.
+    """
+
+    url: str = "sqlite:///var/lib/posturegate/state.db"
+    key: Secret | None = None
+
+
+class ClientAuth(StrEnum):
+    """How the gateway proves itself at the token endpoint."""
+
+    BASIC = "client_secret_basic"
+    POST = "client_secret_post"
+    NONE = "none"
+
+
+class Provider(Strict, frozen=True):
+    """An OpenID provider.
+
+    Field: issuer: exactly the `issuer` of the provider's metadata, https (http only for a loopback demo).
+    Field: client_auth: default `client_secret_basic` with a secret, `none` (public client with PKCE) without.
+    Field: algorithms: ID-token signature algorithms that are accepted; never taken from the token.
+    Field: groups_claim: path of the claim that lists groups, dots between members (`realm_access.roles`); a claim
+        whose own name has dots wins when it is there.
+    Field: require_email_verified: whether an e-mail address names the user in policies only when it is verified.
+    Field: userinfo: whether claims missing from the ID token are asked from the userinfo endpoint.
+    Field: label: what the sign-in page calls this provider.
+    """
+
+    name: Name
+    issuer: str
+    client_id: str
+    client_secret: Secret | None = None
+    client_auth: ClientAuth | None = None
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    algorithms: tuple[str, ...] = ("RS256", "ES256", "PS256", "EdDSA")
+    groups_claim: str = "groups"
+    require_email_verified: bool = True
+    userinfo: bool = True
+    acr_values: tuple[str, ...] = ()
+    authorize_params: dict[str, str] = {}
+    ca: str | None = None
+    label: str = ""
+
+
+class App(Strict, frozen=True):
+    """An app behind the gateway.
+
+    Field: host: public host name; `*.example.org` matches one label.
+    Field: upstream: `http://`, `https://` or `unix:/path` address of the app.
+    Field: path_prefix: only requests below it belong to this app; several apps may share a host.
+    Field: public_paths: path prefixes that need no sign-in, matched on the canonical path.
+    Field: preserve_host: whether the app sees the public host name (`true`) or the upstream's own.
+    Field: upstream_ca: PEM bundle that signs the upstream's certificate; default: the system store.
+    Field: provider: name of the provider that people sign in at; default: the first.
+    Field: owner: whom the pages name for help.
+    Field: title: what the pages call the app; default: its name.
+    Field: identity_headers: whether `X-Gate-User`, `-Email`, `-Name`, `-Groups` are sent beside the signed assertion.
+    Field: body_bytes: most bytes of a request body; default: the server's limit.
+    """
+
+    name: Name
+    host: str
+    upstream: str
+    path_prefix: str = "/"
+    public_paths: tuple[str, ...] = ()
+    preserve_host: bool = True
+    upstream_ca: str | None = None
+    provider: str | None = None
+    owner: str = ""
+    title: str = ""
+    identity_headers: bool = True
+    body_bytes: ByteSize | None = None
+
+
+class StandardWebhooks(Strict, tag="standard-webhooks", tag_field="scheme", frozen=True):
+    """Standard Webhooks 1.0: HMAC-SHA256 over id, timestamp and body.
+
+    Field: secrets: one or two `whsec_…` secrets; two while rotating.
+    Field: tolerance: how far the sender's clock may be off.
+    """
+
+    secrets: tuple[Secret, ...]
+    tolerance: Duration = 300.0
+
+
+class Bearer(Strict, tag="bearer", tag_field="scheme", frozen=True):
+    """A secret in a header.
+
+    Field: secrets: one or two secrets; two while rotating.
+    Field: header: name of the header; `Authorization` expects `Bearer SECRET`, any other the bare secret.
+    """
+
+    secrets: tuple[Secret, ...]
+    header: str = "Authorization"
+
+
+SensorAuth = StandardWebhooks | Bearer
+
+
+class Sensor(Strict, frozen=True):
+    """A source of signals.
+
+    Field: kind: which plugin reads its payloads (`generic`, `wazuh`, `fleet`, or an installed one).
+    Field: auth: how its deliveries prove who sent them.
+    Field: max_silence: after this long without a word about a device, what the sensor said no longer speaks for it.
+    Field: options: settings of the kind; checked by the plugin's own type.
+    Field: unknown_level: what a statement of unknown severity counts as.
+    Field: trust: the sensor with the higher number wins when two state one fact.
+    Field: body_bytes: most bytes of one delivery (413 above).
+    Field: rate: most deliveries per second (429 above), with a burst of ten seconds' worth.
+    """
+
+    name: Name
+    kind: Name
+    auth: SensorAuth
+    max_silence: Duration | None = None
+    options: dict[str, Any] = {}
+    unknown_level: Severity = Severity.MEDIUM
+    trust: int = 0
+    body_bytes: ByteSize = 1048576
+    rate: float = 200.0
+
+
+class DeviceClaim(Strict, tag="claim", tag_field="from", frozen=True):
+    """The device as the provider told it at sign-in, in an ID-token claim.
+
+    Field: claim: path of the claim, dots between members.
+    Field: kind: which identifier the value is (`serial`, `entra-device-id`, `hostname`, ...).
+    """
+
+    claim: str
+    kind: str = "serial"
+
+
+class DeviceCertificate(Strict, tag="certificate", tag_field="from", frozen=True):
+    """The device by its TLS client certificate: at our own listener, or in `Client-Cert` from a trusted proxy.
+
+    Field: field: where the id stands: `subject.CN`, `subject.serialNumber`, `san.uri`, `san.dns`, `san.email`.
+    Field: match: regular expression with one capture that must match the whole value.
+    Field: kind: which identifier the captured text is.
+    Field: header: also accept RFC 9440 `Client-Cert` from `server.trusted_proxies`; the leaf is verified again.
+    """
+
+    field: str = "subject.CN"
+    match: str = "(.+)"
+    kind: str = "serial"
+    header: bool = False
+
+
+DeviceSource = DeviceClaim | DeviceCertificate
+
+
+class Network(Strict, frozen=True):
+    """A named location: address ranges that access policies can name.
+
+    Field: cidrs: IPv4 and IPv6 networks.
+    """
+
+    name: Name
+    cidrs: tuple[str, ...]
+
+
+class Compliance(Strict, frozen=True):
+    """What makes a device compliant.
+
+    Field: policies: a device is held to all of them; the worst state wins.
+    Field: uncovered: the state of a known device when there is no policy at all.
+    """
+
+    policies: tuple[CompliancePolicy, ...] = ()
+    uncovered: ComplianceState = ComplianceState.NONCOMPLIANT
+
+
+class Access(Strict, frozen=True):
+    """Who may use what, when. Without a matching policy the answer is block."""
+
+    policies: tuple[AccessPolicy, ...] = ()
+
+
+class Sessions(Strict, frozen=True):
+    """Lifetimes of sessions.
+
+    Field: idle: a session unused for this long ends.
+    Field: absolute: a session ends this long after sign-in whatever happens.
+    Field: per_user: most live sessions of one user; the oldest ends first.
+    """
+
+    idle: Duration = 3600.0
+    absolute: Duration = 43200.0
+    per_user: int = 50
+
+
+class Decisions(Strict, frozen=True):
+    """How long decision records are kept.
+
+    Field: keep: records older than this are removed.
+    Field: most: most records that are kept.
+    """
+
+    keep: Duration = 2592000.0
+    most: int = 100000
+
+
+class Config(Strict, frozen=True):
+    """The configuration of one gateway.
+
+    Field: version: version of this format.
+    Field: public_url: the login host; `<public_url>/.gate/callback` is the one redirect URI to register.
+    """
+
+    public_url: str
+    providers: tuple[Provider, ...]
+    apps: tuple[App, ...]
+    version: Literal[1] = 1
+    server: Server = Server()
+    store: Store = Store()
+    sensors: tuple[Sensor, ...] = ()
+    devices: tuple[DeviceSource, ...] = ()
+    networks: tuple[Network, ...] = ()
+    compliance: Compliance = Compliance()
+    access: Access = Access()
+    sessions: Sessions = Sessions()
+    decisions: Decisions = Decisions()

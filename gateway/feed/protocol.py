@@ -1,0 +1,165 @@
+"""Messages of the posture feed: the one ordered stream between the hub and each worker.
+
+A frame is a four-byte big-endian length and a msgpack body. Hub to worker, every frame carries `seq`, rising by one
+per worker; `Ack` names the last sequence number up to which a worker enforces everything. INVARIANT: a `TicketReply`
+computed before a change is sent before the `Invalidate` of that change, so that no ticket outlives what it rests on.
+"""
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+
+from compliance.model import Residual
+
+MAX_FRAME_BYTES = 8 * 1024 * 1024
+_LENGTH = struct.Struct(">I")
+
+
+class FeedFault(Exception):
+    """The peer of the feed broke its rules; the connection is dropped."""
+
+
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker needs to decide every request of one (session cookie, app, device evidence) by itself.
+
+    `keys` are the invalidation keys that the ticket rests on (`session:…`, `user:…`, `device:…`). `headers` are sent
+    to the app as they are. `valid_until` is unix seconds, never None: the signed assertion ends some time. `decision`
+    is the id of the decision record for the hub's `explain`.
+    """
+
+    keys: tuple[str, ...]
+    session: str
+    decision: str
+    residual: Residual
+    headers: tuple[tuple[bytes, bytes], ...]
+    valid_until: float
+
+
+class TicketRequest(msgspec.Struct, frozen=True, tag="ticket?"):
+    """Worker asks: may the holder of this cookie use this app? `cookie` is the SHA-256 of the cookie value, hex.
+
+    `evidence` is the DER of the device certificate of this connection or trusted hop, empty without one.
+    """
+
+    request: int
+    cookie: str
+    app: str
+    evidence: bytes
+
+
+class Ack(msgspec.Struct, frozen=True, tag="ack"):
+    """Worker says: everything up to `seq` is enforced; `cut` exchanges were ended for it."""
+
+    seq: int
+    cut: int
+
+
+class Touch(msgspec.Struct, frozen=True, tag="touch"):
+    """Worker says: these sessions were used since the last touch."""
+
+    sessions: tuple[str, ...]
+
+
+class Stats(msgspec.Struct, frozen=True, tag="stats"):
+    """Worker's counters since it started, by metric and label values."""
+
+    counters: dict[str, float]
+
+
+class TicketReply(msgspec.Struct, frozen=True, tag="ticket"):
+    """Hub answers `request`; `ticket` None means that the cookie names no live session for this app host."""
+
+    seq: int
+    request: int
+    ticket: Ticket | None
+
+
+class Invalidate(msgspec.Struct, frozen=True, tag="invalidate"):
+    """Hub says: drop every ticket that rests on one of `keys` (`*` is all) and re-decide its open exchanges."""
+
+    seq: int
+    keys: tuple[str, ...]
+    reason: str
+
+
+class Settings(msgspec.Struct, frozen=True, tag="settings"):
+    """Hub says: serve by this configuration from now on (JSON of `gateway.worker.WorkerSettings`)."""
+
+    seq: int
+    settings: bytes
+
+
+class Lease(msgspec.Struct, frozen=True, tag="lease"):
+    """Hub says: I am alive; tickets may be used for `seconds` more from the receipt of this."""
+
+    seq: int
+    seconds: float
+
+
+class Drain(msgspec.Struct, frozen=True, tag="drain"):
+    """Hub says: stop listening, finish what is open within `seconds`, then end."""
+
+    seq: int
+    seconds: float
+
+
+WorkerMessage = TicketRequest | Ack | Touch | Stats
+HubMessage = TicketReply | Invalidate | Settings | Lease | Drain
+
+_encoder = msgspec.msgpack.Encoder()
+_hub_decoder = msgspec.msgpack.Decoder(WorkerMessage)
+_worker_decoder = msgspec.msgpack.Decoder(HubMessage)
+
+
+def encode(message: WorkerMessage | HubMessage) -> bytes:
+    """Return one frame. Raises `FeedFault` when it would exceed `MAX_FRAME_BYTES`."""
+    body = _encoder.encode(message)
+    if len(body) > MAX_FRAME_BYTES:
+        raise FeedFault(f"frame of {len(body)} bytes exceeds {MAX_FRAME_BYTES}")
+    return _LENGTH.pack(len(body)) + body
+
+
+class _Frames:
+    """Cuts a byte stream into frame bodies; any split into reads gives the same frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield every complete body. Raises `FeedFault` for a frame over the bound."""
+        self._buffer += data
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            if length > MAX_FRAME_BYTES:
+                raise FeedFault(f"frame of {length} bytes exceeds {MAX_FRAME_BYTES}")
+            end = _LENGTH.size + length
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[_LENGTH.size : end])
+            del self._buffer[:end]
+            yield body
+
+
+class HubReader(_Frames):
+    """Reads what a worker sends."""
+
+    def messages(self, data: bytes) -> Iterator[WorkerMessage]:
+        """Yield every complete message in order. Raises `FeedFault` on anything that is not one."""
+        for body in self.feed(data):
+            try:
+                yield _hub_decoder.decode(body)
+            except msgspec.MsgspecError as error:
+                raise FeedFault(f"undecodable frame: {error}") from error
+
+
+class WorkerReader(_Frames):
+    """Reads what the hub sends."""
+
+    def messages(self, data: bytes) -> Iterator[HubMessage]:
+        """Yield every complete message in order. Raises `FeedFault` on anything that is not one."""
+        for body in self.feed(data):
+            try:
+                yield _worker_decoder.decode(body)
+            except msgspec.MsgspecError as error:
+                raise FeedFault(f"undecodable frame: {error}") from error

@@ -1,0 +1,95 @@
+"""What the data path asks of the rest, and nothing more: one gatekeeper, routes, and reasons to cut.
+
+The data path knows nothing of policy. It parses a request head, asks the gatekeeper, and does what the route says.
+"""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from gateway.proxy.exchange import Exchange
+    from gateway.proxy.pool import UpstreamPool
+
+
+class CutReason(StrEnum):
+    """Why an open exchange is ended from our side."""
+
+    ACCESS_ENDED = "access-ended"
+    RESTRICTED = "restricted"
+    GOING_AWAY = "going-away"
+
+
+class ResponseRules(msgspec.Struct, frozen=True):
+    """What the data path does to a response on the way to the client.
+
+    `no_downloads`: a response that is a download (`Content-Disposition: attachment`, or a type that a browser does
+    not show) is not passed on; the gatekeeper's `forbidden` route answers instead. `no_store`: `Cache-Control` is
+    replaced by `no-store`. `reserved_cookies`: names that an app may not set. `extra_headers` are added.
+    """
+
+    no_downloads: bool = False
+    no_store: bool = False
+    reserved_cookies: tuple[bytes, ...] = ()
+    extra_headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Where an admitted exchange goes and how. Only the gatekeeper makes one.
+
+    `headers` are set after every client-sent header of a protected name has been removed. `host` None keeps the
+    client's `Host`. `target` None sends the canonical target. `send_body` False answers without the request's body
+    (which is then discarded within bounds, or the connection closes after the answer).
+    """
+
+    pool: "UpstreamPool"
+    headers: tuple[tuple[bytes, bytes], ...]
+    rules: ResponseRules = ResponseRules()
+    host: bytes | None = None
+    target: bytes | None = None
+    send_body: bool = True
+    body_max_bytes: int = 1 << 30
+
+
+class UpstreamFault(StrEnum):
+    """Why an upstream gave no usable response, with the status that it becomes."""
+
+    UNREACHABLE = "upstream-unreachable"
+    TLS = "upstream-tls-failed"
+    RESET = "upstream-closed-early"
+    PROTOCOL = "upstream-broke-protocol"
+    CONNECT_TIMEOUT = "upstream-connect-timed-out"
+    RESPONSE_TIMEOUT = "upstream-response-timed-out"
+    OVERLOADED = "upstream-overloaded"
+
+    @property
+    def status(self) -> int:
+        """HTTP status of the answer: 502, 503 or 504."""
+        match self:
+            case UpstreamFault.CONNECT_TIMEOUT | UpstreamFault.RESPONSE_TIMEOUT:
+                return 504
+            case UpstreamFault.OVERLOADED:
+                return 503
+            case _:
+                return 502
+
+
+class Gatekeeper(Protocol):
+    """Decides what becomes of each request. Every method returns at once; none may raise."""
+
+    def admit(self, exchange: "Exchange") -> Route | None:
+        """Return where the exchange goes, or None; then `exchange.proceed(route)` follows later, exactly once."""
+        ...
+
+    def failed(self, exchange: "Exchange", fault: UpstreamFault) -> Route | None:
+        """Return the route that answers instead (a page of the hub), or None for the built-in problem document."""
+        ...
+
+    def forbidden(self, exchange: "Exchange", reason: str) -> Route | None:
+        """Return the route that answers instead of a response that a rule withholds, or None for the built-in 403."""
+        ...
+
+    def ended(self, exchange: "Exchange") -> None:
+        """The exchange is over, whatever the way; it was announced by `admit` before."""
+        ...

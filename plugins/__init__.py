@@ -1,0 +1,1 @@
+"""Sensor adapters: verify the sender, turn its payload into signals."""

@@ -1,0 +1,1 @@
+"""What is KNOWN: signals, findings, devices and posture, with their stores and intake."""

@@ -1,0 +1,181 @@
+"""One SQLite file behind one writer thread with group commit; reads on a thread of their own.
+
+INVARIANT: `await write(...)` returns only after the transaction that holds the job's changes is on disk
+(`journal_mode=WAL`, `synchronous=FULL`). Jobs that wait together share one transaction and one fsync; a job that
+raises is rolled back alone by a savepoint and its error goes to its own caller.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+MAX_GROUP = 512
+"""Most jobs of one transaction: bounds how long the first of them waits for the last."""
+
+MAX_WAITING = 20_000
+"""Most jobs that may wait; above it `write` raises `StoreOverloaded`."""
+
+
+class StoreFault(Exception):
+    """The store cannot be used: unreadable file, full disk, newer schema. The operator is at fault."""
+
+
+class StoreOverloaded(Exception):
+    """More work waits than the store may hold; the caller should ask its client to retry."""
+
+
+class _Job:
+    __slots__ = ("future", "loop", "run")
+
+    def __init__(self, run: Callable[[sqlite3.Connection], Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.run = run
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+
+    def settle(self, result: Any, error: BaseException | None) -> None:
+        """Hand the outcome to the waiting coroutine; a loop that is gone has nobody waiting."""
+
+        def apply() -> None:
+            if self.future.done():
+                return
+            if error is not None:
+                self.future.set_exception(error)
+            else:
+                self.future.set_result(result)
+
+        try:
+            self.loop.call_soon_threadsafe(apply)
+        except RuntimeError:
+            return
+
+
+class Database:
+    """A SQLite file. `schema` is an ordered sequence of migrations; `user_version` counts those applied.
+
+    `path` may be `:memory:` in tests; then reads share the writer's thread and connection.
+    """
+
+    def __init__(self, path: Path | str, schema: Sequence[str]) -> None:
+        self._path = str(path)
+        self._schema = tuple(schema)
+        self._jobs: queue.Queue[_Job | None] = queue.Queue()
+        self._reads: queue.Queue[_Job | None] = queue.Queue()
+        self._threads: list[threading.Thread] = []
+        self.commits = 0
+
+    def start(self) -> None:
+        """Open the file, apply missing migrations, start the threads. Raises `StoreFault`."""
+        in_memory = self._path == ":memory:"
+        try:
+            writer = self._open()
+            self._migrate(writer)
+            reader = None if in_memory else self._open()
+        except (sqlite3.Error, OSError) as error:
+            raise StoreFault(f"store `{self._path}`: {error}") from error
+        self._threads.append(threading.Thread(target=self._write_loop, args=(writer,), daemon=True, name="store-writer"))
+        if reader is not None:
+            self._threads.append(
+                threading.Thread(target=self._read_loop, args=(reader,), daemon=True, name="store-reader"),
+            )
+        else:
+            self._reads = self._jobs
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Finish what waits, then close the file. Safe to call twice."""
+        self._jobs.put(None)
+        if self._reads is not self._jobs:
+            self._reads.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+
+    async def write(self, run: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `run` inside a transaction and return its result once that is on disk.
+
+        Raises what `run` raises, `StoreOverloaded` when too much waits, `StoreFault` when the commit fails.
+        """
+        if self._jobs.qsize() >= MAX_WAITING:
+            raise StoreOverloaded(f"{MAX_WAITING} writes are waiting")
+        job = _Job(run, asyncio.get_running_loop())
+        self._jobs.put(job)
+        result: T = await job.future
+        return result
+
+    async def read(self, run: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `run` on the reading connection and return its result; it sees every finished write."""
+        job = _Job(run, asyncio.get_running_loop())
+        self._reads.put(job)
+        result: T = await job.future
+        return result
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > len(self._schema):
+            raise StoreFault(f"store `{self._path}`: schema {version} is newer than this program's {len(self._schema)}")
+        for number, script in enumerate(self._schema[version:], start=version + 1):
+            connection.executescript(f"BEGIN;{script};PRAGMA user_version={number};COMMIT;")
+
+    def _write_loop(self, connection: sqlite3.Connection) -> None:
+        stopping = False
+        while not stopping:
+            group = [self._jobs.get()]
+            while len(group) < MAX_GROUP and not self._jobs.empty():
+                group.append(self._jobs.get_nowait())
+            stopping = None in group
+            jobs = [job for job in group if job is not None]
+            if jobs:
+                self._commit(connection, jobs)
+        connection.close()
+
+    def _commit(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+        outcomes: list[tuple[_Job, Any, BaseException | None]] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                outcomes.append((job, *self._attempt(connection, job)))
+            connection.execute("COMMIT")
+            self.commits += 1
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            fault = StoreFault(f"store `{self._path}`: {error}")
+            outcomes = [(job, None, fault) for job in jobs]
+        for job, result, failure in outcomes:
+            job.settle(result, failure)
+
+    @staticmethod
+    def _attempt(connection: sqlite3.Connection, job: _Job) -> tuple[Any, BaseException | None]:
+        connection.execute("SAVEPOINT job")
+        try:
+            result = job.run(connection)
+        except Exception as error:  # noqa: BLE001 - it goes to the caller, whose job it is
+            connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
+            return None, error
+        connection.execute("RELEASE job")
+        return result, None
+
+    def _read_loop(self, connection: sqlite3.Connection) -> None:
+        while (job := self._reads.get()) is not None:
+            try:
+                result = job.run(connection)
+            except Exception as error:  # noqa: BLE001 - it goes to the caller, whose job it is
+                job.settle(None, error)
+            else:
+                job.settle(result, None)
+        connection.close()
