@@ -122,7 +122,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """The newest statement of one sensor about one condition of a device; a closed one stays as a tombstone.
 
     A tombstone makes folding order-independent: a close that arrives before its open still wins when it was
-    observed later. `version` orders statements of the same instant so that folding is total.
+    observed later. `version` orders statements of the same instant so that folding is total. `closed_at` is the
+    newest close ever seen; `openings` are the earliest instants after it at which the sensor said *open* (sorted,
+    left empty when `observed_at` is the only one), from which `first_observed_at` follows whatever the order.
     """
 
     sensor: str
@@ -140,6 +142,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     rationale: str = ""
     category: str = ""
     expires_at: datetime | None = None
+    closed_at: datetime | None = None
+    openings: tuple[datetime, ...] = ()
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):

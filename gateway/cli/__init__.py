@@ -1,1 +1,57 @@
-"""gateway.cli."""
+"""The command line. Commands are imported only when they run, so that `--help` stays quick."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from gateway import __version__
+
+EXIT_OK, EXIT_FAILED, EXIT_INVALID, EXIT_PARTIAL = 0, 1, 2, 3
+
+COMMANDS: dict[str, str] = {
+    "serve": "run the gateway from a configuration file",
+    "check": "validate a configuration without serving",
+    "reload": "apply the changed configuration of a running gateway",
+    "init": "write a first configuration and its secret files",
+    "config": "print the JSON Schema, the reference or the effective configuration",
+    "explain": "print the decision record of a reference code",
+    "sensor": "try a sensor kind on a payload file",
+    "demo": "run the whole loop on this machine: gateway, provider, app, sensor",
+    "hub": argparse.SUPPRESS,
+    "worker": argparse.SUPPRESS,
+}
+"""Each command is the module `gateway.cli.<name>` with `add_arguments(parser)` and `run(arguments) -> exit code`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 ok, 1 failed, 2 invalid, 3 applied only in part."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    parser = argparse.ArgumentParser(prog="posturegate", description="OIDC-aware reverse-proxy access gateway.")
+    parser.add_argument("--version", action="version", version=f"posturegate {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((argument for argument in arguments if argument in COMMANDS), None)
+    for name, text in COMMANDS.items():
+        sub = commands.add_parser(name, help=text, description=None if text == argparse.SUPPRESS else text)
+        if name == chosen:
+            importlib.import_module(f"gateway.cli.{name}").add_arguments(sub)
+    parsed = parser.parse_args(arguments)
+    try:
+        return int(importlib.import_module(f"gateway.cli.{parsed.command}").run(parsed))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+
+
+def add_config_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--config`, the same everywhere: by default `$POSTUREGATE_CONFIG`, else `posturegate.yaml`."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=os.environ.get("POSTUREGATE_CONFIG", "posturegate.yaml"),
+        help="configuration file (default: $POSTUREGATE_CONFIG, else posturegate.yaml)",
+    )

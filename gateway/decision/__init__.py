@@ -1,1 +1,1 @@
-"""gateway.decision."""
+"""Between identity and enforcement: access contexts, tickets, assertions, decision records."""

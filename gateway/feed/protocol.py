@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from compliance.model import Residual
+from compliance.model import Residual, SessionControl
 
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 _LENGTH = struct.Struct(">I")
@@ -23,9 +23,10 @@ class FeedFault(Exception):
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker needs to decide every request of one (session cookie, app, device evidence) by itself.
 
-    `keys` are the invalidation keys that the ticket rests on (`session:…`, `user:…`, `device:…`). `headers` are sent
-    to the app as they are. `valid_until` is unix seconds, never None: the signed assertion ends some time. `decision`
-    is the id of the decision record for the hub's `explain`.
+    `keys` are the invalidation keys that the ticket rests on (`session:…`, `user:…`, `device:…`, `identifier:…`).
+    `headers` are sent to the app with every admitted request, and those of the one `variants` item whose controls
+    equal the decision's beside them. `valid_until` is unix seconds: the signed assertion ends some time. `decision`
+    is the reference code of the decision record.
     """
 
     keys: tuple[str, ...]
@@ -33,17 +34,34 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     decision: str
     residual: Residual
     headers: tuple[tuple[bytes, bytes], ...]
+    variants: tuple["Variant", ...]
     valid_until: float
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """What an app is told when a request is admitted with exactly these controls: headers and signed assertion."""
+
+    controls: frozenset[SessionControl]
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """Worker says who it is, first of all. `pid` is what the hub kills when the worker must be fenced."""
+
+    worker: str
+    pid: int
 
 
 class TicketRequest(msgspec.Struct, frozen=True, tag="ticket?"):
     """Worker asks: may the holder of this cookie use this app? `cookie` is the SHA-256 of the cookie value, hex.
 
-    `evidence` is the DER of the device certificate of this connection or trusted hop, empty without one.
+    `host` is the public host of the request, for a cookie counts on its own host only. `evidence` is the DER of the
+    device certificate of this connection or trusted hop, empty without one.
     """
 
     request: int
     cookie: str
+    host: str
     app: str
     evidence: bytes
 
@@ -104,7 +122,7 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
     seconds: float
 
 
-WorkerMessage = TicketRequest | Ack | Touch | Stats
+WorkerMessage = Hello | TicketRequest | Ack | Touch | Stats
 HubMessage = TicketReply | Invalidate | Settings | Lease | Drain
 
 _encoder = msgspec.msgpack.Encoder()

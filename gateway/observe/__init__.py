@@ -1,1 +1,1 @@
-"""gateway.observe."""
+"""What operators see: logs, metrics, the operations listener."""

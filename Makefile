@@ -1,0 +1,51 @@
+# Posturegate. `make` alone lists the recipes. Nothing but make and Python 3.11 has to be on the machine.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN    := .venv/bin
+PORT   ?=
+CHECK  ?=
+# Options for pytest, such as ARGS="-k wazuh -x".
+ARGS   ?=
+# Two processes: most of the tests wait for processes of their own.
+JOBS   ?= 2
+
+.PHONY: help demo demo-check test check fix docs bench setup setup-dev setup-test clean
+
+help: ## list the recipes
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+demo: setup ## the whole loop on this machine: gateway, provider, app, sensor (CHECK=1 drives it headlessly, PORT=8080)
+	@exec $(BIN)/posturegate demo $(if $(PORT),--port $(PORT)) $(if $(filter-out 0,$(CHECK)),--check)
+
+demo-check: ## drive the tour of the demo headlessly, with each step's measured time
+	@$(MAKE) demo CHECK=1
+
+test: setup-test ## unit, property, contract, wire and system tests (ARGS="..." goes to pytest)
+	@exec $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+check: setup-dev ## every gate: lint, format, types, import directions, generated files
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fix: setup-dev ## repair what ruff can repair
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+setup: ## .venv with what `demo` and `serve` need
+	@$(PYTHON) scripts/setup.py demo
+
+setup-dev: ## the same with the developers' tools
+	@$(PYTHON) scripts/setup.py dev
+
+setup-test: ## the same with what the tests need from the system
+	@$(PYTHON) scripts/setup.py test
+
+clean: ## remove everything that set-up and tests made
+	@rm -rf .venv .make .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/op/node_modules

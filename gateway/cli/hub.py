@@ -1,0 +1,17 @@
+"""`posturegate hub`: started by the supervisor, not by people."""
+
+import argparse
+
+from gateway.cli import add_config_argument
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `hub`."""
+    add_config_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the hub until a signal ends it."""
+    from gateway.app import serve_hub  # noqa: PLC0415 - lazy: `--help` must not pay for it
+
+    return serve_hub(arguments.config)

@@ -1,0 +1,33 @@
+"""`posturegate serve`: the supervisor, or with `workers: 0` the hub itself."""
+
+import argparse
+
+from gateway.cli import add_config_argument
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `serve`."""
+    add_config_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until a signal ends it. Returns 2 when the configuration is invalid."""
+    from gateway.cli.check import load_or_print  # noqa: PLC0415 - lazy: `--help` must not pay for it
+
+    loaded = load_or_print(arguments.config)
+    if loaded is None:
+        return 2
+    if worker_count(loaded.config.server.workers) == 0:
+        from gateway.app import serve_hub  # noqa: PLC0415
+
+        return serve_hub(arguments.config)
+    from gateway.supervisor import supervise  # noqa: PLC0415
+
+    return supervise(arguments.config, worker_count(loaded.config.server.workers), loaded.config.server)
+
+
+def worker_count(workers: int | str) -> int:
+    """Return how many worker processes `workers` means: `auto` is one per usable core."""
+    import os  # noqa: PLC0415
+
+    return len(os.sched_getaffinity(0)) if isinstance(workers, str) else workers

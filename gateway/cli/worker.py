@@ -1,0 +1,18 @@
+"""`posturegate worker`: started by the supervisor, not by people."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `worker`."""
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--run-dir", required=True)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run one proxy worker until it is drained."""
+    from pathlib import Path  # noqa: PLC0415
+
+    from gateway.worker import serve_worker  # noqa: PLC0415 - lazy: `--help` must not pay for it
+
+    return serve_worker(arguments.name, Path(arguments.run_dir))

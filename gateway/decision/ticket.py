@@ -1,0 +1,159 @@
+"""Makes tickets: everything about (session, app, device evidence) that a worker needs to decide requests alone."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
+from typing import Any
+
+import msgspec
+from cachetools import LRUCache
+
+from compliance.model import AccessPolicy, Outcome, Residual, ResidualEntry, SessionControl
+from compliance.residual import residual
+from gateway.config.schema import App
+from gateway.decision.assertion import LIFETIME, RENEW_BEFORE, AssertionSigner
+from gateway.decision.context import Situation
+from gateway.feed.protocol import Ticket, Variant
+
+MAX_CONDITIONAL_RESTRICTIONS = 3
+"""Up to this many restrictions that depend on the request, each combination gets an assertion of its own."""
+MAX_REMEMBERED = 8192
+"""Situations kept so that a refusal is recorded with the very inputs it was decided on."""
+
+
+class Issued(msgspec.Struct, frozen=True):
+    """What a ticket was made from, for the record."""
+
+    situation: Situation
+    policies: tuple[AccessPolicy, ...]
+    session_id: str
+
+
+class TicketMaker:
+    """Makes tickets and remembers what they were made from. Does no I/O."""
+
+    def __init__(
+        self,
+        signer: AssertionSigner,
+        *,
+        issuer: str,
+        clock: Callable[[], datetime],
+        make_code: Callable[[], str],
+        make_id: Callable[[], str],
+    ) -> None:
+        self._signer = signer
+        self._issuer = issuer
+        self._clock = clock
+        self._make_code = make_code
+        self._make_id = make_id
+        self.issued: LRUCache[str, Issued] = LRUCache(MAX_REMEMBERED)
+
+    def make(
+        self,
+        app: App,
+        situation: Situation,
+        policies: tuple[AccessPolicy, ...],
+        *,
+        session_id: str,
+        host: str,
+        session_ends: datetime,
+    ) -> Ticket:
+        """Return the ticket of this situation. `host` becomes the audience of the assertion."""
+        now = situation.context.now
+        rest = residual(policies, situation.context)
+        code = self._make_code()
+        self.issued[code] = Issued(situation, policies, session_id)
+        ends = min(now + LIFETIME - RENEW_BEFORE, session_ends)
+        if rest.valid_until is not None:
+            ends = min(ends, rest.valid_until)
+        claims = self._claims(app, situation, session_id, host, code)
+        return Ticket(
+            keys=situation.keys,
+            session=session_id,
+            decision=code,
+            residual=rest,
+            headers=_identity_headers(app, situation, code),
+            variants=tuple(self._variant(each, claims, now) for each in admissible(rest)),
+            valid_until=max(ends, now + timedelta(milliseconds=50)).timestamp(),
+        )
+
+    def _claims(self, app: App, situation: Situation, session_id: str, host: str, code: str) -> dict[str, Any]:
+        user, context = situation.context.user, situation.context
+        return {
+            "iss": self._issuer,
+            "aud": host,
+            "sub": user.subject,
+            "email": user.email,
+            "name": user.name,
+            "groups": sorted(user.groups),
+            "sid": session_id[:16],
+            "jti": self._make_id(),
+            "gate": {
+                "app": app.name,
+                "provider": user.provider,
+                "decision_id": code,
+                "device_id": context.device_id,
+                "device": context.device_name,
+                "risk": context.risk.level.value,
+                "compliance": context.compliance.state.value,
+            },
+        }
+
+    def _variant(self, controls: frozenset[SessionControl], claims: Mapping[str, Any], now: datetime) -> Variant:
+        outcome = Outcome.RESTRICT if controls else Outcome.ALLOW
+        names = sorted(controls)
+        gate = {**claims["gate"], "outcome": outcome.value, "restrictions": names}
+        token = self._signer.sign({**claims, "gate": gate}, now)
+        headers = [(b"X-Gate-Jwt", token.encode()), (b"X-Gate-Outcome", outcome.value.encode())]
+        if names:
+            headers.append((b"X-Gate-Restrictions", ",".join(names).encode()))
+        return Variant(controls=controls, headers=tuple(headers))
+
+
+def admissible(rest: Residual) -> list[frozenset[SessionControl]]:
+    """Return every set of session controls with which some request can be admitted, the empty one included."""
+    if rest.constant is not None:
+        is_in = rest.constant.outcome in (Outcome.ALLOW, Outcome.RESTRICT)
+        return [rest.constant.controls] if is_in else []
+    restricting = [entry for entry in rest.entries if entry.outcome is Outcome.RESTRICT and _is_enforced(entry)]
+    if len(restricting) > MAX_CONDITIONAL_RESTRICTIONS:
+        return [frozenset(), frozenset().union(*(entry.controls for entry in restricting))]
+    found = {
+        frozenset[SessionControl]().union(*(entry.controls for entry in chosen))
+        for size in range(len(restricting) + 1)
+        for chosen in combinations(restricting, size)
+    }
+    return sorted(found, key=lambda controls: (len(controls), sorted(controls)))
+
+
+def _is_enforced(entry: ResidualEntry) -> bool:
+    return entry.mode == "enforce"
+
+
+def _identity_headers(app: App, situation: Situation, code: str) -> tuple[tuple[bytes, bytes], ...]:
+    user = situation.context.user
+    headers = [(b"X-Gate-Decision-Id", code.encode())]
+    if app.identity_headers:
+        groups = ",".join(group.replace("%", "%25").replace(",", "%2C") for group in sorted(user.groups))
+        headers += [
+            (b"X-Gate-User", header_text(user.subject)),
+            (b"X-Gate-Email", header_text(user.email)),
+            (b"X-Gate-Name", header_text(user.name)),
+            (b"X-Gate-Groups", header_text(groups)),
+        ]
+    return tuple(headers)
+
+
+def header_text(text: str) -> bytes:
+    """Return `text` as a header value: UTF-8, control characters removed, at most 1,024 bytes.
+
+    >>> header_text("Ana\\r\\nX-Evil: 1")
+    b'AnaX-Evil: 1'
+    """
+    clean = "".join(character for character in text if character.isprintable())
+    return clean.encode()[:1024].strip()
+
+
+def utc_now() -> datetime:
+    """Return the present instant; the composition root passes this where a clock is asked for."""
+    return datetime.now(UTC)

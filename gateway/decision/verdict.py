@@ -1,0 +1,69 @@
+"""What a worker tells the hub about a request that the hub has to answer: the `X-Gate-Verdict` header, in JSON."""
+
+import msgspec
+
+from compliance.model import ClientKind, Outcome, SessionControl
+
+HEADER = b"X-Gate-Verdict"
+
+
+class SignIn(msgspec.Struct, frozen=True, tag="sign-in", tag_field="kind"):
+    """Nobody is signed in (or no longer) and the path is protected."""
+
+    app: str
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused", tag_field="kind"):
+    """An access decision other than allow, or a session control that this request meets.
+
+    `decision` is the reference code of the ticket's decision record. `control` names the session control that
+    refused, None when the decision itself did. `is_cut` tells that the request was allowed when it began.
+    """
+
+    app: str
+    decision: str
+    outcome: Outcome
+    policy: str
+    reason: str
+    method: str
+    path: str
+    client: ClientKind
+    networks: tuple[str, ...]
+    control: SessionControl | None = None
+    acr_values: tuple[str, ...] = ()
+    max_age: float | None = None
+    is_cut: bool = False
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed", tag_field="kind"):
+    """The app gave no usable answer. `code` is an `UpstreamFault`."""
+
+    app: str
+    status: int
+    code: str
+
+
+class NoSuchHost(msgspec.Struct, frozen=True, tag="no-such-host", tag_field="kind"):
+    """No app has this host and path."""
+
+
+Verdict = SignIn | Refused | Failed | NoSuchHost
+
+_decoder = msgspec.json.Decoder(Verdict)
+
+
+def encode_verdict(verdict: Verdict) -> bytes:
+    """Return the header value: ASCII-safe JSON."""
+    # JSON may carry UTF-8; a header value is safer in ASCII, and the decoder reads escapes alike.
+    text = msgspec.json.encode(verdict).decode()
+    return "".join(c if " " <= c < "\x7f" else "".join(f"\\u{u:04x}" for u in _utf16(c)) for c in text).encode()
+
+
+def _utf16(character: str) -> tuple[int, ...]:
+    raw = character.encode("utf-16-be", "surrogatepass")
+    return tuple(int.from_bytes(raw[at : at + 2], "big") for at in range(0, len(raw), 2))
+
+
+def decode_verdict(value: str) -> Verdict:
+    """Return the verdict of a header value. Raises `msgspec.MsgspecError` when it is none."""
+    return _decoder.decode(value)

@@ -1,0 +1,72 @@
+"""What a worker needs of the configuration: routes, limits, networks. No secret ever goes to a worker."""
+
+import msgspec
+
+from gateway.config.schema import App, Config, DeviceCertificate, Limits, Tls
+
+
+class WorkerApp(msgspec.Struct, frozen=True, kw_only=True):
+    """An app as a worker routes it."""
+
+    name: str
+    host: str
+    path_prefix: str
+    upstream: str
+    upstream_ca: str | None
+    public_paths: tuple[str, ...]
+    preserve_host: bool
+    body_bytes: int
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a worker serves by."""
+
+    revision: str
+    listen: str
+    login_host: str
+    is_https: bool
+    tls: Tls | None
+    limits: Limits
+    trusted_proxies: tuple[str, ...]
+    accepts_client_cert: bool
+    networks: dict[str, tuple[str, ...]]
+    apps: tuple[WorkerApp, ...]
+
+
+def worker_settings(config: Config, revision: str) -> WorkerSettings:
+    """Return the part of the configuration that workers serve by."""
+    return WorkerSettings(
+        revision=revision,
+        listen=config.server.listen,
+        login_host=config.public_url.split("://", 1)[1].rstrip("/"),
+        is_https=config.public_url.startswith("https://"),
+        tls=config.server.tls,
+        limits=config.server.limits,
+        trusted_proxies=config.server.trusted_proxies,
+        accepts_client_cert=any(isinstance(each, DeviceCertificate) and each.header for each in config.devices),
+        networks={network.name: network.cidrs for network in config.networks},
+        apps=tuple(_worker_app(app, config.server.limits) for app in config.apps),
+    )
+
+
+def _worker_app(app: App, limits: Limits) -> WorkerApp:
+    return WorkerApp(
+        name=app.name,
+        host=app.host.lower(),
+        path_prefix=app.path_prefix,
+        upstream=app.upstream,
+        upstream_ca=app.upstream_ca,
+        public_paths=app.public_paths,
+        preserve_host=app.preserve_host,
+        body_bytes=app.body_bytes if app.body_bytes is not None else limits.body_bytes,
+    )
+
+
+def encode_settings(settings: WorkerSettings) -> bytes:
+    """Return the bytes that the feed carries."""
+    return msgspec.json.encode(settings)
+
+
+def decode_settings(payload: bytes) -> WorkerSettings:
+    """Return the settings. Raises `msgspec.MsgspecError`."""
+    return msgspec.json.decode(payload, type=WorkerSettings)

@@ -1,0 +1,444 @@
+"""A worker's end of the posture feed: the ticket cache, re-decision of open exchanges, acknowledgement, lease.
+
+Knows nothing of HTTP: an exchange is an opaque object here, and what to do with it is the `Enforcer`'s business.
+
+INVARIANTS: a ticket is used only while `valid_until` and the hub's lease both lie ahead; an invalidation is
+acknowledged only after every open exchange that rested on a dropped ticket has been decided anew.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import structlog
+
+from compliance.model import Decision, RequestFacts
+from compliance.residual import compile_residual
+from gateway.feed.protocol import (
+    Ack,
+    Drain,
+    FeedFault,
+    Hello,
+    HubMessage,
+    Invalidate,
+    Lease,
+    Settings,
+    Stats,
+    Ticket,
+    TicketReply,
+    TicketRequest,
+    Touch,
+    WorkerMessage,
+    WorkerReader,
+    encode,
+)
+from gateway.tasks import spawn
+
+log = structlog.get_logger("feed")
+
+MAX_TICKETS = 100_000
+"""Most tickets kept without an open exchange; the oldest goes first."""
+MAX_WAITING = 5_000
+"""Most exchanges that may wait for a ticket; above it they are answered 503."""
+WAIT_S = 5.0
+"""How long an exchange waits for a ticket while the hub is away."""
+RECONNECT_S = 0.05
+TOUCH_EVERY_S = 5.0
+
+E = TypeVar("E")
+
+
+class TicketKey(NamedTuple):
+    """What a ticket is for. `cookie` is the SHA-256 of the cookie value, hex; `evidence` the device certificate."""
+
+    cookie: str
+    host: str
+    app: str
+    evidence: bytes
+
+
+class Entry(Generic[E]):
+    """A ticket with the exchanges that are open under it."""
+
+    __slots__ = ("decide", "expiry", "is_used", "key", "live", "ticket")
+
+    def __init__(self, key: TicketKey, ticket: Ticket) -> None:
+        self.key = key
+        self.ticket = ticket
+        self.decide: Callable[[RequestFacts], Decision] = compile_residual(ticket.residual)
+        self.live: set[E] = set()
+        self.is_used = False
+        self.expiry: asyncio.TimerHandle | None = None
+
+
+class Enforcer(Protocol[E]):
+    """What the feed asks of the worker. Every method returns at once; none may raise."""
+
+    def admitted(self, exchange: E, entry: Entry[E] | None) -> None:
+        """The ticket that `exchange` waited for is here; None means that its cookie names no session."""
+        ...
+
+    def unavailable(self, exchange: E) -> None:
+        """No ticket can be had for `exchange` now."""
+        ...
+
+    def redecide(self, exchange: E, entry: Entry[E] | None) -> bool:
+        """Decide an open exchange anew; return whether it was cut. None: its session is gone, or nobody knows."""
+        ...
+
+    def configure(self, settings: bytes) -> None:
+        """Serve by these settings from now on."""
+        ...
+
+    def drain(self, seconds: float) -> None:
+        """Finish what is open within `seconds`, then end."""
+        ...
+
+
+class _Unacknowledged(Generic[E]):
+    """An invalidation that waits for the keys in `keys` to be decided anew."""
+
+    __slots__ = ("cut", "keys", "seq")
+
+    def __init__(self, seq: int, keys: set[TicketKey]) -> None:
+        self.seq = seq
+        self.keys = keys
+        self.cut = 0
+
+
+class FeedWorker(Generic[E]):
+    """The ticket cache of one worker, kept true by the feed."""
+
+    def __init__(self, name: str, pid: int, enforcer: Enforcer[E], *, clock: Callable[[], float] = time.time) -> None:
+        self._name, self._pid = name, pid
+        self._enforcer = enforcer
+        self._clock = clock
+        self._tickets: dict[TicketKey, Entry[E]] = {}
+        self._by_key: dict[str, set[Entry[E]]] = {}
+        self._waiting: dict[TicketKey, list[E]] = {}
+        self._waiting_count = 0
+        self._stale: dict[TicketKey, list[Entry[E]]] = {}
+        self._requests: dict[int, TicketKey] = {}
+        self._requested: dict[TicketKey, int] = {}
+        self._next_request = 0
+        self._unacknowledged: deque[_Unacknowledged[E]] = deque()
+        self._lease_until_mono_s = 0.0
+        self._lease_timer: asyncio.TimerHandle | None = None
+        self._link: _WorkerLink[E] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_closed = False
+
+    # --- life cycle ------------------------------------------------------------------------------------------
+
+    def start(self, path: Path) -> None:
+        """Keep a connection to the hub at `path` until `close`."""
+        self._tasks = [
+            spawn(self._stay_connected(path), name="feed-connection"),
+            spawn(self._keep_touching(), name="feed-touch"),
+        ]
+
+    def close(self) -> None:
+        """Leave the feed; open exchanges are the caller's to end."""
+        self._is_closed = True
+        for task in self._tasks:
+            task.cancel()
+        if self._link is not None:
+            self._link.close()
+        if self._lease_timer is not None:
+            self._lease_timer.cancel()
+        for entry in self._tickets.values():
+            if entry.expiry is not None:
+                entry.expiry.cancel()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the hub is there."""
+        return self._link is not None
+
+    @property
+    def ticket_count(self) -> int:
+        """Tickets that could be used now."""
+        return len(self._tickets)
+
+    def report(self, counters: dict[str, float]) -> None:
+        """Send the worker's counters to the hub; lost without harm when the hub is away."""
+        self._send(Stats(counters))
+
+    # --- the hot path ----------------------------------------------------------------------------------------
+
+    def lookup(self, key: TicketKey) -> Entry[E] | None:
+        """Return a usable ticket, or None. O(1), no I/O."""
+        entry = self._tickets.get(key)
+        if entry is None or entry.ticket.valid_until <= self._clock():
+            return None
+        if time.monotonic() >= self._lease_until_mono_s:
+            return None
+        entry.is_used = True
+        return entry
+
+    def request(self, key: TicketKey, exchange: E) -> None:
+        """Ask the hub for a ticket; `Enforcer.admitted` or `unavailable` follows, never before this returns."""
+        if self._waiting_count >= MAX_WAITING:
+            asyncio.get_running_loop().call_soon(self._enforcer.unavailable, exchange)
+            return
+        self._waiting.setdefault(key, []).append(exchange)
+        self._waiting_count += 1
+        self._ask(key)
+        asyncio.get_running_loop().call_later(WAIT_S, self._give_up, key, exchange)
+
+    def release(self, entry: Entry[E], exchange: E) -> None:
+        """The exchange is over."""
+        entry.live.discard(exchange)
+        if not entry.live and self._tickets.get(entry.key) is not entry:
+            self._unindex(entry)
+
+    def forget(self, key: TicketKey, exchange: E) -> None:
+        """The exchange ended while it waited for a ticket."""
+        waiting = self._waiting.get(key)
+        if waiting is not None and exchange in waiting:
+            waiting.remove(exchange)
+            self._waiting_count -= 1
+
+    # --- messages of the hub ---------------------------------------------------------------------------------
+
+    def handle(self, message: HubMessage) -> None:
+        """Do what the hub says, in the order in which it says it."""
+        match message:
+            case TicketReply():
+                self._replied(message)
+            case Invalidate():
+                self._invalidate(message.seq, self._resting_on(message.keys))
+            case Settings():
+                self._enforcer.configure(message.settings)
+                self._invalidate(message.seq, self._all_entries())
+            case Lease():
+                self._extend_lease(message.seconds)
+            case Drain():
+                self._enforcer.drain(message.seconds)
+
+    def _replied(self, reply: TicketReply) -> None:
+        key = self._requests.pop(reply.request, None)
+        if key is None or self._requested.get(key) != reply.request:
+            return
+        del self._requested[key]
+        entry = None if reply.ticket is None else self._remember(key, reply.ticket)
+        for stale in self._stale.pop(key, []):
+            self._redecide(stale, entry)
+        waiting = self._waiting.pop(key, [])
+        self._waiting_count -= len(waiting)
+        for exchange in waiting:
+            self._admit(exchange, entry)
+        self._settle(key)
+
+    def _admit(self, exchange: E, entry: Entry[E] | None) -> None:
+        if entry is not None:
+            entry.is_used = True
+        self._enforcer.admitted(exchange, entry)
+
+    def _redecide(self, stale: Entry[E], entry: Entry[E] | None) -> None:
+        cut = 0
+        for exchange in list(stale.live):
+            stale.live.discard(exchange)
+            if self._enforcer.redecide(exchange, entry):
+                cut += 1
+            elif entry is not None:
+                entry.live.add(exchange)
+        self._unindex(stale)
+        for pending in self._unacknowledged:
+            if stale.key in pending.keys:
+                pending.cut += cut
+                break
+
+    def _remember(self, key: TicketKey, ticket: Ticket) -> Entry[E]:
+        former = self._tickets.pop(key, None)
+        entry: Entry[E] = Entry(key, ticket)
+        if former is not None:
+            entry.live |= former.live
+            former.live = set()
+            self._unindex(former)
+        self._tickets[key] = entry
+        for name in ticket.keys:
+            self._by_key.setdefault(name, set()).add(entry)
+        delay = max(0.0, ticket.valid_until - self._clock())
+        entry.expiry = asyncio.get_running_loop().call_later(delay, self._expired, entry)
+        if len(self._tickets) > MAX_TICKETS:
+            self._drop(next(iter(self._tickets.values())))
+        return entry
+
+    def _expired(self, entry: Entry[E]) -> None:
+        """Time alone changed something: drop the ticket, and decide anew what is open under it."""
+        self._drop(entry)
+        if entry.live:
+            self._renew(entry)
+
+    def _invalidate(self, seq: int, entries: "set[Entry[E]]") -> None:
+        keys: set[TicketKey] = set()
+        for entry in entries:
+            self._drop(entry)
+            if entry.live:
+                keys.add(entry.key)
+                self._renew(entry)
+        # A renewal that is under way already was asked before this change was announced: its reply, if it were
+        # computed before the change, would have come before this message. So waiting for it is enough.
+        self._unacknowledged.append(_Unacknowledged(seq, keys))
+        self._acknowledge()
+
+    def _renew(self, entry: Entry[E]) -> None:
+        stale = self._stale.setdefault(entry.key, [])
+        if entry not in stale:
+            stale.append(entry)
+        self._ask(entry.key)
+
+    def _settle(self, key: TicketKey) -> None:
+        for pending in self._unacknowledged:
+            pending.keys.discard(key)
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        while self._unacknowledged and not self._unacknowledged[0].keys:
+            done = self._unacknowledged.popleft()
+            self._send(Ack(done.seq, done.cut))
+
+    def _extend_lease(self, seconds: float) -> None:
+        self._lease_until_mono_s = time.monotonic() + seconds
+        if self._lease_timer is not None:
+            self._lease_timer.cancel()
+        self._lease_timer = asyncio.get_running_loop().call_later(seconds, self._lease_lapsed)
+
+    def _lease_lapsed(self) -> None:
+        """Fail closed: nobody can say any more that these tickets are still true."""
+        log.error("lease-lapsed", worker=self._name, tickets=len(self._tickets))
+        for entry in self._all_entries():
+            self._drop(entry)
+            self._redecide(entry, None)
+        for key in list(self._stale):
+            for entry in self._stale.pop(key):
+                self._redecide(entry, None)
+
+    # --- bookkeeping -----------------------------------------------------------------------------------------
+
+    def _resting_on(self, names: tuple[str, ...]) -> "set[Entry[E]]":
+        if "*" in names:
+            return self._all_entries()
+        found: set[Entry[E]] = set()
+        for name in names:
+            found |= self._by_key.get(name, set())
+        return found
+
+    def _all_entries(self) -> "set[Entry[E]]":
+        found = set(self._tickets.values())
+        for entries in self._by_key.values():
+            found |= entries
+        return found
+
+    def _drop(self, entry: Entry[E]) -> None:
+        """Make sure that the ticket is never used again; keep it findable while exchanges are open under it."""
+        if self._tickets.get(entry.key) is entry:
+            del self._tickets[entry.key]
+        if entry.expiry is not None:
+            entry.expiry.cancel()
+            entry.expiry = None
+        if not entry.live:
+            self._unindex(entry)
+
+    def _unindex(self, entry: Entry[E]) -> None:
+        for name in entry.ticket.keys:
+            entries = self._by_key.get(name)
+            if entries is not None:
+                entries.discard(entry)
+                if not entries:
+                    del self._by_key[name]
+
+    def _ask(self, key: TicketKey) -> None:
+        if key in self._requested:
+            return
+        self._next_request += 1
+        self._requested[key] = self._next_request
+        self._requests[self._next_request] = key
+        self._send(TicketRequest(self._next_request, key.cookie, key.host, key.app, key.evidence))
+
+    def _give_up(self, key: TicketKey, exchange: E) -> None:
+        waiting = self._waiting.get(key)
+        if waiting is not None and exchange in waiting:
+            waiting.remove(exchange)
+            self._waiting_count -= 1
+            self._enforcer.unavailable(exchange)
+
+    def _send(self, message: WorkerMessage) -> None:
+        if self._link is not None:
+            self._link.send(message)
+
+    # --- connection ------------------------------------------------------------------------------------------
+
+    def linked(self, link: "_WorkerLink[E]") -> None:
+        """A (new) hub is there: introduce ourselves and ask again for all that was open with the former one."""
+        self._link = link
+        self._unacknowledged.clear()
+        self._requests.clear()
+        keys = list(self._requested)
+        self._requested.clear()
+        self._send(Hello(self._name, self._pid))
+        for key in keys:
+            self._ask(key)
+
+    def unlinked(self, link: "_WorkerLink[E]") -> None:
+        """The hub is gone; tickets stay in use until the lease lapses."""
+        if self._link is link:
+            self._link = None
+
+    async def _stay_connected(self, path: Path) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._is_closed:
+            try:
+                _, link = await loop.create_unix_connection(lambda: _WorkerLink(self), str(path))
+            except OSError:
+                await asyncio.sleep(RECONNECT_S)
+                continue
+            await link.closed.wait()
+
+    async def _keep_touching(self) -> None:
+        while True:
+            await asyncio.sleep(TOUCH_EVERY_S)
+            used = {entry.ticket.session for entry in self._all_entries() if entry.is_used or entry.live}
+            for entry in self._tickets.values():
+                entry.is_used = False
+            if used:
+                self._send(Touch(tuple(used)))
+
+
+class _WorkerLink(asyncio.Protocol, Generic[E]):
+    """The connection to the hub."""
+
+    def __init__(self, worker: FeedWorker[E]) -> None:
+        self._worker = worker
+        self._reader = WorkerReader()
+        self._transport: asyncio.Transport | None = None
+        self.closed = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what the loop promises
+        self._transport = transport
+        self._worker.linked(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for message in self._reader.messages(data):
+                self._worker.handle(message)
+        except FeedFault as fault:
+            log.error("feed-broken", error=str(fault))
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._worker.unlinked(self)
+        self.closed.set()
+
+    def send(self, message: WorkerMessage) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(encode(message))
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()

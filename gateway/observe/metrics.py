@@ -1,0 +1,77 @@
+"""Prometheus metrics of the gateway. Names end in their unit; no user, device or address is ever a label."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+WINDOW_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
+
+WORKER_GAUGES = frozenset({"open_connections", "open_exchanges", "tickets"})
+"""Worker figures that go up and down; all others only rise."""
+
+
+class Metrics:
+    """All metrics of one hub, on a registry of its own so that tests can run several."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.deliveries = Counter(
+            "posturegate_sensor_deliveries",
+            "Deliveries of sensors by verdict.",
+            ["sensor", "verdict"],
+            registry=self.registry,
+        )
+        self.signals = Counter(
+            "posturegate_sensor_signals",
+            "Signals of sensors by verdict.",
+            ["sensor", "verdict"],
+            registry=self.registry,
+        )
+        self.enforcement = Histogram(
+            "posturegate_enforcement_seconds",
+            "From a webhook's first byte until access is gone everywhere.",
+            ["sensor"],
+            buckets=WINDOW_BUCKETS,
+            registry=self.registry,
+        )
+        self.cut = Counter("posturegate_exchanges_cut", "Open exchanges ended from our side.", registry=self.registry)
+        self.fenced = Counter("posturegate_workers_fenced", "Workers killed for silence.", registry=self.registry)
+        self.decisions = Counter(
+            "posturegate_decisions",
+            "Tickets and refusals by app and outcome.",
+            ["app", "outcome"],
+            registry=self.registry,
+        )
+        self.reload_ok = Gauge(
+            "posturegate_config_last_reload_success",
+            "1 when the last reload was applied.",
+            registry=self.registry,
+        )
+        self.reload_at = Gauge(
+            "posturegate_config_last_reload_success_timestamp_seconds",
+            "When a configuration was last applied.",
+            registry=self.registry,
+        )
+        self.build = Gauge("posturegate_build_info", "Version.", ["version", "revision"], registry=self.registry)
+        self._workers: dict[str, dict[str, float]] = {}
+        self.registry.register(self)  # type: ignore[arg-type]  # a duck-typed collector, as the library documents
+
+    def worker_stats(self, worker: str, counters: dict[str, float]) -> None:
+        """Take the newest counters of one worker."""
+        self._workers[worker] = counters
+
+    def collect(self) -> list[Metric]:
+        """Return the workers' figures; called by the registry."""
+        names = sorted({name for counters in self._workers.values() for name in counters})
+        families: list[Metric] = []
+        for name in names:
+            kind = GaugeMetricFamily if name in WORKER_GAUGES else CounterMetricFamily
+            family = kind(f"posturegate_proxy_{name}", "Figure of the data path.", labels=["worker"])
+            for worker, counters in sorted(self._workers.items()):
+                if name in counters:
+                    family.add_metric([worker], counters[name])
+            families.append(family)
+        return families
+
+    def describe(self) -> list[Metric]:
+        """Return nothing: the workers' figures are known only at run time."""
+        return []

@@ -1,0 +1,110 @@
+"""The supervisor: a small parent that keeps one hub and N workers running. It decides nothing.
+
+It is apart from the hub so that workers hold their listeners and streams while a crashed hub comes back.
+"""
+
+import asyncio
+import ctypes
+import signal
+import sys
+from collections.abc import Sequence
+
+import structlog
+
+from gateway.config.schema import Server
+from gateway.observe.logs import configure_logs
+from gateway.tasks import spawn
+
+log = structlog.get_logger("supervisor")
+
+BACKOFF_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
+"""Waits before a child that keeps dying is started again; a child that lived `STEADY_S` starts at once."""
+STEADY_S = 10.0
+INVALID_CONFIG = 2
+_PR_SET_PDEATHSIG = 1
+
+
+def supervise(config_path: str, workers: int, server: Server) -> int:
+    """Run hub and workers until SIGTERM or SIGINT; return the exit code."""
+    configure_logs()
+    return asyncio.run(Supervisor(config_path, workers, server).run())
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to send us SIGTERM when the supervisor dies, so that no worker is left behind (Linux)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Supervisor:
+    """Keeps the children running and passes signals on."""
+
+    def __init__(self, config_path: str, workers: int, server: Server) -> None:
+        self._config_path = config_path
+        self._workers = workers
+        self._server = server
+        self._children: dict[str, asyncio.subprocess.Process] = {}
+        self._stopping = asyncio.Event()
+        self._exit_code = 0
+
+    async def run(self) -> int:
+        """Start everything, wait for the end, drain, and return the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._pass_on_hangup)
+        keepers = [spawn(self._keep("hub", self._hub_command()), name="keep-hub")]
+        for number in range(1, self._workers + 1):
+            name = f"w{number}"
+            keepers.append(spawn(self._keep(name, self._worker_command(name)), name=f"keep-{name}"))
+        await self._stopping.wait()
+        await self._end_children()
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        return self._exit_code
+
+    def _hub_command(self) -> Sequence[str]:
+        return (sys.executable, "-m", "gateway", "hub", "--config", self._config_path)
+
+    def _worker_command(self, name: str) -> Sequence[str]:
+        return (sys.executable, "-m", "gateway", "worker", "--name", name, "--run-dir", self._server.run_dir)
+
+    async def _keep(self, name: str, command: Sequence[str]) -> None:
+        """Start a child again whenever it ends, until we stop."""
+        failures = 0
+        loop = asyncio.get_running_loop()
+        while not self._stopping.is_set():
+            await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+            started = loop.time()
+            child = await asyncio.create_subprocess_exec(*command, start_new_session=True)
+            self._children[name] = child
+            code = await child.wait()
+            if self._stopping.is_set():
+                return
+            if name == "hub" and code == INVALID_CONFIG:
+                self._exit_code = code
+                self._stopping.set()
+                return
+            failures = 1 if loop.time() - started > STEADY_S else failures + 1
+            log.error("child-ended", child=name, code=code, restarts=failures)
+
+    def _pass_on_hangup(self) -> None:
+        hub = self._children.get("hub")
+        if hub is not None and hub.returncode is None:
+            hub.send_signal(signal.SIGHUP)
+
+    async def _end_children(self) -> None:
+        """Ask the hub to drain its workers, then make sure that nobody is left."""
+        for child in self._children.values():
+            if child.returncode is None:
+                child.terminate()
+        try:
+            async with asyncio.timeout(self._server.drain + 5):
+                await asyncio.gather(*(child.wait() for child in self._children.values()))
+        except TimeoutError:
+            for name, child in self._children.items():
+                if child.returncode is None:
+                    log.error("child-killed", child=name, pid=child.pid)
+                    child.kill()
+
+

@@ -1,0 +1,230 @@
+"""Folding: one more statement of a sensor into what is known of a device. Pure.
+
+INVARIANT: below the bounds of this module, folding a set of signals gives the same posture in every order and with
+every repetition. Per condition (sensor, external id) and per fact (sensor, name) the statement with the newest
+`observed_at` wins; the message id, then the content, breaks ties. A close that wins stays as a tombstone, so that an
+older open that arrives later changes nothing.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from risk.model import Fact, Finding, Posture, Severity, Signal, SignalType
+
+MAX_FINDINGS = 1000
+"""Most conditions of one device, tombstones included."""
+
+MAX_FACTS = 256
+"""Most facts of one device over all sensors."""
+
+MAX_OPENINGS = 16
+"""Most instants kept of one open condition; beyond it only `first_observed_at` can depend on the order of arrival."""
+
+MAX_HEARD = 64
+"""Most sensors remembered as having spoken of one device; the longest silent one is forgotten first."""
+
+STATE_FACT = "state"
+"""`pass`/`fail` of the signal's own condition: it is no attribute of the device and does not become a fact of it."""
+
+REPORTING_FACT = "reporting"
+"""A sensor that says `reporting: false` tells that it has NOT heard of the device, so the device counts as silent."""
+
+SEVERITY_ORDER: dict[Severity, int] = {
+    Severity.NONE: 0,
+    Severity.INFORMATIONAL: 1,
+    Severity.LOW: 2,
+    Severity.MEDIUM: 3,
+    Severity.UNKNOWN: 4,
+    Severity.HIGH: 5,
+    Severity.CRITICAL: 6,
+}
+"""Which finding gives way first when a device has too many: the least severe; unknown counts above medium."""
+
+_content = msgspec.msgpack.Encoder()
+
+
+class PostureFull(Exception):  # noqa: N818 - named after what is so, as `StoreOverloaded` is
+    """The device already has as many conditions or facts as are kept; nothing of the signal was applied."""
+
+
+def fold(posture: Posture, signal: Signal) -> Posture:
+    """Return the posture that also knows `signal`. Idempotent and order-independent.
+
+    At the bounds the oldest tombstone goes first, then an expired finding, then an open finding that is less severe
+    than the new one; an open high finding never gives way to a lesser one.
+    Raises `PostureFull` when nothing may give way; the caller rejects the signal then.
+    """
+    findings = posture.findings
+    if _states_condition(signal):
+        findings = _with_finding(findings, _finding(signal), signal.received_at)
+    facts = posture.facts
+    for name, value in signal.facts.items():
+        if name != STATE_FACT:
+            facts = _with_fact(facts, _fact(signal, name, value))
+    heard = posture.heard if signal.facts.get(REPORTING_FACT) is False else _heard(posture.heard, signal)
+    if findings is posture.findings and facts is posture.facts and heard is posture.heard:
+        return posture
+    return msgspec.structs.replace(posture, findings=findings, facts=facts, heard=heard)
+
+
+def is_closing(signal: Signal) -> bool:
+    """Return whether the signal closes its condition."""
+    return signal.resolves or signal.type is SignalType.REMEDIATION
+
+
+def clamp(signal: Signal) -> Signal:
+    """Return the signal with an `observed_at` of the future moved to `received_at`: no clock can block later news."""
+    if signal.observed_at <= signal.received_at:
+        return signal
+    return msgspec.structs.replace(signal, observed_at=signal.received_at)
+
+
+def _states_condition(signal: Signal) -> bool:
+    if is_closing(signal):
+        return True
+    match signal.type:
+        case SignalType.HEARTBEAT | SignalType.REMEDIATION:
+            return False
+        case SignalType.POSTURE_FACT:
+            return signal.level is not None
+        case SignalType.RISK_LEVEL | SignalType.DETECTION | SignalType.EXPOSURE:
+            return True
+
+
+def _finding(signal: Signal) -> Finding:
+    is_open = not is_closing(signal)
+    return Finding(
+        sensor=signal.sensor,
+        external_id=signal.external_id,
+        type=signal.type,
+        level=(signal.level or Severity.UNKNOWN) if is_open else Severity.NONE,
+        is_open=is_open,
+        observed_at=signal.observed_at,
+        received_at=signal.received_at,
+        first_observed_at=signal.observed_at,
+        version=signal.event_id,
+        title=signal.title,
+        description=signal.description,
+        recommended_actions=signal.recommended_actions,
+        rationale=signal.rationale,
+        category=signal.category,
+        expires_at=signal.expires_at if is_open else None,
+        closed_at=None if is_open else signal.observed_at,
+    )
+
+
+def _fact(signal: Signal, name: str, value: str | float | bool | None) -> Fact:
+    return Fact(
+        name=name,
+        sensor=signal.sensor,
+        value=value,
+        observed_at=signal.observed_at,
+        received_at=signal.received_at,
+        version=signal.event_id,
+        expires_at=signal.expires_at,
+    )
+
+
+def _heard(heard: dict[str, datetime], signal: Signal) -> dict[str, datetime]:
+    before = heard.get(signal.sensor)
+    if before is not None and before >= signal.received_at:
+        return heard
+    heard = {**heard, signal.sensor: signal.received_at}
+    while len(heard) > MAX_HEARD:
+        del heard[min(heard, key=lambda sensor: (heard[sensor], sensor))]
+    return heard
+
+
+# --- findings ------------------------------------------------------------------------------------------------
+
+
+def _with_finding(
+    findings: dict[tuple[str, str], Finding], new: Finding, now: datetime
+) -> dict[tuple[str, str], Finding]:
+    key = (new.sensor, new.external_id)
+    old = findings.get(key)
+    if old is None:
+        findings = dict(findings)
+        if len(findings) >= MAX_FINDINGS:
+            del findings[_gives_way(findings, new, now)]
+        findings[key] = new
+        return findings
+    joined = _join(old, new)
+    return findings if joined == old else {**findings, key: joined}
+
+
+def _join(old: Finding, new: Finding) -> Finding:
+    """Return what both statements together say: the later one, opened since the newest close."""
+    winner = new if _order(new) > _order(old) else old
+    closed_at = _latest(old.closed_at, new.closed_at)
+    openings = {at for at in (*_openings(old), *_openings(new)) if closed_at is None or at > closed_at}
+    kept = tuple(sorted(openings))[:MAX_OPENINGS]
+    return msgspec.structs.replace(
+        winner,
+        received_at=min(old.received_at, new.received_at) if _order(old) == _order(new) else winner.received_at,
+        first_observed_at=kept[0] if kept and winner.is_open else winner.observed_at,
+        closed_at=closed_at,
+        openings=() if kept == (winner.observed_at,) or not winner.is_open else kept,
+    )
+
+
+def _openings(finding: Finding) -> tuple[datetime, ...]:
+    """Return the known instants at which the condition was said to be open, since its last close."""
+    if not finding.is_open:
+        return ()
+    return finding.openings or (finding.observed_at,)
+
+
+def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
+    if one is None or other is None:
+        return one or other
+    return max(one, other)
+
+
+def _order(statement: Finding) -> tuple[datetime, str, bytes]:
+    """Return the place of a statement among all of its condition: a total order over what the sensor said."""
+    said = msgspec.structs.replace(
+        statement,
+        received_at=statement.observed_at,
+        first_observed_at=statement.observed_at,
+        closed_at=None,
+        openings=(),
+    )
+    return statement.observed_at, statement.version, _content.encode(said)
+
+
+def _gives_way(findings: dict[tuple[str, str], Finding], new: Finding, now: datetime) -> tuple[str, str]:
+    """Return the key of the finding that makes room for `new`. Raises `PostureFull`."""
+    closed = [key for key, finding in findings.items() if not finding.is_open]
+    if closed:
+        return min(closed, key=lambda key: (findings[key].observed_at, key))
+    expired = [key for key, finding in findings.items() if finding.expires_at is not None and finding.expires_at <= now]
+    if expired:
+        return min(expired, key=lambda key: (findings[key].observed_at, key))
+    least = min(findings, key=lambda key: (SEVERITY_ORDER[findings[key].level], findings[key].observed_at, key))
+    if new.is_open and SEVERITY_ORDER[findings[least].level] < SEVERITY_ORDER[new.level]:
+        return least
+    raise PostureFull(f"the device has {MAX_FINDINGS} open conditions that are as severe")
+
+
+# --- facts ---------------------------------------------------------------------------------------------------
+
+
+def _with_fact(facts: dict[tuple[str, str], Fact], new: Fact) -> dict[tuple[str, str], Fact]:
+    key = (new.sensor, new.name)
+    old = facts.get(key)
+    if old is None:
+        if len(facts) >= MAX_FACTS:
+            raise PostureFull(f"the device has {MAX_FACTS} facts")
+        return {**facts, key: new}
+    if _fact_order(new) > _fact_order(old):
+        return {**facts, key: new}
+    if _fact_order(new) == _fact_order(old) and new.received_at < old.received_at:
+        return {**facts, key: new}
+    return facts
+
+
+def _fact_order(fact: Fact) -> tuple[datetime, str, bytes]:
+    """Return the place of a statement among all of its fact: a total order over what the sensor said."""
+    return fact.observed_at, fact.version, _content.encode((fact.value, fact.expires_at))

