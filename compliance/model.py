@@ -1,7 +1,7 @@
 """The vocabulary of what it means: compliance policies and states, access policies, requests and decisions.
 
-Frozen values, no I/O, no clock. The configuration is decoded straight into the `*Policy` types, so the YAML keys
-are these field names with `-` for `_` in values only, never in keys.
+Frozen values, no I/O, no clock. The configuration is decoded straight into the `*Policy` types, so the YAML
+keys are these field names with `-` for `_` in values only, never in keys.
 """
 
 from datetime import datetime
@@ -15,7 +15,13 @@ from risk.values import Duration, Strict
 
 
 class ComplianceState(StrEnum):
-    """Compliance state of a device. Worst wins; `UNKNOWN` satisfies nothing."""
+    """Compliance state of a device.
+
+    The worst of all rules wins: noncompliant, unknown, in grace, compliant.
+
+    `UNKNOWN` satisfies nothing: no policy may take it for compliant. Noncompliant is worse because it is
+    certain.
+    """
 
     COMPLIANT = "compliant"
     IN_GRACE_PERIOD = "in-grace-period"
@@ -61,11 +67,19 @@ class Mode(StrEnum):
     REPORT = "report"
 
 
-# --- compliance policies -------------------------------------------------------------------------------------
+# --- compliance policies ----------------------------------------------------------------------------------
 
 
 class RiskRule(Strict, tag="risk", tag_field="type", frozen=True):
-    """Met while the device's risk level is known and at most `max`."""
+    """Met while the device's risk level is known and at most `max`.
+
+    Field: name: unique within the policy.
+    Field: max: highest acceptable level: `none`, `low`, `medium` or `high`.
+    Field: grace: how long a device that fails is still `in-grace-period`, counted from the first evidence.
+    Field: title: what the pages call this requirement.
+    Field: why: why it matters, for people; Markdown.
+    Field: fix: what to do, for people; Markdown.
+    """
 
     name: str
     max: RiskLevel
@@ -78,7 +92,19 @@ class RiskRule(Strict, tag="risk", tag_field="type", frozen=True):
 class FactRule(Strict, tag="fact", tag_field="type", frozen=True):
     """Met while a fact is known, fresh enough, and compares as asked. Exactly one comparison is given.
 
-    `at_least` compares versions number by number (`14.10` is above `14.9`). `max_age` bounds the fact's age.
+    A fact of another type than the comparison asks for, never reported, too old or from a silent sensor is
+    `unknown`.
+
+    Field: name: unique within the policy.
+    Field: fact: name of the fact as the sensor's kind reports it.
+    Field: equals: the value that the fact must have; a text is not equal to a number that looks like it.
+    Field: at_least: lowest version, compared number by number (`14.10` is above `14.9`).
+    Field: one_of: texts, one of which the fact must be.
+    Field: max_age: how old the observation may be.
+    Field: grace: how long a device that fails is still `in-grace-period`, counted from the first evidence.
+    Field: title: what the pages call this requirement.
+    Field: why: why it matters, for people; Markdown.
+    Field: fix: what to do, for people; Markdown.
     """
 
     name: str
@@ -94,7 +120,17 @@ class FactRule(Strict, tag="fact", tag_field="type", frozen=True):
 
 
 class SensorRule(Strict, tag="sensor", tag_field="type", frozen=True):
-    """Met while the sensor spoke about the device within `seen_within`."""
+    """Met while the sensor spoke about the device within `seen_within`.
+
+    Field: name: unique within the policy.
+    Field: sensor: name of the sensor.
+    Field: seen_within: how long ago it may have spoken last; a sensor that never spoke leaves the rule
+        `unknown`.
+    Field: grace: how long after that the device is still `in-grace-period`.
+    Field: title: what the pages call this requirement.
+    Field: why: why it matters, for people; Markdown.
+    Field: fix: what to do, for people; Markdown.
+    """
 
     name: str
     sensor: str
@@ -109,15 +145,22 @@ ComplianceRule = RiskRule | FactRule | SensorRule
 
 
 class CompliancePolicy(Strict, frozen=True):
-    """A named set of rules. A device is held to every policy."""
+    """A named set of rules. A device is held to every policy.
+
+    Field: name: unique among compliance policies.
+    Field: rules: all of them must be met; the worst result is the state.
+    """
 
     name: str
     rules: tuple[ComplianceRule, ...]
 
 
 class RuleResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What one rule made of one device. `seen` and `wanted` are short texts for people; `since` is when it first
-    failed as far as evidence shows, `deadline` is when grace ends, `source` names the sensor.
+    """What one rule made of one device.
+
+    `seen` and `wanted` are short texts for people; `since` is when it first failed as far as evidence
+    shows, `deadline` is when grace ends or ended, `source` names the sensor. `reason` is a
+    `compliance.state.ComplianceReason`.
     """
 
     policy: str
@@ -136,7 +179,10 @@ class RuleResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComplianceResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Compliance of one device at one instant: the worst rule wins. `changes_at` as in `RiskAssessment`."""
+    """Compliance of one device at one instant: the worst rule wins. `changes_at` as in `RiskAssessment`.
+
+    `deadline` is the nearest end of a grace period that is still running.
+    """
 
     state: ComplianceState
     results: tuple[RuleResult, ...]
@@ -144,11 +190,15 @@ class ComplianceResult(msgspec.Struct, frozen=True, kw_only=True):
     deadline: datetime | None = None
 
 
-# --- access policies -----------------------------------------------------------------------------------------
+# --- access policies --------------------------------------------------------------------------------------
 
 
 class Assignment(Strict, frozen=True):
-    """Whom a policy covers. Empty means everyone; a match in `users` or in `groups` is enough."""
+    """Whom a policy covers. Empty means everyone; a match in `users` or in `groups` is enough.
+
+    Field: users: subjects (`sub`) or verified e-mail addresses.
+    Field: groups: groups as the provider names them, in exactly this spelling.
+    """
 
     users: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
@@ -157,8 +207,26 @@ class Assignment(Strict, frozen=True):
 class Conditions(Strict, frozen=True):
     """When a policy applies: every key that is given must hold; the values of one key are alternatives.
 
-    `compliance`, `risk`, `user_risk`, `device`, `acr`, `amr`, `max_auth_age` and `providers` are known per session;
-    `networks`, `methods`, `paths` (prefix, or glob with `*`) and `clients` only per request.
+    What is not known (`acr`, `amr` or the time of sign-in that the provider never told) holds in a policy
+    that limits and does not hold in a policy that allows. All but `networks`, `methods`, `paths` and
+    `clients` are known per session; those four belong to the request.
+
+    Field: compliance: states of the device; a device that is not known is `unknown`.
+    Field: risk: risk levels of the device; while a sensor is silent the level counts as `unknown` too.
+    Field: device: whether we know which device this is.
+    Field: acr: authentication context classes of the sign-in.
+    Field: not_acr: holds when the sign-in had none of these.
+    Field: amr: authentication methods, one of which was used.
+    Field: not_amr: holds when none of these methods was used.
+    Field: auth_older_than: holds when the sign-in is at least this old.
+    Field: providers: names of providers that the user signed in at.
+    Field: networks: names of networks, one of which holds the client address.
+    Field: not_networks: holds when none of these networks holds the client address.
+    Field: methods: HTTP methods in capitals; `GET` does not include `HEAD`.
+    Field: paths: a prefix (`/admin` covers `/admin` and `/admin/x`, not `/administrator`) or a glob of the
+        whole path: `*` within a segment, `**` for any number of segments.
+    Field: not_paths: holds when the path is none of these.
+    Field: clients: kind of client: `browser`, `api`, `websocket`.
     """
 
     compliance: tuple[ComplianceState, ...] = ()
@@ -179,14 +247,30 @@ class Conditions(Strict, frozen=True):
 
 
 class StepUp(Strict, frozen=True):
-    """What a stronger sign-in must bring (RFC 9470): one of `acr_values`, and at most `max_age` old."""
+    """What a stronger sign-in must bring (RFC 9470). A session that brings it already is not asked.
+
+    Field: acr_values: authentication context classes, one of which the sign-in must have.
+    Field: max_age: how old the sign-in may be.
+    """
 
     acr_values: tuple[str, ...] = ()
     max_age: Duration | None = None
 
 
 class AccessPolicy(Strict, frozen=True):
-    """One access policy. `apps` empty means every app; `exclude` beats `include`."""
+    """One access policy: of all that match, the strictest decides; without a match the answer is block.
+
+    Field: name: unique among access policies.
+    Field: decision: `allow`, `restrict`, `step-up`, `remediate` or `block`, from least to most strict.
+    Field: apps: names of the apps it covers; empty means every app.
+    Field: include: whom it covers; absent means everyone who has signed in.
+    Field: exclude: whom it does not cover, whatever `include` says.
+    Field: when: what must hold besides.
+    Field: controls: for `restrict`: how the session is limited. Controls of all matching policies add up.
+    Field: step_up: for `step-up`: what the stronger sign-in must bring.
+    Field: reason: shown to the person when this policy decides.
+    Field: mode: `enforce`, or `report` to record only what it would have done.
+    """
 
     name: str
     decision: Outcome
@@ -203,8 +287,8 @@ class AccessPolicy(Strict, frozen=True):
 class User(msgspec.Struct, frozen=True, kw_only=True):
     """The signed-in person: keyed by (`issuer`, `subject`); `email` and `name` are for display.
 
-    `names` are the texts by which policies may name the user: the subject, and the e-mail address only when the
-    provider says that it is verified.
+    `names` are the texts by which policies may name the user: the subject, and the e-mail address only when
+    the provider says that it is verified.
     """
 
     provider: str
@@ -221,10 +305,12 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccessContext(msgspec.Struct, frozen=True, kw_only=True):
-    """The slow facts of an access request: they change only by events and by time. `now` is an argument, not read.
+    """The slow facts of an access request: they change only by events and by time.
 
-    `device_id` None means that we do not know which device this is; then `compliance` is `UNKNOWN` and `risk` is
-    `UNKNOWN` too.
+    `now` is an argument, not read.
+
+    `device_id` None means that we do not know which device this is; then `compliance` is `UNKNOWN` and
+    `risk` is `UNKNOWN` too.
     """
 
     app: str
@@ -238,8 +324,10 @@ class AccessContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestFacts(msgspec.Struct, frozen=True):
-    """What only the request itself knows. `path` is the canonical path; `networks` the names of the configured
-    networks that contain the client address.
+    """What only the request itself knows.
+
+    `path` is the canonical path; `networks` the names of the configured networks that contain the client
+    address.
     """
 
     method: str
@@ -275,7 +363,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResidualEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A policy whose slow conditions hold; what is left to test depends on the request alone."""
+    """A policy whose slow conditions hold; what is left to test depends on the request alone.
+
+    `is_sure` is false when they hold only because what is not known must not widen access: then the policy
+    limits, but a `restrict` lets nobody in by itself.
+    """
 
     policy: str
     outcome: Outcome
@@ -284,13 +376,14 @@ class ResidualEntry(msgspec.Struct, frozen=True, kw_only=True):
     step_up: StepUp | None
     mode: Mode
     when: Conditions
+    is_sure: bool = True
 
 
 class Residual(msgspec.Struct, frozen=True, kw_only=True):
     """Access policy after the slow facts are known: decides a request by its `RequestFacts` alone.
 
-    `constant` is the decision when no entry depends on the request (then `entries` is empty). `valid_until` is the
-    nearest instant at which time alone could change the result, None when time never does.
+    `constant` is the decision when no entry depends on the request (then `entries` is empty). `valid_until`
+    is the nearest instant at which time alone could change the result, None when time never does.
     """
 
     entries: tuple[ResidualEntry, ...]

@@ -49,8 +49,8 @@ class Supervisor:
     async def run(self) -> int:
         """Start everything, wait for the end, drain, and return the exit code."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
+        loop.add_signal_handler(signal.SIGINT, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._pass_on_hangup)
         keepers = [spawn(self._keep("hub", self._hub_command()), name="keep-hub")]
         for number in range(1, self._workers + 1):

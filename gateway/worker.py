@@ -5,31 +5,35 @@ Everything on the way of a request with a valid ticket is synchronous, O(1), and
 
 import asyncio
 import base64
-import contextlib
 import hashlib
 import os
 import signal
-import time
 from collections import Counter
-from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import ip_network
 from pathlib import Path
 
+import msgspec
 import structlog
 import uvloop
 
-from compliance.model import ClientKind, Decision, Outcome, RequestFacts, SessionControl
+from compliance.model import Decision, RequestFacts, SessionControl
 from gateway.decision.enforce import RequestTraits, is_admitted, refusing_control
 from gateway.decision.routing import NamedNetworks, RouteTable, is_below
 from gateway.decision.verdict import HEADER as VERDICT_HEADER
 from gateway.decision.verdict import Failed, NoSuchHost, Refused, SignIn, Verdict, encode_verdict
+from gateway.devices.forwarded import ForwardedCertificateRefused, parse_client_cert
 from gateway.feed.settings import WorkerApp, WorkerSettings, decode_settings
 from gateway.feed.worker_side import Entry, FeedWorker, TicketKey
 from gateway.observe.logs import configure_logs
 from gateway.proxy.exchange import Exchange
-from gateway.proxy.pool import UpstreamPool
+from gateway.proxy.pool import UpstreamPool, upstream_tls
 from gateway.proxy.ports import CutReason, ResponseRules, Route, UpstreamFault
+from gateway.proxy.server import Front
+from gateway.proxy.tls import listener_tls
+from gateway.supervisor import die_with_parent
 from gateway.tasks import spawn
+from gateway.wire.cookies import find_cookie
+from gateway.wire.forwarded import Address, TrustedNetworks
 
 log = structlog.get_logger("worker")
 
@@ -39,20 +43,20 @@ HUB_BODY_BYTES = 16 * 1024 * 1024
 """Most bytes of a request body to the hub; each sensor has a bound of its own below it."""
 MAX_ADDRESSES = 10_000
 STATS_EVERY_S = 2.0
+SIGNAL_DRAIN_S = 10.0
 
 
 class Worker:
     """The gatekeeper of one data path and the enforcer of its feed."""
 
-    def __init__(self, name: str, run_dir: Path, *, pid: int, is_inline: bool = False) -> None:
+    def __init__(self, name: str, run_dir: Path, *, pid: int) -> None:
         self._name = name
         self._run_dir = run_dir
-        self._is_inline = is_inline
         self._feed: FeedWorker[Exchange] = FeedWorker(name, pid, self)
         self._settings: WorkerSettings | None = None
         self._routes = RouteTable(())
         self._networks = NamedNetworks({})
-        self._networks_of: dict[object, frozenset[str]] = {}
+        self._networks_of: dict[Address, frozenset[str]] = {}
         self._pools: dict[tuple[str, str | None], UpstreamPool] = {}
         self._hub_pool: UpstreamPool | None = None
         self._front: Front | None = None
@@ -85,3 +89,330 @@ class Worker:
     def is_serving(self) -> bool:
         """Whether the listener is open and the hub is there."""
         return self._front is not None and self._front.is_listening and self._feed.is_connected
+
+    # --- the gatekeeper of the data path ---------------------------------------------------------------------
+
+    def admit(self, exchange: Exchange) -> Route | None:
+        """Return the route of a request, or None while a ticket is on its way. Source: `docs/architecture.md`."""
+        head = exchange.head
+        path = head.target.path
+        if path.startswith(GATE_PREFIX) or path in WELL_KNOWN:
+            return self._to_hub(exchange, None)
+        app = self._routes.find(head.host, path)
+        if app is None:
+            return self._to_hub(exchange, NoSuchHost())
+        if app.public_paths and not head.target.is_ambiguous and _is_public(path, app.public_paths):
+            return self._to_app(exchange, app, (), ResponseRules(reserved_cookies=self._reserved))
+        cookie = find_cookie(head.header(b"cookie"), self._cookie)
+        if cookie is None:
+            return self._to_hub(exchange, SignIn(app.name))
+        key = TicketKey(hashlib.sha256(cookie).hexdigest(), head.host, app.name, self._evidence(exchange))
+        entry = self._feed.lookup(key)
+        if entry is not None:
+            return self._apply(exchange, app, entry)
+        exchange.context = _Waiting(key, app)
+        self._feed.request(key, exchange)
+        return None
+
+    def failed(self, exchange: Exchange, fault: UpstreamFault) -> Route | None:
+        """Let the hub explain that an app failed; when the hub itself failed, nobody can."""
+        self.counters[f"upstream_faults_{fault.value}"] += 1
+        if exchange.route is None or exchange.route.pool is self._hub_pool:
+            return None
+        app = self._routes.find(exchange.head.host, exchange.head.target.path)
+        name = "" if app is None else app.name
+        return self._to_hub(exchange, Failed(name, fault.status, fault.value))
+
+    def forbidden(self, exchange: Exchange, reason: str) -> Route | None:
+        """Let the hub explain that a session control withholds a response."""
+        admitted = exchange.context
+        if not isinstance(admitted, _Admitted):
+            return None
+        return self._to_hub(exchange, self._refusal(exchange, admitted, SessionControl.NO_DOWNLOADS))
+
+    def ended(self, exchange: Exchange) -> None:
+        """Forget an exchange."""
+        context, exchange.context = exchange.context, None
+        if isinstance(context, _Admitted):
+            self._feed.release(context.entry, exchange)
+        elif isinstance(context, _Waiting):
+            self._feed.forget(context.key, exchange)
+
+    # --- the enforcer of the feed ----------------------------------------------------------------------------
+
+    def admitted(self, exchange: Exchange, entry: Entry[Exchange] | None) -> None:
+        """Go on with an exchange that waited for a ticket."""
+        waiting = exchange.context
+        if not isinstance(waiting, _Waiting) or exchange.is_over:
+            return
+        exchange.context = None
+        if entry is None:
+            exchange.proceed(self._to_hub(exchange, SignIn(waiting.app.name)))
+        else:
+            exchange.proceed(self._apply(exchange, waiting.app, entry))
+
+    def unavailable(self, exchange: Exchange) -> None:
+        """Answer an exchange for which nobody can decide now: closed, and said so."""
+        exchange.context = None
+        exchange.cut(CutReason.GOING_AWAY)
+
+    def redecide(self, exchange: Exchange, entry: Entry[Exchange] | None) -> bool:
+        """Decide an open exchange by a new ticket; return whether it was cut."""
+        admitted = exchange.context
+        if not isinstance(admitted, _Admitted) or exchange.is_over:
+            return False
+        if entry is None:
+            exchange.context = None
+            exchange.cut(CutReason.ACCESS_ENDED, self._to_hub(exchange, SignIn(admitted.app.name)))
+            self.counters["exchanges_cut"] += 1
+            return True
+        renewed = _Admitted(entry, admitted.app, entry.decide(self._facts(exchange)))
+        control = self._refused_by(exchange, renewed.decision)
+        if is_admitted(renewed.decision) and control is None:
+            exchange.context = renewed
+            if exchange.route is not None and not exchange.response_started:
+                exchange.route = msgspec.structs.replace(exchange.route, rules=self._rules(renewed.decision))
+            return False
+        exchange.context = None
+        route = self._to_hub(exchange, self._refusal(exchange, renewed, control, is_cut=True))
+        exchange.cut(CutReason.ACCESS_ENDED if control is None else CutReason.RESTRICTED, route)
+        self.counters["exchanges_cut"] += 1
+        return True
+
+    def configure(self, settings: bytes) -> None:
+        """Serve by new settings; the listener opens with the first."""
+        decoded = decode_settings(settings)
+        self._settings = decoded
+        self._routes = RouteTable(decoded.apps)
+        self._networks = NamedNetworks(decoded.networks)
+        self._networks_of.clear()
+        names = (b"gate", b"gate-start", b"__Host-gate", b"__Host-gate-start")
+        self._cookie = b"__Host-gate" if decoded.is_https else b"gate"
+        self._reserved = names
+        self._refresh_pools(decoded)
+        if self._opening is None:
+            self._opening = spawn(self._open(decoded), name="worker-listen")
+        elif self._front is not None:
+            self._front.configure(decoded.limits, _trusted(decoded))
+
+    def drain(self, seconds: float) -> None:
+        """Finish what is open and end, as the hub says."""
+        spawn(self.drain_and_close(seconds), name="worker-drain")
+
+    # --- decisions about one request -------------------------------------------------------------------------
+
+    def _apply(self, exchange: Exchange, app: WorkerApp, entry: Entry[Exchange]) -> Route:
+        """Return the route that the ticket gives this request, and note the exchange as open under it."""
+        constant = entry.ticket.residual.constant
+        decision = constant if constant is not None else entry.decide(self._facts(exchange))
+        admitted = _Admitted(entry, app, decision)
+        if not is_admitted(decision):
+            return self._to_hub(exchange, self._refusal(exchange, admitted, None))
+        control = self._refused_by(exchange, decision) if decision.controls else None
+        if control is not None:
+            return self._to_hub(exchange, self._refusal(exchange, admitted, control))
+        exchange.context = admitted
+        entry.live.add(exchange)
+        return self._to_app(exchange, app, _headers(entry, decision), self._rules(decision))
+
+    def _facts(self, exchange: Exchange) -> RequestFacts:
+        head = exchange.head
+        return RequestFacts(head.method, head.target.path, exchange.client_kind, self._networks_at(exchange))
+
+    def _networks_at(self, exchange: Exchange) -> frozenset[str]:
+        address = exchange.client_address
+        known = self._networks_of.get(address)
+        if known is None:
+            if len(self._networks_of) >= MAX_ADDRESSES:
+                self._networks_of.clear()
+            known = self._networks_of[address] = self._networks.containing(address)
+        return known
+
+    def _refused_by(self, exchange: Exchange, decision: Decision) -> SessionControl | None:
+        """Return the session control that this request, or the response that is under way, meets."""
+        head = exchange.head
+        traits = RequestTraits(head.method, exchange.client_kind, head.has_body, head.is_upgrade)
+        control = refusing_control(decision.controls, traits)
+        if control is None and SessionControl.NO_DOWNLOADS in decision.controls and exchange.response_is_download:
+            return SessionControl.NO_DOWNLOADS
+        return control
+
+    def _rules(self, decision: Decision) -> ResponseRules:
+        if not decision.controls:
+            return ResponseRules(reserved_cookies=self._reserved)
+        return ResponseRules(
+            no_downloads=SessionControl.NO_DOWNLOADS in decision.controls,
+            no_store=SessionControl.NO_STORE in decision.controls,
+            reserved_cookies=self._reserved,
+        )
+
+    def _refusal(
+        self,
+        exchange: Exchange,
+        admitted: "_Admitted",
+        control: SessionControl | None,
+        *,
+        is_cut: bool = False,
+    ) -> Refused:
+        facts, decision = self._facts(exchange), admitted.decision
+        step_up = decision.step_up
+        self.counters[f"refused_{decision.outcome.value}"] += 1
+        return Refused(
+            app=admitted.app.name,
+            decision=admitted.entry.ticket.decision,
+            outcome=decision.outcome,
+            policy=decision.policy,
+            reason=decision.reason,
+            method=facts.method,
+            path=facts.path,
+            client=facts.client,
+            networks=tuple(sorted(facts.networks)),
+            control=control,
+            acr_values=() if step_up is None else step_up.acr_values,
+            max_age=None if step_up is None else step_up.max_age,
+            is_cut=is_cut,
+        )
+
+    def _evidence(self, exchange: Exchange) -> bytes:
+        """Return the device certificate: of the connection, or of a trusted proxy's `Client-Cert`."""
+        settings = self._settings
+        if settings is None or not settings.accepts_client_cert or not exchange.is_peer_trusted:
+            return exchange.evidence
+        lines = [value for name, value in exchange.head.headers if name == b"client-cert"]
+        try:
+            return parse_client_cert(lines) or b""
+        except ForwardedCertificateRefused:
+            self.counters["client_cert_refused"] += 1
+            return b""
+
+    # --- routes ----------------------------------------------------------------------------------------------
+
+    def _to_app(
+        self,
+        exchange: Exchange,
+        app: WorkerApp,
+        headers: tuple[tuple[bytes, bytes], ...],
+        rules: ResponseRules,
+    ) -> Route:
+        pool = self._pools[app.upstream, app.upstream_ca]
+        return Route(
+            pool=pool,
+            headers=headers,
+            rules=rules,
+            host=None if app.preserve_host else pool.address.authority,
+            body_max_bytes=app.body_bytes,
+        )
+
+    def _to_hub(self, exchange: Exchange, verdict: Verdict | None) -> Route:
+        """Return the route to the hub, with what only a worker may say."""
+        assert self._hub_pool is not None  # noqa: S101 - made with the first settings, before any listener
+        evidence = self._evidence(exchange)
+        headers = [
+            (b"X-Gate-Client", str(exchange.client_address).encode()),
+            (b"X-Gate-Scheme", exchange.scheme.encode()),
+            (b"X-Gate-Host", exchange.head.authority),
+            (b"X-Gate-Client-Kind", exchange.client_kind.value.encode()),
+            (b"X-Gate-Received", str(exchange.received_ns).encode()),
+        ]
+        if evidence:
+            headers.append((b"X-Gate-Evidence", base64.b64encode(evidence)))
+        if verdict is not None:
+            headers.append((VERDICT_HEADER, encode_verdict(verdict)))
+        return Route(
+            pool=self._hub_pool,
+            headers=tuple(headers),
+            send_body=verdict is None,
+            body_max_bytes=HUB_BODY_BYTES,
+            with_own_cookies=True,
+        )
+
+    def _refresh_pools(self, settings: WorkerSettings) -> None:
+        """Keep the pools of upstreams that stay, make those that are new, close those that went."""
+        if self._hub_pool is None:
+            self._hub_pool = UpstreamPool(f"unix:{self._run_dir / 'hub.sock'}", settings.limits)
+        wanted = {(app.upstream, app.upstream_ca) for app in settings.apps}
+        for key in wanted - self._pools.keys():
+            url, ca_file = key
+            tls = upstream_tls(ca_file) if url.startswith("https:") else None
+            self._pools[key] = UpstreamPool(url, settings.limits, tls=tls)
+        for key in self._pools.keys() - wanted:
+            self._pools.pop(key).close()
+
+    # --- listener --------------------------------------------------------------------------------------------
+
+    async def _open(self, settings: WorkerSettings) -> None:
+        tls = listener_tls(settings.tls) if settings.tls is not None else None
+        front = Front(self, settings.limits, tls=tls, trusted=_trusted(settings))
+        host, _, port = settings.listen.rpartition(":")
+        await front.listen_tcp(host.strip("[]"), int(port), reuse_port=True)
+        self._front = front
+        log.info("worker-listening", worker=self._name, listen=settings.listen)
+
+    async def _keep_reporting(self) -> None:
+        while True:
+            await asyncio.sleep(STATS_EVERY_S)
+            figures = {**self.counters, "tickets": float(self._feed.ticket_count)}
+            front = self._front
+            if front is not None:
+                figures |= {"connections": front.stats.accepted, "requests": front.stats.requests}
+                figures["open_connections"] = front.connections
+                figures |= {f"faults_{code.value}": count for code, count in front.stats.faults.items()}
+            self._feed.report({name: float(value) for name, value in figures.items()})
+
+
+class _Waiting:
+    """The exchange waits for a ticket."""
+
+    __slots__ = ("app", "key")
+
+    def __init__(self, key: TicketKey, app: WorkerApp) -> None:
+        self.key = key
+        self.app = app
+
+
+class _Admitted:
+    """The exchange is open under a ticket."""
+
+    __slots__ = ("app", "decision", "entry")
+
+    def __init__(self, entry: Entry[Exchange], app: WorkerApp, decision: Decision) -> None:
+        self.entry = entry
+        self.app = app
+        self.decision = decision
+
+
+def _headers(entry: Entry[Exchange], decision: Decision) -> tuple[tuple[bytes, bytes], ...]:
+    """Return what the app is told: identity, and the assertion that names exactly these controls."""
+    ticket = entry.ticket
+    for variant in ticket.variants:
+        if variant.controls == decision.controls:
+            return ticket.headers + variant.headers
+    names = ",".join(sorted(decision.controls)).encode()
+    outcome = decision.outcome.value.encode()
+    return (*ticket.headers, (b"X-Gate-Outcome", outcome), (b"X-Gate-Restrictions", names))
+
+
+def _is_public(path: str, prefixes: tuple[str, ...]) -> bool:
+    return any(is_below(path, prefix) for prefix in prefixes)
+
+
+def _trusted(settings: WorkerSettings) -> TrustedNetworks:
+    return TrustedNetworks([ip_network(cidr) for cidr in settings.trusted_proxies])
+
+
+def serve_worker(name: str, run_dir: Path) -> int:
+    """Run one worker process until the hub drains it or a signal ends it."""
+    configure_logs()
+    die_with_parent()
+    return uvloop.run(_serve(name, run_dir))
+
+
+async def _serve(name: str, run_dir: Path) -> int:
+    worker = Worker(name, run_dir, pid=os.getpid())
+    loop = asyncio.get_running_loop()
+    # The hub drains us; a signal alone means that the hub may be gone, so the bound is ours.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: worker.drain(SIGNAL_DRAIN_S))
+    worker.start()
+    await worker.ended_event.wait()
+    return 0

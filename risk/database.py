@@ -1,15 +1,15 @@
 """One SQLite file behind one writer thread with group commit; reads on a thread of their own.
 
 INVARIANT: `await write(...)` returns only after the transaction that holds the job's changes is on disk
-(`journal_mode=WAL`, `synchronous=FULL`). Jobs that wait together share one transaction and one fsync; a job that
-raises is rolled back alone by a savepoint and its error goes to its own caller.
+(`journal_mode=WAL`, `synchronous=FULL`). Jobs that wait together share one transaction and one fsync; a job
+that raises is rolled back alone by a savepoint and its error goes to its own caller.
 """
 
 import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,14 +56,15 @@ class _Job:
 
 
 class Database:
-    """A SQLite file. `schema` is an ordered sequence of migrations; `user_version` counts those applied.
+    """A SQLite file. `schema` holds, by component, an ordered sequence of migrations that is only ever appended to;
+    the table `schema_versions` counts those applied. A bare sequence is the component `main`.
 
     `path` may be `:memory:` in tests; then reads share the writer's thread and connection.
     """
 
-    def __init__(self, path: Path | str, schema: Sequence[str]) -> None:
+    def __init__(self, path: Path | str, schema: Mapping[str, Sequence[str]] | Sequence[str]) -> None:
         self._path = str(path)
-        self._schema = tuple(schema)
+        self._schema = dict(schema) if isinstance(schema, Mapping) else {"main": tuple(schema)}
         self._jobs: queue.Queue[_Job | None] = queue.Queue()
         self._reads: queue.Queue[_Job | None] = queue.Queue()
         self._threads: list[threading.Thread] = []
@@ -78,7 +79,9 @@ class Database:
             reader = None if in_memory else self._open()
         except (sqlite3.Error, OSError) as error:
             raise StoreFault(f"store `{self._path}`: {error}") from error
-        self._threads.append(threading.Thread(target=self._write_loop, args=(writer,), daemon=True, name="store-writer"))
+        self._threads.append(
+            threading.Thread(target=self._write_loop, args=(writer,), daemon=True, name="store-writer")
+        )
         if reader is not None:
             self._threads.append(
                 threading.Thread(target=self._read_loop, args=(reader,), daemon=True, name="store-reader"),
@@ -96,6 +99,11 @@ class Database:
         for thread in self._threads:
             thread.join()
         self._threads.clear()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the store is open and its threads live."""
+        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     async def write(self, run: Callable[[sqlite3.Connection], T]) -> T:
         """Run `run` inside a transaction and return its result once that is on disk.
@@ -124,11 +132,19 @@ class Database:
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > len(self._schema):
-            raise StoreFault(f"store `{self._path}`: schema {version} is newer than this program's {len(self._schema)}")
-        for number, script in enumerate(self._schema[version:], start=version + 1):
-            connection.executescript(f"BEGIN;{script};PRAGMA user_version={number};COMMIT;")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_versions (component TEXT PRIMARY KEY, version INTEGER NOT NULL)",
+        )
+        applied = dict(connection.execute("SELECT component, version FROM schema_versions"))
+        for component, scripts in self._schema.items():
+            version = applied.get(component, 0)
+            if version > len(scripts):
+                raise StoreFault(
+                    f"store `{self._path}`: {component} schema {version} is newer than this program's {len(scripts)}"
+                )
+            for number, script in enumerate(scripts[version:], start=version + 1):
+                note = f"INSERT OR REPLACE INTO schema_versions VALUES ('{component}', {number});"
+                connection.executescript(f"BEGIN;{script};{note}COMMIT;")
 
     def _write_loop(self, connection: sqlite3.Connection) -> None:
         stopping = False

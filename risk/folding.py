@@ -1,9 +1,9 @@
 """Folding: one more statement of a sensor into what is known of a device. Pure.
 
-INVARIANT: below the bounds of this module, folding a set of signals gives the same posture in every order and with
-every repetition. Per condition (sensor, external id) and per fact (sensor, name) the statement with the newest
-`observed_at` wins; the message id, then the content, breaks ties. A close that wins stays as a tombstone, so that an
-older open that arrives later changes nothing.
+INVARIANT: below the bounds of this module, folding a set of signals gives the same posture in every order and
+with every repetition. Per condition (sensor, external id) and per fact (sensor, name) the statement with the
+newest `observed_at` wins; the message id, then the content, breaks ties. A close that wins stays as a
+tombstone, so that an older open that arrives later changes nothing.
 """
 
 from datetime import datetime
@@ -19,16 +19,18 @@ MAX_FACTS = 256
 """Most facts of one device over all sensors."""
 
 MAX_OPENINGS = 16
-"""Most instants kept of one open condition; beyond it only `first_observed_at` can depend on the order of arrival."""
+"""Most instants kept of one open condition; beyond it `first_observed_at`, and it alone, can depend on
+order."""
 
 MAX_HEARD = 64
 """Most sensors remembered as having spoken of one device; the longest silent one is forgotten first."""
 
 STATE_FACT = "state"
-"""`pass`/`fail` of the signal's own condition: it is no attribute of the device and does not become a fact of it."""
+"""`pass`/`fail` of the signal's own condition: no attribute of the device, so it becomes no fact of it."""
 
 REPORTING_FACT = "reporting"
-"""A sensor that says `reporting: false` tells that it has NOT heard of the device, so the device counts as silent."""
+"""A sensor that says `reporting: false` has NOT heard of the device: such a signal does not refresh
+`heard`."""
 
 SEVERITY_ORDER: dict[Severity, int] = {
     Severity.NONE: 0,
@@ -44,15 +46,15 @@ SEVERITY_ORDER: dict[Severity, int] = {
 _content = msgspec.msgpack.Encoder()
 
 
-class PostureFull(Exception):  # noqa: N818 - named after what is so, as `StoreOverloaded` is
+class PostureFull(Exception):
     """The device already has as many conditions or facts as are kept; nothing of the signal was applied."""
 
 
 def fold(posture: Posture, signal: Signal) -> Posture:
     """Return the posture that also knows `signal`. Idempotent and order-independent.
 
-    At the bounds the oldest tombstone goes first, then an expired finding, then an open finding that is less severe
-    than the new one; an open high finding never gives way to a lesser one.
+    At the bounds the oldest tombstone goes first, then an expired finding, then an open finding that is less
+    severe than the new one; an open high finding never gives way to a lesser one.
     Raises `PostureFull` when nothing may give way; the caller rejects the signal then.
     """
     findings = posture.findings
@@ -74,7 +76,7 @@ def is_closing(signal: Signal) -> bool:
 
 
 def clamp(signal: Signal) -> Signal:
-    """Return the signal with an `observed_at` of the future moved to `received_at`: no clock can block later news."""
+    """Return the signal with a future `observed_at` moved to `received_at`: no clock may block later news."""
     if signal.observed_at <= signal.received_at:
         return signal
     return msgspec.structs.replace(signal, observed_at=signal.received_at)
@@ -136,7 +138,7 @@ def _heard(heard: dict[str, datetime], signal: Signal) -> dict[str, datetime]:
     return heard
 
 
-# --- findings ------------------------------------------------------------------------------------------------
+# --- findings -------------------------------------------------------------------------------------
 
 
 def _with_finding(
@@ -156,16 +158,17 @@ def _with_finding(
 
 def _join(old: Finding, new: Finding) -> Finding:
     """Return what both statements together say: the later one, opened since the newest close."""
-    winner = new if _order(new) > _order(old) else old
+    order = _compare(old, new)
+    winner = new if order < 0 else old
     closed_at = _latest(old.closed_at, new.closed_at)
     openings = {at for at in (*_openings(old), *_openings(new)) if closed_at is None or at > closed_at}
-    kept = tuple(sorted(openings))[:MAX_OPENINGS]
+    kept = tuple(sorted(openings))[:MAX_OPENINGS] if winner.is_open else ()
     return msgspec.structs.replace(
         winner,
-        received_at=min(old.received_at, new.received_at) if _order(old) == _order(new) else winner.received_at,
-        first_observed_at=kept[0] if kept and winner.is_open else winner.observed_at,
+        received_at=min(old.received_at, new.received_at) if order == 0 else winner.received_at,
+        first_observed_at=kept[0] if kept else winner.observed_at,
         closed_at=closed_at,
-        openings=() if kept == (winner.observed_at,) or not winner.is_open else kept,
+        openings=() if kept == (winner.observed_at,) else kept,
     )
 
 
@@ -182,33 +185,52 @@ def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
     return max(one, other)
 
 
-def _order(statement: Finding) -> tuple[datetime, str, bytes]:
-    """Return the place of a statement among all of its condition: a total order over what the sensor said."""
-    said = msgspec.structs.replace(
+def _compare(one: Finding, other: Finding) -> int:
+    """Return -1, 0 or 1 as `one` is earlier than, the same statement as, or later than `other`. Total."""
+    place, other_place = (one.observed_at, one.version), (other.observed_at, other.version)
+    if place == other_place:
+        said, other_said = _said(one), _said(other)
+        return (said > other_said) - (said < other_said)
+    return 1 if place > other_place else -1
+
+
+def _said(statement: Finding) -> bytes:
+    """Return the content of a statement without what only folding adds to it."""
+    bare = msgspec.structs.replace(
         statement,
         received_at=statement.observed_at,
         first_observed_at=statement.observed_at,
         closed_at=None,
         openings=(),
     )
-    return statement.observed_at, statement.version, _content.encode(said)
+    return _content.encode(bare)
 
 
 def _gives_way(findings: dict[tuple[str, str], Finding], new: Finding, now: datetime) -> tuple[str, str]:
     """Return the key of the finding that makes room for `new`. Raises `PostureFull`."""
-    closed = [key for key, finding in findings.items() if not finding.is_open]
-    if closed:
-        return min(closed, key=lambda key: (findings[key].observed_at, key))
-    expired = [key for key, finding in findings.items() if finding.expires_at is not None and finding.expires_at <= now]
-    if expired:
-        return min(expired, key=lambda key: (findings[key].observed_at, key))
-    least = min(findings, key=lambda key: (SEVERITY_ORDER[findings[key].level], findings[key].observed_at, key))
+    for is_spent in (_is_closed, lambda finding: _is_expired(finding, now)):
+        spent = [key for key, finding in findings.items() if is_spent(finding)]
+        if spent:
+            return min(spent, key=lambda key: (findings[key].observed_at, key))
+
+    def severity_then_age(key: tuple[str, str]) -> tuple[int, datetime, tuple[str, str]]:
+        return SEVERITY_ORDER[findings[key].level], findings[key].observed_at, key
+
+    least = min(findings, key=severity_then_age)
     if new.is_open and SEVERITY_ORDER[findings[least].level] < SEVERITY_ORDER[new.level]:
         return least
     raise PostureFull(f"the device has {MAX_FINDINGS} open conditions that are as severe")
 
 
-# --- facts ---------------------------------------------------------------------------------------------------
+def _is_closed(finding: Finding) -> bool:
+    return not finding.is_open
+
+
+def _is_expired(finding: Finding, now: datetime) -> bool:
+    return finding.expires_at is not None and finding.expires_at <= now
+
+
+# --- facts ----------------------------------------------------------------------------------------
 
 
 def _with_fact(facts: dict[tuple[str, str], Fact], new: Fact) -> dict[tuple[str, str], Fact]:

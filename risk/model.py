@@ -1,7 +1,8 @@
 """The vocabulary of what is known: subjects, signals, findings, facts, posture. Frozen values, no I/O.
 
-Times are aware UTC datetimes. `observed_at` is the sensor's clock (clamped to `received_at` by the intake when it
-lies in the future); `received_at` is ours. Source of the words: ``docs/architecture.md``, RFC 9493, OCSF 1.x.
+Times are aware UTC datetimes. `observed_at` is the sensor's clock (clamped to `received_at` by the intake
+when it lies in the future); `received_at` is ours. Source of the words: ``docs/architecture.md``, RFC 9493,
+OCSF 1.x.
 """
 
 from datetime import datetime
@@ -32,7 +33,8 @@ RISK_ORDER: dict[RiskLevel, int] = {
     RiskLevel.MEDIUM: 2,
     RiskLevel.HIGH: 3,
 }
-"""Position of each known level; `UNKNOWN` is left out on purpose: comparing it must be a decision, not an accident."""
+"""Position of each known level; `UNKNOWN` is left out on purpose: comparing it must be a decision, not an
+accident."""
 
 
 class Severity(StrEnum):
@@ -61,9 +63,9 @@ class SignalType(StrEnum):
 class Identifier(msgspec.Struct, frozen=True, order=True):
     """One typed identifier of a device or user.
 
-    `kind` is one of `IDENTIFIER_KINDS` or any lower-case word the configuration maps; `issuer` is the sensor or
-    provider that gave it ("" when the value means the same everywhere, as a serial number does). Values are
-    compared after `normalise_identifier`.
+    `kind` is one of `IDENTIFIER_KINDS` or any lower-case word the configuration maps; `issuer` is the sensor
+    or provider that gave it ("" when the value means the same everywhere, as a serial number does). Values
+    are compared after `normalise_identifier`.
     """
 
     kind: str
@@ -85,8 +87,21 @@ STRONG_KINDS: tuple[str, ...] = (
 """Identifier kinds that name one device, strongest first. Everything else, `hostname` above all, is weak."""
 
 JUNK_VALUES: frozenset[str] = frozenset(
-    {"", "localhost", "localhost.localdomain", "unknown", "none", "null", "n/a", "0", "to be filled by o.e.m.",
-     "default string", "system serial number", "not specified", "00000000-0000-0000-0000-000000000000"},
+    {
+        "",
+        "localhost",
+        "localhost.localdomain",
+        "unknown",
+        "none",
+        "null",
+        "n/a",
+        "0",
+        "to be filled by o.e.m.",
+        "default string",
+        "system serial number",
+        "not specified",
+        "00000000-0000-0000-0000-000000000000",
+    },
 )
 """Identifier values that many devices share; they never become a subject."""
 
@@ -95,8 +110,8 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     """One statement of a sensor about a subject, normalised but not yet judged.
 
     `external_id` names the CONDITION (equal for open, update and close); `event_id` names the MESSAGE (for
-    de-duplication). `level` is None where the statement has no severity (a fact, a heartbeat). `facts` holds JSON
-    scalars by fact name. `resolves` closes the condition `external_id`.
+    de-duplication). `level` is None where the statement has no severity (a fact, a heartbeat). `facts` holds
+    JSON scalars by fact name. `resolves` closes the condition `external_id`.
     """
 
     sensor: str
@@ -122,9 +137,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """The newest statement of one sensor about one condition of a device; a closed one stays as a tombstone.
 
     A tombstone makes folding order-independent: a close that arrives before its open still wins when it was
-    observed later. `version` orders statements of the same instant so that folding is total. `closed_at` is the
-    newest close ever seen; `openings` are the earliest instants after it at which the sensor said *open* (sorted,
-    left empty when `observed_at` is the only one), from which `first_observed_at` follows whatever the order.
+    observed later. `version` orders statements of the same instant so that folding is total. `closed_at` is
+    the newest close ever seen; `openings` are the earliest instants after it at which the sensor said *open*
+    (sorted, left empty when `observed_at` is the only one), from which `first_observed_at` follows whatever
+    the order.
     """
 
     sensor: str
@@ -161,8 +177,9 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
 class Posture(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one device. Immutable: folding returns a new one.
 
-    `findings` is keyed by (sensor, external_id), `facts` by (sensor, fact name), `heard` maps a sensor to the last
-    `received_at` at which it spoke about this device. `name` is what people call it (hostname or best identifier).
+    `findings` is keyed by (sensor, external_id), `facts` by (sensor, fact name), `heard` maps a sensor to the
+    last `received_at` at which it spoke about this device. `name` is what people call it (hostname or best
+    identifier).
     """
 
     device_id: DeviceId
@@ -176,8 +193,9 @@ class Posture(msgspec.Struct, frozen=True, kw_only=True):
 class SensorRules(msgspec.Struct, frozen=True, kw_only=True):
     """What the configuration says of a sensor that interpretation needs; keyed by sensor name elsewhere.
 
-    `max_silence_s` None means that this sensor's silence is never held against a device. `unknown_level` is what
-    a statement whose meaning is unknown counts as. A higher `trust` wins when two sensors state one fact.
+    `max_silence_s` None means that this sensor's silence is never held against a device. `unknown_level` is
+    what a statement whose meaning is unknown counts as. A higher `trust` wins when two sensors state one
+    fact.
     """
 
     name: str
@@ -199,9 +217,10 @@ class RiskContribution(msgspec.Struct, frozen=True, kw_only=True):
 class RiskAssessment(msgspec.Struct, frozen=True, kw_only=True):
     """Risk of a device at one instant: the worst live level with its sources.
 
-    `level` is `UNKNOWN` when no sensor has ever told of the device. `silent_sensors` have told of it, and exceeded
-    their declared `max_silence`: what they last said still counts against the device, never for it, so `is_known`
-    is false while any sensor is silent. `changes_at` is the next instant at which time alone changes this result.
+    `level` is `UNKNOWN` when no sensor has ever told of the device. `silent_sensors` have told of it, and
+    exceeded their declared `max_silence`: what they last said still counts against the device, never for it,
+    so `is_known` is false while any sensor is silent. `changes_at` is the next instant at which time alone
+    changes this result.
     """
 
     level: RiskLevel

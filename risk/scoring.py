@@ -27,8 +27,8 @@ from risk.model import (
 class FactValue(msgspec.Struct, frozen=True, kw_only=True):
     """What a device's fact is taken to be, and on whose word.
 
-    `age_s` is seconds since `observed_at`. `changes_at` is the next instant at which time alone ends this value
-    (its expiry, or its sensor falling silent), None when time never does.
+    `age_s` is seconds since `observed_at`. `changes_at` is the next instant at which time alone ends this
+    value (its expiry, or its sensor falling silent), None when time never does.
     """
 
     name: str
@@ -42,8 +42,8 @@ class FactValue(msgspec.Struct, frozen=True, kw_only=True):
 def assess(posture: Posture, sensors: Mapping[str, SensorRules], now: datetime) -> RiskAssessment:
     """Return the device's risk at `now`: the worst live open finding of any configured sensor wins.
 
-    Expired findings do not count. Without a word of any configured sensor the level is `UNKNOWN`. `contributions`
-    are sorted worst first, then oldest first; findings that carry no risk are left out.
+    Expired findings do not count. Without a word of any configured sensor the level is `UNKNOWN`.
+    `contributions` are sorted worst first, then oldest first; findings that carry no risk are left out.
     """
     told = {sensor for sensor in _told(posture) if sensor in sensors}
     silent = tuple(sorted(sensor for sensor in told if is_silent(posture, sensors[sensor], now)))
@@ -53,14 +53,11 @@ def assess(posture: Posture, sensors: Mapping[str, SensorRules], now: datetime) 
         if finding.is_open and finding.sensor in told and not _is_past(finding.expires_at, now)
     ]
     contributions = tuple(sorted(_contributions(live, sensors), key=_worst_first))
-    if not told:
-        level = RiskLevel.UNKNOWN
-    else:
-        level = contributions[0].level if contributions else RiskLevel.NONE
+    level = contributions[0].level if contributions else RiskLevel.NONE
     moments = [finding.expires_at for finding in live]
     moments += [silent_at(posture, sensors[sensor]) for sensor in told]
     return RiskAssessment(
-        level=level,
+        level=level if told else RiskLevel.UNKNOWN,
         is_known=bool(told) and not silent,
         contributions=contributions,
         silent_sensors=silent,
@@ -68,12 +65,15 @@ def assess(posture: Posture, sensors: Mapping[str, SensorRules], now: datetime) 
     )
 
 
-def fact_value(posture: Posture, name: str, sensors: Mapping[str, SensorRules], now: datetime) -> FactValue | None:
-    """Return the newest observation of the most trusted live source, or None when no live source states the fact.
+def fact_value(
+    posture: Posture, name: str, sensors: Mapping[str, SensorRules], now: datetime
+) -> FactValue | None:
+    """Return the newest observation of the most trusted live source, None without one.
 
     Live means: the sensor is configured and not silent, and the statement has not expired.
     """
-    live = [fact for fact in posture.facts.values() if fact.name == name and _is_live(fact, posture, sensors, now)]
+    stated = [fact for fact in posture.facts.values() if fact.name == name]
+    live = [fact for fact in stated if _is_live(fact, posture, sensors, now)]
     if not live:
         return None
     best = max(live, key=lambda fact: (sensors[fact.sensor].trust, fact.observed_at, fact.sensor))
@@ -107,7 +107,7 @@ def risk_level(severity: Severity, unknown: Severity) -> RiskLevel:
 
 
 def silent_at(posture: Posture, rules: SensorRules) -> datetime | None:
-    """Return when the sensor's silence about the device begins to count, None when it never does or always did."""
+    """Return when the sensor's silence about the device begins to count; None: never, or from the start."""
     heard = posture.heard.get(rules.name)
     if rules.max_silence_s is None or heard is None:
         return None
@@ -117,7 +117,7 @@ def silent_at(posture: Posture, rules: SensorRules) -> datetime | None:
 def is_silent(posture: Posture, rules: SensorRules, now: datetime) -> bool:
     """Return whether the sensor's silence about the device counts at `now`.
 
-    A sensor that only ever told that the device does NOT report was never heard, and is silent from the start.
+    A sensor that only ever told that the device does NOT report was never heard: silent from the start.
     """
     if rules.max_silence_s is None:
         return False

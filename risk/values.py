@@ -4,11 +4,12 @@ A text such as ``15m`` or ``{env: NAME}`` becomes one of these in ``gateway.conf
 function re-checks it.
 """
 
+import re
 from typing import Annotated, Any
 
 import msgspec
 
-# INVARIANT: the loader recognises these by `extra["text"]`; a bare number is refused so that no unit is guessed.
+# INVARIANT: the loader recognises these by `extra["text"]`; a bare number is refused, no unit is guessed.
 Duration = Annotated[float, msgspec.Meta(extra={"text": "duration"})]
 """Seconds, written in the configuration with a unit: ``500ms``, ``30s``, ``15m``, ``24h``, ``7d``."""
 
@@ -50,3 +51,32 @@ class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def tagged(value: Any, tag: str) -> bool:
     """Return whether a type's metadata `extra` marks it as the text form `tag`."""
     return isinstance(value, dict) and value.get("text") == tag
+
+
+# --- texts with units ----------------------------------------------------------------------------
+
+_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_SIZE_UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_MEASURE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", re.ASCII)
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a text such as `15m`. Raises `ValueError`.
+
+    Example:
+    >>> parse_duration("25h")
+    90000.0
+
+    """
+    match = _MEASURE.fullmatch(text.strip())
+    if match is None or match[2] not in _DURATION_UNITS:
+        raise ValueError(f"`{text}` is no duration: write a number and one of ms, s, m, h, d, w")
+    return float(match[1]) * _DURATION_UNITS[match[2]]
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes of a text such as `10MiB`. Raises `ValueError`."""
+    match = _MEASURE.fullmatch(text.strip())
+    if match is None or match[2] not in _SIZE_UNITS:
+        raise ValueError(f"`{text}` is no size: write a number and one of B, KiB, MiB, GiB")
+    return int(float(match[1]) * _SIZE_UNITS[match[2]])

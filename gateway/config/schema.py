@@ -40,7 +40,8 @@ class Tls(Strict, frozen=True):
     """TLS at the gateway's own listener.
 
     Field: certificates: chosen by SNI; the first one is the default.
-    Field: client_certificates: `optional` asks every browser for a device certificate, `required` refuses without.
+    Field: client_certificates: `optional` asks every browser for a device certificate, `required` refuses
+        without.
     Field: client_ca: PEM bundle of the device CA; never the system store.
     """
 
@@ -60,7 +61,8 @@ class Limits(Strict, frozen=True):
     Field: idle_timeout: how long a keep-alive connection may wait for the next request.
     Field: connect_timeout: time to connect to an upstream (504 after).
     Field: response_timeout: time until the upstream's response head (504 after).
-    Field: stream_idle_timeout: how long a body may stand still in the middle; streams of events and upgrades are exempt.
+    Field: stream_idle_timeout: how long a body may stand still in the middle; streams of events and
+        upgrades are exempt.
     Field: tunnel_idle_timeout: how long a WebSocket or other upgrade may be silent.
     Field: connections_per_client: most connections of one client address (429 above).
     Field: upstream_connections: most connections to one upstream (503 above, after the queue).
@@ -85,12 +87,17 @@ class Limits(Strict, frozen=True):
 class Server(Strict, frozen=True):
     """Where the gateway listens and how it runs.
 
+    Field: limits: bounds of the data path.
     Field: listen: `host:port` of the one public listener.
-    Field: tls: absent means plain http, which is accepted only on a loopback address or behind `trusted_proxies`.
-    Field: ops: `host:port` of the operations listener (`/livez`, `/readyz`, `/metrics`); keep it on loopback.
-    Field: workers: number of proxy processes, `auto` for one per core, 0 to proxy inside the hub's own process.
+    Field: tls: absent means plain http, which is accepted only on a loopback address or behind
+        `trusted_proxies`.
+    Field: ops: `host:port` of the operations listener (`/livez`, `/readyz`, `/metrics`); keep it on
+        loopback.
+    Field: workers: number of proxy processes, `auto` for one per core, 0 to proxy inside the hub's own
+        process.
     Field: run_dir: folder of the Unix sockets between hub, workers and command line; made with mode 0700.
-    Field: trusted_proxies: networks whose `X-Forwarded-*` and `Client-Cert` headers are believed; nobody by default.
+    Field: trusted_proxies: networks whose `X-Forwarded-*` and `Client-Cert` headers are believed; nobody by
+        default.
     Field: drain: how long exchanges may finish at shutdown.
     """
 
@@ -108,7 +115,8 @@ class Store(Strict, frozen=True):
     """Where state lives.
 
     Field: url: `sqlite:///absolute/path/state.db` (relative after two slashes fewer: `sqlite:state.db`).
-    Field: key: secret from which the encryption key of stored tokens is made; default: a key file beside the database.
+    Field: key: secret from which the encryption key of stored tokens is made; default: a key file beside
+        the database.
     """
 
     url: str = "sqlite:///var/lib/posturegate/state.db"
@@ -126,12 +134,21 @@ class ClientAuth(StrEnum):
 class Provider(Strict, frozen=True):
     """An OpenID provider.
 
+    Field: name: how apps, policies and the command line call this provider.
     Field: issuer: exactly the `issuer` of the provider's metadata, https (http only for a loopback demo).
-    Field: client_auth: default `client_secret_basic` with a secret, `none` (public client with PKCE) without.
+    Field: client_id: the id that the provider gave the gateway.
+    Field: client_secret: the secret that the provider gave the gateway; absent for a public client.
+    Field: scopes: scopes to ask for; `openid` must be among them.
+    Field: acr_values: authentication context classes to ask for at every sign-in.
+    Field: authorize_params: further parameters of the authorization request, such as `prompt`.
+    Field: ca: PEM bundle that signs the provider's certificate; default: the system store.
+    Field: client_auth: default `client_secret_basic` with a secret, `none` (public client with PKCE)
+        without.
     Field: algorithms: ID-token signature algorithms that are accepted; never taken from the token.
-    Field: groups_claim: path of the claim that lists groups, dots between members (`realm_access.roles`); a claim
-        whose own name has dots wins when it is there.
-    Field: require_email_verified: whether an e-mail address names the user in policies only when it is verified.
+    Field: groups_claim: path of the claim that lists groups, dots between members (`realm_access.roles`); a
+        claim whose own name has dots wins when it is there.
+    Field: require_email_verified: whether an e-mail address names the user in policies only when it is
+        verified.
     Field: userinfo: whether claims missing from the ID token are asked from the userinfo endpoint.
     Field: label: what the sign-in page calls this provider.
     """
@@ -147,7 +164,7 @@ class Provider(Strict, frozen=True):
     require_email_verified: bool = True
     userinfo: bool = True
     acr_values: tuple[str, ...] = ()
-    authorize_params: dict[str, str] = {}
+    authorize_params: dict[str, str] = msgspec.field(default_factory=dict)
     ca: str | None = None
     label: str = ""
 
@@ -155,6 +172,7 @@ class Provider(Strict, frozen=True):
 class App(Strict, frozen=True):
     """An app behind the gateway.
 
+    Field: name: how policies, pages and logs call this app.
     Field: host: public host name; `*.example.org` matches one label.
     Field: upstream: `http://`, `https://` or `unix:/path` address of the app.
     Field: path_prefix: only requests below it belong to this app; several apps may share a host.
@@ -164,7 +182,8 @@ class App(Strict, frozen=True):
     Field: provider: name of the provider that people sign in at; default: the first.
     Field: owner: whom the pages name for help.
     Field: title: what the pages call the app; default: its name.
-    Field: identity_headers: whether `X-Gate-User`, `-Email`, `-Name`, `-Groups` are sent beside the signed assertion.
+    Field: identity_headers: whether `X-Gate-User`, `-Email`, `-Name`, `-Groups` are sent beside the signed
+        assertion.
     Field: body_bytes: most bytes of a request body; default: the server's limit.
     """
 
@@ -210,9 +229,11 @@ SensorAuth = StandardWebhooks | Bearer
 class Sensor(Strict, frozen=True):
     """A source of signals.
 
+    Field: name: its webhook is `/.gate/hooks/<name>`.
     Field: kind: which plugin reads its payloads (`generic`, `wazuh`, `fleet`, or an installed one).
     Field: auth: how its deliveries prove who sent them.
-    Field: max_silence: after this long without a word about a device, what the sensor said no longer speaks for it.
+    Field: max_silence: after this long without a word about a device, what the sensor said no longer speaks
+        for it.
     Field: options: settings of the kind; checked by the plugin's own type.
     Field: unknown_level: what a statement of unknown severity counts as.
     Field: trust: the sensor with the higher number wins when two state one fact.
@@ -224,7 +245,7 @@ class Sensor(Strict, frozen=True):
     kind: Name
     auth: SensorAuth
     max_silence: Duration | None = None
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = msgspec.field(default_factory=dict)
     unknown_level: Severity = Severity.MEDIUM
     trust: int = 0
     body_bytes: ByteSize = 1048576
@@ -243,18 +264,23 @@ class DeviceClaim(Strict, tag="claim", tag_field="from", frozen=True):
 
 
 class DeviceCertificate(Strict, tag="certificate", tag_field="from", frozen=True):
-    """The device by its TLS client certificate: at our own listener, or in `Client-Cert` from a trusted proxy.
+    """The device by its TLS client certificate: at our own listener, or in `Client-Cert` from a trusted
+    proxy.
 
-    Field: field: where the id stands: `subject.CN`, `subject.serialNumber`, `san.uri`, `san.dns`, `san.email`.
+    Field: field: where the id stands: `subject.CN`, `subject.serialNumber`, `san.uri`, `san.dns`,
+        `san.email`.
     Field: match: regular expression with one capture that must match the whole value.
     Field: kind: which identifier the captured text is.
-    Field: header: also accept RFC 9440 `Client-Cert` from `server.trusted_proxies`; the leaf is verified again.
+    Field: header: also accept RFC 9440 `Client-Cert` from `server.trusted_proxies`; the leaf is verified
+        again.
+    Field: ca: PEM bundle of the device CA; default: `server.tls.client_ca`. Needed where a proxy ends TLS.
     """
 
     field: str = "subject.CN"
     match: str = "(.+)"
     kind: str = "serial"
     header: bool = False
+    ca: str | None = None
 
 
 DeviceSource = DeviceClaim | DeviceCertificate
@@ -263,6 +289,7 @@ DeviceSource = DeviceClaim | DeviceCertificate
 class Network(Strict, frozen=True):
     """A named location: address ranges that access policies can name.
 
+    Field: name: how access policies call it.
     Field: cidrs: IPv4 and IPv6 networks.
     """
 
@@ -282,7 +309,10 @@ class Compliance(Strict, frozen=True):
 
 
 class Access(Strict, frozen=True):
-    """Who may use what, when. Without a matching policy the answer is block."""
+    """Who may use what, when. Without a matching policy the answer is block.
+
+    Field: policies: the strictest of all that match decides; their order never matters.
+    """
 
     policies: tuple[AccessPolicy, ...] = ()
 
@@ -315,6 +345,17 @@ class Config(Strict, frozen=True):
     """The configuration of one gateway.
 
     Field: version: version of this format.
+    Field: server: where the gateway listens and how it runs.
+    Field: store: where state lives.
+    Field: providers: OpenID providers that people sign in at; the first is the default.
+    Field: apps: the apps behind the gateway.
+    Field: sensors: sources of signals about devices.
+    Field: devices: how a request tells its device; the first source that tells one counts.
+    Field: networks: named locations for access policies.
+    Field: compliance: what makes a device compliant.
+    Field: access: who may use what, when.
+    Field: sessions: lifetimes of sessions.
+    Field: decisions: how long decision records are kept.
     Field: public_url: the login host; `<public_url>/.gate/callback` is the one redirect URI to register.
     """
 

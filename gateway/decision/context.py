@@ -3,7 +3,7 @@
 The same function serves tickets, pages, `explain` and what-if, so that they can never disagree.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -11,6 +11,7 @@ import msgspec
 
 from compliance.model import AccessContext, CompliancePolicy, ComplianceState, User
 from compliance.state import evaluate_compliance
+from risk.devices import normalise_identifier
 from risk.model import DeviceId, Identifier, Posture, RiskAssessment, RiskLevel, SensorRules
 from risk.scoring import assess
 
@@ -22,6 +23,8 @@ class DeviceEvidence(msgspec.Struct, frozen=True, kw_only=True):
 
     source: str
     identifiers: tuple[Identifier, ...]
+    is_proof: bool = False
+    """Whether this request itself proves it (a certificate), not only the sign-in (a claim)."""
 
 
 class PostureSource(Protocol):
@@ -64,12 +67,13 @@ def user_key(issuer: str, subject: str) -> str:
 
 def device_keys(posture: Posture) -> tuple[str, ...]:
     """Return the invalidation keys of a device: its own, and each identifier by which it may just become known."""
-    return (f"device:{posture.device_id}", *(identifier_key(each) for each in posture.identifiers))
+    return (f"device:{posture.device_id}", *identifier_keys(posture.identifiers))
 
 
-def identifier_key(identifier: Identifier) -> str:
-    """Return the invalidation key of a device identifier; the issuer is left out so that no spelling hides it."""
-    return f"identifier:{identifier.kind}:{identifier.value.strip().casefold()}"
+def identifier_keys(identifiers: Iterable[Identifier]) -> list[str]:
+    """Return the invalidation keys of device identifiers; the issuer is left out, so that no spelling hides one."""
+    normal = (normalise_identifier(each) for each in identifiers)
+    return [f"identifier:{each.kind}:{each.value}" for each in normal if each is not None]
 
 
 def situation(
@@ -96,10 +100,10 @@ def situation(
     compliance = evaluate_compliance(
         posture,
         interpretation.policies,
-        risk,
-        interpretation.sensors,
-        now,
-        interpretation.uncovered,
+        risk=risk,
+        sensors=interpretation.sensors,
+        now=now,
+        uncovered=interpretation.uncovered,
     )
     context = AccessContext(
         app=app,
@@ -112,7 +116,7 @@ def situation(
         compliance=compliance,
     )
     keys = [session_key(session_id), user_key(user.issuer, user.subject)]
-    keys += [identifier_key(each) for one in evidence for each in one.identifiers]
+    keys += identifier_keys(each for one in evidence for each in one.identifiers)
     if posture is not None:
         keys.append(f"device:{posture.device_id}")
     return Situation(context=context, posture=posture, keys=tuple(keys))
@@ -124,6 +128,9 @@ def _device(evidence: Sequence[DeviceEvidence], source: PostureSource) -> tuple[
         device_id = source.resolve(one.identifiers)
         if device_id is not None:
             found.setdefault(device_id, one.source)
+        elif one.is_proof:
+            # Proven to be a device that nobody has told us about: no claim may turn it into another one.
+            return None, one.source
     if len(found) == 1:
         return next(iter(found.items()))
     if found:

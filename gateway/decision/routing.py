@@ -1,7 +1,7 @@
 """Which app a request is for: by host, then by the longest path prefix. Pure."""
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from gateway.feed.settings import WorkerApp
 
@@ -33,7 +33,7 @@ class RouteTable:
         """Return the app, or None. `host` is lower-case and without port; `path` is canonical."""
         routes = self._exact.get(host)
         if routes is None:
-            routes = self._wildcard.get(host.partition(".")[2], ())
+            routes = self._wildcard.get(host.partition(".")[2], [])
         for app in routes:
             if is_below(path, app.path_prefix):
                 return app
@@ -57,3 +57,10 @@ class NamedNetworks:
             for name, nets in self._networks
             if any(net.version == address.version and address in net for net in nets)
         )
+
+    def containing_text(self, address: str) -> frozenset[str]:
+        """Return the names of all networks that contain the address written as `address`; none for any other text."""
+        try:
+            return self.containing(ip_address(address))
+        except ValueError:
+            return frozenset()

@@ -66,4 +66,5 @@ def _utf16(character: str) -> tuple[int, ...]:
 
 def decode_verdict(value: str) -> Verdict:
     """Return the verdict of a header value. Raises `msgspec.MsgspecError` when it is none."""
-    return _decoder.decode(value)
+    verdict: Verdict = _decoder.decode(value)
+    return verdict

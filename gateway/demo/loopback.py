@@ -1,6 +1,7 @@
-"""HTTP on this machine's loopback: names below `.localhost` for clients, and servers on a port that is free.
+"""HTTP on this machine's loopback: names below `.localhost` for clients, and servers on a free port.
 
-Browsers take every `*.localhost` name to be loopback (RFC 6761 section 6.3); the C library of a bare system does not.
+Browsers take every `*.localhost` name to be loopback (RFC 6761 section 6.3); the C library of a bare system
+does not.
 """
 
 import socket
@@ -18,7 +19,10 @@ class LoopbackResolver(AbstractResolver):
     """Resolves `localhost` and every name below it to the loopback address, and refuses all else."""
 
     async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_INET,  # noqa: ARG002 - the signature is aiohttp's
     ) -> list[ResolveResult]:
         """Return the one loopback address. Raises `OSError` for a name that is not below `localhost`."""
         if host != "localhost" and not host.endswith(".localhost"):
@@ -42,7 +46,7 @@ def loopback_client(*, jar: aiohttp.abc.AbstractCookieJar | None = None) -> aioh
     """Return an HTTP client that reaches this machine only. Cookies are kept only when `jar` is given."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(resolver=LoopbackResolver(), limit=64),
-        cookie_jar=jar or aiohttp.DummyCookieJar(),
+        cookie_jar=aiohttp.DummyCookieJar() if jar is None else jar,
         timeout=aiohttp.ClientTimeout(total=30),
         trust_env=False,
     )

@@ -1,7 +1,8 @@
-"""The protocol of the demo provider: authlib's authorization server for one client, without any web framework.
+"""The protocol of the demo provider: authlib's authorization server for one client, without a web framework.
 
-NOT FOR PRODUCTION: whoever clicks a name is that person. What a relying party sees is real nevertheless: exact
-redirect URI, PKCE S256, one-time codes that expire, client authentication, nonce, `auth_time`, `acr` and `amr`.
+NOT FOR PRODUCTION: whoever clicks a name is that person. What a relying party sees is real nevertheless:
+exact redirect URI, PKCE S256, one-time codes that expire, client authentication, nonce, `auth_time`, `acr`
+and `amr`.
 """
 
 import hmac
@@ -42,6 +43,8 @@ TOKEN_LIFETIME_S = 3600
 MOST_CODES = 1000
 MOST_TOKENS = 10_000
 SCOPES = ("openid", "profile", "email")
+_PROTOCOL_CLAIMS = ("sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash")
+CLAIMS = (*_PROTOCOL_CLAIMS, "name", "email", "email_verified", "groups", "device_id")
 
 ACR_BASIC = "basic"
 ACR_PHISHING_RESISTANT = "phr"
@@ -65,7 +68,7 @@ class SignIn(msgspec.Struct, frozen=True):
 class Client(ClientMixin):  # type: ignore[misc]
     """The one registered relying party."""
 
-    id_token_signed_response_alg = "RS256"
+    id_token_signed_response_alg = "RS256"  # noqa: S105 - an algorithm
 
     def __init__(self, client_id: str, client_secret: str, redirect_uri: str) -> None:
         self.client_id = client_id
@@ -282,7 +285,7 @@ class Keys:
 
 
 class OpenIdServer(AuthorizationServer):  # type: ignore[misc]
-    """An OpenID provider for one client: the authorization, token and userinfo endpoints as plain functions."""
+    """An OpenID provider for one client: its endpoints as plain functions."""
 
     def __init__(self, issuer: str, client: Client) -> None:
         super().__init__(scopes_supported=list(SCOPES))
@@ -295,12 +298,14 @@ class OpenIdServer(AuthorizationServer):  # type: ignore[misc]
         self.register_token_generator("default", _bearer_token)
         self.register_extension(_Issuer)
 
-    # --- endpoints --------------------------------------------------------------------------------------------
+    # --- endpoints ------------------------------------------------------------------------------------
 
-    def check_authorization(self, uri: str, parameters: MultiMapping[str]) -> Reply | None:
+    def check_authorization(
+        self, uri: str, parameters: MultiMapping[str], session: SignIn | None
+    ) -> Reply | None:
         """Return None for an authorization request that a person may answer, else the error reply."""
         try:
-            self.get_consent_grant(_Request("GET", uri, {}, parameters))
+            self.get_consent_grant(_Request("GET", uri, {}, parameters), end_user=session)
         except OAuth2Error as error:
             return self._authorization_error(error)
         return None
@@ -309,7 +314,7 @@ class OpenIdServer(AuthorizationServer):  # type: ignore[misc]
         """Return the redirect with a code, or with `access_denied` when `sign_in` is None."""
         request = _Request("GET", uri, {}, parameters)
         try:
-            grant = self.get_consent_grant(request)
+            grant = self.get_consent_grant(request, end_user=sign_in)
         except OAuth2Error as error:
             return self._authorization_error(error)
         reply: Reply = self.create_authorization_response(request, grant_user=sign_in, grant=grant)
@@ -353,23 +358,7 @@ class OpenIdServer(AuthorizationServer):  # type: ignore[misc]
             id_token_signing_alg_values_supported=[self.keys.algorithm],
             token_endpoint_auth_methods_supported=["client_secret_basic", "client_secret_post"],
             code_challenge_methods_supported=["S256"],
-            claims_supported=[
-                "sub",
-                "iss",
-                "aud",
-                "exp",
-                "iat",
-                "auth_time",
-                "nonce",
-                "acr",
-                "amr",
-                "at_hash",
-                "name",
-                "email",
-                "email_verified",
-                "groups",
-                "device_id",
-            ],  # fmt: skip
+            claims_supported=list(CLAIMS),
             claims_parameter_supported=False,
             request_parameter_supported=False,
             request_uri_parameter_supported=False,
@@ -377,7 +366,7 @@ class OpenIdServer(AuthorizationServer):  # type: ignore[misc]
         )
         return dict(document)
 
-    # --- what authlib asks of a framework ----------------------------------------------------------------------
+    # --- what authlib asks of a framework -------------------------------------------------------------
 
     def query_client(self, client_id: str) -> Client | None:
         """Return the registered client of that id."""
@@ -411,7 +400,8 @@ class OpenIdServer(AuthorizationServer):  # type: ignore[misc]
 def claims_of(person: Person, scope: str) -> dict[str, Any]:
     """Return the claims about a person that the scope covers.
 
-    `device_id` is the serial number of the laptop that the person signs in from; absent without a managed one.
+    `device_id` is the serial number of the laptop that the person signs in from, absent without a managed
+    one.
     """
     scopes = set(scope.split())
     claims: dict[str, Any] = {"sub": person.subject}

@@ -28,7 +28,7 @@ def page(template: str, /, *, status: int = 200, **values: Any) -> web.Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     # No `form-action`: browsers apply it to redirects too, and signing in ends at another origin.
     response.headers["Content-Security-Policy"] = (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self' ws: wss:; "
-        "img-src data:; base-uri 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; img-src data:; "
+        "connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'"
     )
     return response

@@ -1,8 +1,8 @@
 """The demo OpenID provider as a web app. NOT FOR PRODUCTION: whoever clicks a name is that person.
 
-The protocol is in `gateway.demo.openid`; here are its pages and the browser's session. `acr_values`, `max_age` and
-`prompt=login` are honoured by a second click, *confirm with your security key*, whenever what the browser did before
-is not enough.
+The protocol is in `gateway.demo.openid`; here are its pages and the browser's session. `acr_values`,
+`max_age` and `prompt=login` are honoured by a second click, *confirm with your security key*, whenever what
+the person did before is not enough.
 """
 
 import secrets
@@ -64,7 +64,7 @@ class Provider:
         )
         return app
 
-    # --- documents --------------------------------------------------------------------------------------------
+    # --- documents ------------------------------------------------------------------------------------
 
     async def _home(self, _request: web.Request) -> web.Response:
         return page("provider.html", view="home")
@@ -75,14 +75,14 @@ class Provider:
     async def _jwks(self, _request: web.Request) -> web.Response:
         return web.json_response(self._server.keys.jwks())
 
-    # --- authorization ----------------------------------------------------------------------------------------
+    # --- authorization --------------------------------------------------------------------------------
 
     async def _authorize(self, request: web.Request) -> web.StreamResponse:
         parameters = await _parameters(request)
-        refusal = self._server.check_authorization(str(request.url), parameters)
+        session = self._session(request)
+        refusal = self._server.check_authorization(str(request.url), parameters, session)
         if refusal is not None:
             return _authorization_response(refusal)
-        session = self._session(request)
         if "none" in parameters.get("prompt", "").split():
             return self._authorize_silently(request, parameters, session)
         interaction = secrets.token_urlsafe(24)
@@ -152,7 +152,7 @@ class Provider:
             response.set_cookie(COOKIE, session, httponly=True, samesite="Lax", path="/")
         return response
 
-    # --- back channel -----------------------------------------------------------------------------------------
+    # --- back channel ---------------------------------------------------------------------------------
 
     async def _token(self, request: web.Request) -> web.Response:
         form = await _parameters(request)
@@ -174,7 +174,7 @@ class Provider:
             )
         return web.json_response(claims, headers={"Cache-Control": "no-store"})
 
-    # --- signing out ------------------------------------------------------------------------------------------
+    # --- signing out ----------------------------------------------------------------------------------
 
     async def _end_session(self, request: web.Request) -> web.StreamResponse:
         """Source: OpenID Connect RP-Initiated Logout 1.0 section 2."""

@@ -1,1 +1,1 @@
-"""gateway.devices."""
+"""Which device a request comes from: claims of the sign-in, certificates, certificates that a trusted proxy forwards."""

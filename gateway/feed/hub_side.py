@@ -214,6 +214,14 @@ class FeedHub:
         for link in self._links:
             link.send(lambda seq: Drain(seq, seconds))
 
+    async def until_empty(self, seconds: float) -> None:
+        """Return when every worker has left, or after `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._links:
+                    self._changed.clear()
+                    await self._changed.wait()
+
     def link_made(self, link: Link) -> None:
         """Bring a new worker up to date; its first tickets rest on the present state."""
         self._links.add(link)
@@ -228,6 +236,7 @@ class FeedHub:
         if link not in self._links:
             return
         self._links.discard(link)
+        self._changed.set()
         if not self.is_stopping and link.pid != os.getpid():
             self._fencing[link] = spawn(self._fence(link), name=f"fence-{link.worker}")
 

@@ -35,7 +35,7 @@ class StepState(StrEnum):
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """One stop of the access line at the top of a page: person, device, gate or app. `text` says its state."""
+    """One stop of the access line at the top of a page: person, device, gate, provider, app. `text` says its state."""
 
     kind: str
     label: str
@@ -71,20 +71,22 @@ class ProblemStatus(StrEnum):
 
     TO_DO = "to-do"
     DUE = "due"
-    WAITING = "waiting"
     DONE = "done"
 
 
 class ProblemView(msgspec.Struct, frozen=True, kw_only=True):
     """One thing to fix, or one that was.
 
-    `key` is stable while the same cause lasts. `seen` is what was detected and `wanted` what is needed. `steps` are
+    `key` is stable while the same cause lasts. `is_silence` means that nothing is wrong as far as we
+    know, we only have not heard. `text` describes it; `seen` is the value that was detected, `wanted` the one needed. `steps` are
     plain texts from a sensor; `fix_md` and `why_md` come from the configuration. `other_fixes` are (system, Markdown).
     """
 
     key: str
     title: str
     status: ProblemStatus
+    is_silence: bool = False
+    text: str = ""
     seen: str = ""
     wanted: str = ""
     severity: str = ""
@@ -121,6 +123,7 @@ class RemediationKind(StrEnum):
 
     FIX = "fix"
     GRACE = "grace"
+    LIMITED = "limited"
     SILENT = "silent"
     UNKNOWN_DEVICE = "unknown-device"
     CLEAR = "clear"
@@ -131,7 +134,8 @@ class RemediationView(View, frozen=True, kw_only=True):
 
     `can_continue` says whether the wanted app may be used now; when it turns true while the page is open, the page
     takes the person to `continue_url`. `returns_by_itself` does the same without JavaScript (after five seconds).
-    `recheck_url` "" leaves the button out. `csrf` is a hidden field of its form.
+    `deadline` is when access ends in the
+    grace period. `recheck_url` "" leaves the button out. `csrf` is a hidden field of its form.
     """
 
     kind: RemediationKind
@@ -139,6 +143,7 @@ class RemediationView(View, frozen=True, kw_only=True):
     lead: str
     access: str
     can_continue: bool
+    deadline: Moment | None = None
     device: str = ""
     device_system: str = ""
     device_help: str = ""

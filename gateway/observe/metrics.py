@@ -53,7 +53,7 @@ class Metrics:
         )
         self.build = Gauge("posturegate_build_info", "Version.", ["version", "revision"], registry=self.registry)
         self._workers: dict[str, dict[str, float]] = {}
-        self.registry.register(self)  # type: ignore[arg-type]  # a duck-typed collector, as the library documents
+        self.registry.register(self)
 
     def worker_stats(self, worker: str, counters: dict[str, float]) -> None:
         """Take the newest counters of one worker."""

@@ -40,7 +40,8 @@ class Route(msgspec.Struct, frozen=True):
 
     `headers` are set after every client-sent header of a protected name has been removed. `host` None keeps the
     client's `Host`. `target` None sends the canonical target. `send_body` False answers without the request's body
-    (which is then discarded within bounds, or the connection closes after the answer).
+    (which is then discarded within bounds, or the connection closes after the answer). `with_own_cookies` leaves the
+    gateway's cookies in the request: only for the hub, never for an app.
     """
 
     pool: "UpstreamPool"
@@ -50,6 +51,7 @@ class Route(msgspec.Struct, frozen=True):
     target: bytes | None = None
     send_body: bool = True
     body_max_bytes: int = 1 << 30
+    with_own_cookies: bool = False
 
 
 class UpstreamFault(StrEnum):

@@ -1,1 +1,1 @@
-"""gateway.wire."""
+"""HTTP/1.1 as bytes: strict parsing, one canonical path, header hygiene. Pure; nothing here waits, logs or reads a clock."""

@@ -1,0 +1,145 @@
+"""Partial evaluation: what is left of access policy once the slow facts are known. Pure.
+
+INVARIANT: ``decide(policies, context, request)[0] == decide_residual(residual(policies, context),
+request)`` for every request, until `valid_until`; `compile_residual` equals `decide_residual`. Property
+tests hold both.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+import msgspec
+
+from compliance.evaluate import after, combine, depends_on_request, entry, request_miss, session_miss
+from compliance.model import (
+    AccessContext,
+    AccessPolicy,
+    Conditions,
+    Decision,
+    Outcome,
+    RequestFacts,
+    Residual,
+    ResidualEntry,
+)
+from compliance.paths import compile_paths
+
+MAX_REMEMBERED_DECISIONS = 256
+"""Most decisions that one compiled residual keeps; there is one per set of matching policies that really
+occurs.
+"""
+
+
+def residual(policies: Iterable[AccessPolicy], context: AccessContext) -> Residual:
+    """Return the table that decides every request of this context until `valid_until`.
+
+    `entries` holds the policies whose slow conditions hold, in the order of the file, with only their request
+    conditions left; it is empty when none of them asks anything of the request: then `constant` decides.
+    """
+    policies = tuple(policies)
+    held = tuple(_left(policy, context) for policy in policies if session_miss(policy, context) is None)
+    is_constant = not any(depends_on_request(each.when) for each in held)
+    return Residual(
+        entries=() if is_constant else held,
+        constant=combine(held) if is_constant else None,
+        valid_until=valid_until(policies, context),
+    )
+
+
+def _left(policy: AccessPolicy, context: AccessContext) -> ResidualEntry:
+    """Return the policy's entry with nothing but the conditions on the request."""
+    when = policy.when
+    left = Conditions(
+        networks=when.networks,
+        not_networks=when.not_networks,
+        methods=when.methods,
+        paths=when.paths,
+        not_paths=when.not_paths,
+        clients=when.clients,
+    )
+    return msgspec.structs.replace(entry(policy, context), when=left)
+
+
+def valid_until(policies: Iterable[AccessPolicy], context: AccessContext) -> datetime | None:
+    """Return the nearest instant at which time alone could change the decision, None for never.
+
+    Moments of risk and compliance count whether a policy asks for them or not: the app is told of both.
+    """
+    moments = [context.risk.changes_at, context.compliance.changes_at]
+    for policy in policies:
+        if not policy.apps or context.app in policy.apps:
+            moments += _moments(policy, context)
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _moments(policy: AccessPolicy, context: AccessContext) -> list[datetime]:
+    ages = [policy.when.auth_older_than]
+    if policy.decision is Outcome.STEP_UP and policy.step_up is not None:
+        ages.append(policy.step_up.max_age)
+    moments = [after(context.user.auth_at, age) for age in ages if age is not None]
+    return [moment for moment in moments if moment is not None and moment > context.now]
+
+
+def decide_residual(residual: Residual, request: RequestFacts) -> Decision:
+    """Return the decision of one request. For many requests of one residual, `compile_residual` is faster."""
+    if residual.constant is not None:
+        return residual.constant
+    return combine(each for each in residual.entries if request_miss(each.when, request) is None)
+
+
+def compile_residual(residual: Residual) -> Callable[[RequestFacts], Decision]:
+    """Return a function that decides as `decide_residual` does, about a microsecond per request.
+
+    It remembers one `Decision` per set of matching policies, at most `MAX_REMEMBERED_DECISIONS`.
+    """
+    constant = residual.constant
+    if constant is not None:
+        return lambda _request: constant
+    entries = residual.entries
+    always = sum(1 << at for at, each in enumerate(entries) if not depends_on_request(each.when))
+    tests = [
+        (1 << at, _compile(each.when)) for at, each in enumerate(entries) if depends_on_request(each.when)
+    ]
+    remembered: dict[int, Decision] = {}
+
+    def decide_compiled(request: RequestFacts) -> Decision:
+        matching = always
+        for bit, holds in tests:
+            if holds(request):
+                matching |= bit
+        decision = remembered.get(matching)
+        if decision is None:
+            decision = combine(each for at, each in enumerate(entries) if matching >> at & 1)
+            if len(remembered) < MAX_REMEMBERED_DECISIONS:
+                remembered[matching] = decision
+        return decision
+
+    return decide_compiled
+
+
+_Test = Callable[[RequestFacts], bool]
+
+
+def _compile(when: Conditions) -> _Test:
+    """Return one function for the request conditions, without those that are not given."""
+    tests: list[_Test] = []
+    if when.methods:
+        methods = frozenset(when.methods)
+        tests.append(lambda request: request.method in methods)
+    if when.clients:
+        clients = frozenset(when.clients)
+        tests.append(lambda request: request.client in clients)
+    if when.networks:
+        networks = frozenset(when.networks)
+        tests.append(lambda request: not networks.isdisjoint(request.networks))
+    if when.not_networks:
+        not_networks = frozenset(when.not_networks)
+        tests.append(lambda request: not_networks.isdisjoint(request.networks))
+    if when.paths:
+        is_inside = compile_paths(when.paths)
+        tests.append(lambda request: is_inside(request.path))
+    if when.not_paths:
+        is_outside = compile_paths(when.not_paths)
+        tests.append(lambda request: not is_outside(request.path))
+    if len(tests) == 1:
+        return tests[0]
+    return lambda request: all(test(request) for test in tests)

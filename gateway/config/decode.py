@@ -1,0 +1,590 @@
+"""From YAML nodes to typed values, leaf by leaf, so that every fault is found and has its place.
+
+The types themselves say what is allowed (`msgspec.inspect`). What is invalid is reported once and left out;
+a section is built with its defaults in place of invalid optional values, only so that the later checks can
+see the rest of it: a configuration with any fault is never used.
+"""
+
+import math
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec.inspect as mi
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from gateway.config.errors import Code, Fault, KeyPath, did_you_mean, nearest, path_text, shown
+from gateway.config.kinds import (
+    alternatives,
+    describe,
+    describe_all,
+    describe_unit,
+    is_list,
+    is_secret,
+    takes_null,
+    takes_numbers,
+    takes_scalar,
+    unit_hint,
+    unit_of,
+    words_of,
+)
+from gateway.config.text import position, scalar
+from risk.values import Secret, parse_bytes, parse_duration
+
+MAX_REFERENCE_BYTES = 64 * 1024
+"""Largest file that `{file: …}` may name."""
+
+MAX_DURATION_S = 10 * 366 * 86400.0
+MAX_BYTES = 1 << 50
+
+REFERENCE_KEYS = ("env", "file")
+
+REMOVED_KEYS: dict[tuple[str, str], str] = {}
+"""(section type, key) of keys that once existed, and what to do instead. They stay here for ever."""
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+
+_TAG = "tag:yaml.org,2002:"
+_TEXT_TAGS = {_TAG + "str", _TAG + "timestamp", _TAG + "value", "!"}
+_KNOWN_TAGS = _TEXT_TAGS | {
+    _TAG + each for each in ("null", "bool", "int", "float", "map", "seq", "omap", "merge")
+}
+
+
+class Invalid:
+    """The one value that stands for what could not be decoded."""
+
+
+INVALID = Invalid()
+
+
+class Decoder:
+    """Decodes the nodes of one file and gathers what it learns on the way.
+
+    `faults` holds errors and warnings; `places` and `origins` say where each value stands and came from;
+    `sections` are all decoded structs with their paths; `invalid` are the paths of values that were left
+    out.
+    """
+
+    def __init__(self, *, file: str, base: Path, env: Mapping[str, str]) -> None:
+        self.file = file
+        self.base = base
+        self.env = env
+        self.faults: list[Fault] = []
+        self.places: dict[KeyPath, tuple[int, int]] = {}
+        self.origins: dict[KeyPath, str] = {}
+        self.sections: list[tuple[KeyPath, Any]] = []
+        self.nodes: dict[KeyPath, Node] = {}
+        self.leaves: dict[KeyPath, Any] = {}
+        self.invalid: set[KeyPath] = set()
+
+    # --- reporting -----------------------------------------------------------------------------------------
+
+    def fault(
+        self, code: Code, path: KeyPath, message: str, hint: str = "", *, at: Node | None = None
+    ) -> None:
+        """Report a fault at a node, else at the nearest place that is known for its path. Once each."""
+        line, column = position(at) if at is not None else self._place(path)
+        fault = Fault(
+            file=self.file,
+            line=line,
+            column=column,
+            path=path_text(path),
+            code=code,
+            message=message,
+            hint=hint,
+        )
+        if fault not in self.faults:
+            self.faults.append(fault)
+
+    def _place(self, path: KeyPath) -> tuple[int, int]:
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places.get(path, (1, 1))
+
+    def is_given(self, path: KeyPath) -> bool:
+        """Return whether the file says anything at this path."""
+        return path in self.places
+
+    def is_sound(self, path: KeyPath) -> bool:
+        """Return whether nothing at, above or below this path has been left out."""
+        return not any(each[: len(path)] == path or path[: len(each)] == each for each in self.invalid)
+
+    # --- nodes ---------------------------------------------------------------------------------------------
+
+    def decode(self, node: Node, kind: mi.Type, path: KeyPath) -> Any:
+        """Return the value of a node as the type asks, `INVALID` after reporting why there is none."""
+        self.places.setdefault(path, position(node))
+        self.nodes[path] = node
+        value = self._decode(node, kind, path)
+        if value is INVALID:
+            self.invalid.add(path)
+        return value
+
+    def _decode(self, node: Node, kind: mi.Type, path: KeyPath) -> Any:
+        kinds = alternatives(kind)
+        if str(node.tag or "") not in _KNOWN_TAGS:
+            self.fault(Code.SYNTAX, path, f"the tag {shown(str(node.tag))} is not known here", at=node)
+            return INVALID
+        if any(isinstance(each, mi.AnyType) for each in kinds):
+            return self._decode_any(node, path)
+        if isinstance(node, ScalarNode):
+            return self._decode_scalar(node, kinds, path)
+        if isinstance(node, SequenceNode):
+            return self._decode_list(node, kinds, path)
+        if isinstance(node, MappingNode):
+            return self._decode_mapping(node, kinds, path)
+        return self._wrong(node, kinds, path)
+
+    def _decode_mapping(self, node: MappingNode, kinds: list[mi.Type], path: KeyPath) -> Any:
+        structs = [each for each in kinds if isinstance(each, mi.StructType)]
+        for each in kinds:
+            if isinstance(each, mi.DictType):
+                return self._decode_dict(node, each, path)
+        if takes_scalar(kinds) and not any(_knows_key(each, node) for each in structs):
+            text = self._resolve(node, kinds, path, is_expected=not structs)
+            if text is not None:
+                return self._decode_resolved(text, node, kinds, path)
+            if not structs or self._is_reference(node):
+                return INVALID
+        if not structs:
+            return self._wrong(node, kinds, path)
+        if len(structs) == 1 and structs[0].tag_field is None:
+            return self._decode_struct(node, structs[0], path)
+        return self._decode_tagged(node, structs, path)
+
+    def _decode_tagged(self, node: MappingNode, structs: list[mi.StructType], path: KeyPath) -> Any:
+        field = structs[0].tag_field or "type"
+        by_tag = {str(each.tag): each for each in structs}
+        found = next((value for key, value in node.value if key.value == field), None)
+        if found is None:
+            hint = f"one of {', '.join(by_tag)}"
+            self.fault(Code.MISSING_KEY, path, f"`{field}` is missing", hint, at=node)
+            return INVALID
+        word = found.value if isinstance(found, ScalarNode) else ""
+        if word not in by_tag:
+            hint = did_you_mean(word, by_tag)
+            self.fault(Code.UNKNOWN_WORD, (*path, field), f"unknown {field} {shown(word)}", hint, at=found)
+            return INVALID
+        return self._decode_struct(node, by_tag[word], path)
+
+    def _decode_struct(self, node: MappingNode, kind: mi.StructType, path: KeyPath) -> Any:
+        fields = {field.encode_name: field for field in kind.fields}
+        values: dict[str, Any] = {}
+        is_whole = True
+        seen: set[str] = set()
+        for key, value in self._entries(node, path):
+            seen.add(key.value)
+            field = fields.get(key.value)
+            if field is None:
+                self._unknown_key(key, kind, fields, path)
+                continue
+            inner = (*path, key.value)
+            self.places[inner] = position(value if isinstance(value, ScalarNode) and value.value else key)
+            if _is_null(value) and not field.required and not takes_null(field.type):
+                continue
+            decoded = self.decode(value, field.type, inner)
+            if decoded is not INVALID:
+                values[field.name] = decoded
+            elif field.required:
+                is_whole = False
+        for field in kind.fields:
+            if field.required and field.encode_name not in seen:
+                self._missing_key(field, node, path)
+                is_whole = False
+        if not is_whole:
+            return INVALID
+        built = kind.cls(**values)
+        self.sections.append((path, built))
+        return built
+
+    def _unknown_key(
+        self, key: ScalarNode, kind: mi.StructType, fields: Mapping[str, mi.Field], path: KeyPath
+    ) -> None:
+        word = str(key.value)
+        if word == kind.tag_field or (not path and word.startswith("x-")):
+            return
+        removed = REMOVED_KEYS.get((kind.cls.__name__, word))
+        known = [*([kind.tag_field] if kind.tag_field else []), *fields]
+        hint = removed or did_you_mean(word, known)
+        self.fault(Code.UNKNOWN_KEY, (*path, word), f"unknown key {shown(word)}", hint, at=key)
+
+    def _missing_key(self, field: mi.Field, node: MappingNode, path: KeyPath) -> None:
+        wanted = describe(field.type)
+        where = f" in `{path_text(path)}`" if path else ""
+        name = next((v.value for k, v in node.value if k.value == "name" and isinstance(v, ScalarNode)), None)
+        whose = f" of `{name}`" if name else where
+        self.fault(
+            Code.MISSING_KEY,
+            (*path, field.encode_name),
+            f"`{field.encode_name}`{whose} is missing",
+            f"it is {wanted}",
+            at=node,
+        )
+
+    def _entries(self, node: MappingNode, path: KeyPath) -> list[tuple[ScalarNode, Node]]:
+        """Return the keys and values of a mapping, merged (`<<`) ones after its own; duplicates are faults."""
+        own: dict[str, tuple[ScalarNode, Node]] = {}
+        merged: list[tuple[ScalarNode, Node]] = []
+        for key, value in node.value:
+            if not isinstance(key, ScalarNode):
+                self.fault(Code.WRONG_TYPE, path, "a key must be a text", at=key)
+            elif key.tag == _TAG + "merge":
+                merged += self._merged(value, path)
+            elif key.value in own:
+                first = position(own[key.value][0])
+                message = f"key {shown(key.value)} stands twice, first in line {first[0]}"
+                self.fault(Code.DUPLICATE_KEY, (*path, key.value), message, at=key)
+            else:
+                own[key.value] = (key, value)
+        for key, value in merged:
+            own.setdefault(key.value, (key, value))
+        return list(own.values())
+
+    def _merged(self, value: Node, path: KeyPath) -> list[tuple[ScalarNode, Node]]:
+        sources = value.value if isinstance(value, SequenceNode) else [value]
+        found: list[tuple[ScalarNode, Node]] = []
+        for source in sources:
+            if isinstance(source, MappingNode):
+                found += self._entries(source, path)
+            else:
+                self.fault(Code.WRONG_TYPE, path, "`<<` merges mappings only", at=source)
+        return found
+
+    def _decode_dict(self, node: MappingNode, kind: mi.DictType, path: KeyPath) -> Any:
+        built = {}
+        for key, value in self._entries(node, path):
+            decoded = self.decode(value, kind.value_type, (*path, key.value))
+            if decoded is not INVALID:
+                built[key.value] = decoded
+        return built
+
+    def _decode_list(self, node: SequenceNode, kinds: list[mi.Type], path: KeyPath) -> Any:
+        for kind in kinds:
+            if isinstance(kind, mi.VarTupleType | mi.ListType | mi.SetType | mi.FrozenSetType):
+                items = [self.decode(item, kind.item_type, (*path, at)) for at, item in enumerate(node.value)]
+                whole = [item for item in items if item is not INVALID]
+                return _COLLECTIONS[type(kind)](whole)
+        return self._wrong(node, kinds, path)
+
+    def _decode_any(self, node: Node, path: KeyPath) -> Any:
+        if isinstance(node, SequenceNode):
+            items = [self._plain(item, (*path, at)) for at, item in enumerate(node.value)]
+            return [item for item in items if item is not INVALID]
+        if isinstance(node, MappingNode):
+            if self._is_reference(node):
+                text = self._resolve(node, [mi.StrType()], path, is_expected=True)
+                return INVALID if text is None else text
+            plain = {
+                key.value: self._plain(value, (*path, key.value)) for key, value in self._entries(node, path)
+            }
+            return {key: value for key, value in plain.items() if value is not INVALID}
+        return plain_scalar(node)
+
+    def _plain(self, node: Node, path: KeyPath) -> Any:
+        return self.decode(node, mi.AnyType(), path)
+
+    # --- references ----------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _is_reference(node: MappingNode) -> bool:
+        return len(node.value) == 1 and node.value[0][0].value in REFERENCE_KEYS
+
+    def _resolve(
+        self, node: MappingNode, kinds: list[mi.Type], path: KeyPath, *, is_expected: bool
+    ) -> str | None:
+        """Return the text that `{env: NAME}` or `{file: PATH}` stands for, None after reporting why not."""
+        if not self._is_reference(node) or not isinstance(node.value[0][1], ScalarNode):
+            if is_expected:
+                words = [str(key.value) for key, _ in node.value if isinstance(key, ScalarNode)]
+                near = next((found for word in words if (found := nearest(word, REFERENCE_KEYS))), None)
+                hint = f"did you mean `{near}`?" if near else "or write {env: NAME} or {file: PATH}"
+                self.fault(
+                    Code.WRONG_TYPE, path, f"expected {describe_all(kinds)}, found a mapping", hint, at=node
+                )
+            return None
+        key, value = node.value[0]
+        name = str(value.value)
+        is_for_secret = any(is_secret(kind) for kind in kinds)
+        text = (
+            self._from_env(name, value, path)
+            if key.value == "env"
+            else self._from_file(name, value, path, is_secret=is_for_secret)
+        )
+        if text is not None:
+            self.origins[path] = f"{key.value} {name}"
+        return text
+
+    def _from_env(self, name: str, node: Node, path: KeyPath) -> str | None:
+        text = self.env.get(name)
+        if text is None:
+            self.fault(Code.REFERENCE, path, f"environment variable {shown(name)} is not set", at=node)
+        elif not text:
+            self.fault(Code.REFERENCE, path, f"environment variable {shown(name)} is empty", at=node)
+        return text or None
+
+    def _from_file(self, name: str, node: Node, path: KeyPath, *, is_secret: bool) -> str | None:
+        file = self.base / Path(name).expanduser()
+        try:
+            text, mode = _read_small(file)
+        except OSError as error:
+            self.fault(Code.REFERENCE, path, f"file {shown(str(file))}: {error.strerror}", at=node)
+            return None
+        except ValueError as error:
+            self.fault(Code.REFERENCE, path, f"file {shown(str(file))}: {error}", at=node)
+            return None
+        if not text:
+            self.fault(Code.REFERENCE, path, f"file {shown(str(file))} is empty", at=node)
+            return None
+        if is_secret and mode & 0o044:
+            who = "group" if not mode & 0o004 else "everyone"
+            message = f"secret file {shown(str(file))} is readable by {who} (mode {mode & 0o777:04o})"
+            self.fault(Code.SECRET_READABLE, path, message, f"chmod 600 {file}", at=node)
+        return text
+
+    def _decode_resolved(self, text: str, node: Node, kinds: list[mi.Type], path: KeyPath) -> Any:
+        """Decode a text that came from elsewhere: as a text where one is accepted, else as if written
+        plainly.
+        """
+        tag = _TAG + "str"
+        if all(isinstance(each, mi.IntType | mi.FloatType | mi.BoolType | mi.NoneType) for each in kinds):
+            tag = _tag_of(text)
+        return self._decode_scalar(scalar(text, node, tag), kinds, path, is_literal=False)
+
+    # --- scalars -------------------------------------------------------------------------------------------
+
+    def _decode_scalar(
+        self, node: ScalarNode, kinds: list[mi.Type], path: KeyPath, *, is_literal: bool = True
+    ) -> Any:
+        if is_literal:
+            self.origins[path] = f"{self.file}:{position(node)[0]}"
+        if _is_null(node):
+            if any(isinstance(kind, mi.NoneType) for kind in kinds):
+                return None
+            return self._wrong(node, kinds, path)
+        value = self._first_fitting(node, kinds, path, is_literal=is_literal)
+        self.leaves[path] = value
+        return value
+
+    def _first_fitting(
+        self, node: ScalarNode, kinds: list[mi.Type], path: KeyPath, *, is_literal: bool
+    ) -> Any:
+        """Return the value by the type that fits the scalar best: exact words, then its own kind, then
+        text.
+        """
+        text, tag = str(node.value), str(node.tag)
+        words = [word for kind in kinds for word in words_of(kind)]
+        for kind in kinds:
+            if isinstance(kind, mi.LiteralType) and plain_scalar(node) in kind.values:
+                return plain_scalar(node)
+            if isinstance(kind, mi.EnumType) and text in words_of(kind):
+                return kind.cls(text)
+        if tag == _TAG + "bool" and any(isinstance(kind, mi.BoolType) for kind in kinds):
+            return plain_scalar(node)
+        if tag in {_TAG + "int", _TAG + "float"}:
+            number = self._number(node, kinds, path)
+            if number is not None:
+                return number
+        for kind in kinds:
+            if isinstance(kind, mi.Metadata) and unit_of(kind):
+                return self._measure(node, unit_of(kind), path)
+            if is_secret(kind) and tag != _TAG + "bool":
+                return self._secret(text, node, path, is_literal=is_literal)
+            # A number where a text is expected is taken as it is written: `14.10` stays `14.10`.
+            if isinstance(kind, mi.StrType) and tag != _TAG + "bool":
+                return self._text(text, kind, node, path)
+        if words and (tag in _TEXT_TAGS or not takes_numbers(kinds)):
+            return self._unknown_word(text, words, kinds, node, path)
+        return self._wrong(node, kinds, path)
+
+    def _unknown_word(
+        self, text: str, words: list[str], kinds: list[mi.Type], node: Node, path: KeyPath
+    ) -> Any:
+        what = _noun(path)
+        others = [
+            describe(kind) for kind in kinds if not words_of(kind) and not isinstance(kind, mi.NoneType)
+        ]
+        hint = did_you_mean(text, words) + (f", or {' or '.join(others)}" if others else "")
+        self.fault(Code.UNKNOWN_WORD, path, f"unknown {what} {shown(text)}", hint, at=node)
+        return INVALID
+
+    def _number(self, node: ScalarNode, kinds: list[mi.Type], path: KeyPath) -> Any:
+        """Return the number as the first type that takes it, None when no type takes a number."""
+        value = plain_scalar(node)
+        for kind in kinds:
+            if isinstance(kind, mi.IntType) and isinstance(value, int):
+                return self._in_range(value, kind, node, path)
+        for kind in kinds:
+            if isinstance(kind, mi.FloatType):
+                if not math.isfinite(value):
+                    self.fault(Code.RANGE, path, f"{shown(str(node.value))} is not a finite number", at=node)
+                    return INVALID
+                return self._in_range(float(value), kind, node, path)
+        return None
+
+    def _in_range(self, value: float, kind: mi.IntType | mi.FloatType, node: Node, path: KeyPath) -> Any:
+        bounds = (
+            (kind.ge is not None and value < kind.ge, f"at least {kind.ge}"),
+            (kind.gt is not None and value <= kind.gt, f"more than {kind.gt}"),
+            (kind.le is not None and value > kind.le, f"at most {kind.le}"),
+            (kind.lt is not None and value >= kind.lt, f"less than {kind.lt}"),
+        )
+        for is_outside, wanted in bounds:
+            if is_outside:
+                self.fault(Code.RANGE, path, f"{value} is out of range", f"it must be {wanted}", at=node)
+                return INVALID
+        return value
+
+    def _measure(self, node: ScalarNode, unit: str, path: KeyPath) -> Any:
+        text = str(node.value)
+        is_duration = unit == "duration"
+        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+            example = f"{text}s" if is_duration else f"{text}B"
+            units = "ms, s, m, h, d, w" if is_duration else "B, KiB, MiB, GiB"
+            hint = f"did you mean `{example}`? units: {units}"
+            self.fault(Code.UNIT, path, f"{shown(text)} has no unit", hint, at=node)
+            return INVALID
+        try:
+            value = parse_duration(text) if is_duration else parse_bytes(text)
+        except ValueError:
+            wanted = describe_unit(unit)
+            self.fault(Code.UNIT, path, f"{shown(text)} is not {wanted}", unit_hint(text, unit), at=node)
+            return INVALID
+        if value > (MAX_DURATION_S if is_duration else MAX_BYTES):
+            self.fault(Code.UNIT, path, f"{shown(text)} is more than anybody can mean", at=node)
+            return INVALID
+        return value
+
+    def _secret(self, text: str, node: Node, path: KeyPath, *, is_literal: bool) -> Any:
+        if not text:
+            self.fault(Code.SECRET, path, "the secret is empty", at=node)
+            return INVALID
+        if is_literal:
+            message = "the secret stands in the file itself"
+            self.fault(Code.SECRET_IN_FILE, path, message, "write {env: NAME} or {file: PATH}", at=node)
+        return Secret(text)
+
+    def _text(self, text: str, kind: mi.StrType, node: Node, path: KeyPath) -> Any:
+        if kind.pattern is not None and re.search(kind.pattern, text) is None:
+            if kind.pattern == NAME_PATTERN:
+                hint = "lower-case letters, digits, dots, dashes and underscores, at most 63"
+                self.fault(Code.FORM, path, f"{shown(text)} is not a name", hint, at=node)
+            else:
+                self.fault(Code.FORM, path, f"{shown(text)} does not match `{kind.pattern}`", at=node)
+            return INVALID
+        if (kind.min_length is not None and len(text) < kind.min_length) or (
+            kind.max_length is not None and len(text) > kind.max_length
+        ):
+            message = f"{shown(text)} has {len(text)} characters"
+            hint = f"between {kind.min_length or 0} and {kind.max_length or 'any number of'} are allowed"
+            self.fault(Code.FORM, path, message, hint, at=node)
+            return INVALID
+        return text
+
+    def _wrong(self, node: Node, kinds: list[mi.Type], path: KeyPath) -> Any:
+        found = found_text(node)
+        hint = ""
+        if isinstance(node, ScalarNode):
+            text = str(node.value)
+            is_boolean = any(isinstance(kind, mi.BoolType) for kind in kinds)
+            if is_boolean and text.lower() in {"yes", "no", "on", "off", "true", "false"}:
+                meant = "true" if text.lower() in {"yes", "on", "true"} else "false"
+                hint = f"did you mean `{meant}`, without quotes?"
+            elif any(is_list(kind) for kind in kinds) and not _is_null(node):
+                hint = f"did you mean `[{text}]`?"
+            elif takes_numbers(kinds) and _tag_of(text) in {_TAG + "int", _TAG + "float"}:
+                hint = "write it without quotes"
+            elif node.tag == _TAG + "bool":
+                hint = "put it into quotes"
+        self.fault(Code.WRONG_TYPE, path, f"expected {describe_all(kinds)}, found {found}", hint, at=node)
+        return INVALID
+
+
+_COLLECTIONS: dict[type, type] = {
+    mi.VarTupleType: tuple,
+    mi.ListType: list,
+    mi.SetType: set,
+    mi.FrozenSetType: frozenset,
+}
+
+
+# --- values of nodes --------------------------------------------------------------------------------------
+
+
+def plain_scalar(node: Node) -> Any:
+    """Return a scalar as YAML 1.2 reads it; dates stay texts."""
+    text = str(node.value)
+    match str(node.tag).removeprefix(_TAG):
+        case "null":
+            return None
+        case "bool":
+            return text.lower() == "true"
+        case "int":
+            return _integer(text)
+        case "float":
+            return float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan").lower())
+        case _:
+            return text
+
+
+def _integer(text: str) -> int:
+    digits = text.replace("_", "")
+    for base in (10, 0):
+        try:
+            return int(digits, base)
+        except ValueError:
+            continue
+    return 0
+
+
+def _tag_of(text: str) -> str:
+    """Return the tag that a plain scalar of this text would have."""
+    if re.fullmatch(r"[-+]?[0-9]+", text):
+        return _TAG + "int"
+    if re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", text):
+        return _TAG + "float"
+    return _TAG + ("bool" if text.lower() in {"true", "false"} else "str")
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and node.tag == _TAG + "null"
+
+
+def found_text(node: Node) -> str:
+    """Return what a node is, for a message."""
+    if isinstance(node, MappingNode):
+        return "a mapping"
+    if isinstance(node, SequenceNode):
+        return "a list"
+    return "nothing" if _is_null(node) else shown(str(node.value))
+
+
+def _read_small(file: Path) -> tuple[str, int]:
+    """Return the text of a small regular file without one trailing newline, and its mode."""
+    with file.open("rb") as opened:
+        status = os.fstat(opened.fileno())
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISFIFO(status.st_mode):
+            raise ValueError("not a regular file")
+        raw = opened.read(MAX_REFERENCE_BYTES + 1)
+    if len(raw) > MAX_REFERENCE_BYTES:
+        raise ValueError(f"larger than {MAX_REFERENCE_BYTES // 1024} KiB")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    text = text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
+    return text, status.st_mode
+
+
+def _knows_key(kind: mi.StructType, node: MappingNode) -> bool:
+    names = {field.encode_name for field in kind.fields}
+    return any(isinstance(key, ScalarNode) and key.value in names for key, _ in node.value)
+
+
+def _noun(path: KeyPath) -> str:
+    """Return what a value is called in a message: its key, in words."""
+    key = next((part for part in reversed(path) if isinstance(part, str)), "value")
+    return key.replace("_", " ")

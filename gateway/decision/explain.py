@@ -1,0 +1,232 @@
+"""The decision record, and its rendering as text for `posturegate explain`. Pure.
+
+INVARIANT: a record explains its decision by itself, after the device, the policies and the configuration
+have changed.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+
+from compliance.model import (
+    AccessContext,
+    ClientKind,
+    ComplianceResult,
+    ComplianceState,
+    Decision,
+    Mode,
+    Outcome,
+    PolicyTrace,
+    RequestFacts,
+    RuleResult,
+    SessionControl,
+    StepUp,
+    User,
+)
+from compliance.state import duration_text
+from risk.model import RiskAssessment
+
+UNITS_OF_SESSION_SHOWN = 12
+"""Characters of the session's id that a record keeps: enough to compare, too few to use."""
+
+
+class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision with every input that it rested on.
+
+    `client` is the client address, `client_kind` what kind of client it was; `device_source` says how the
+    device was told; `revision` names the configuration. `would_be` is the outcome with report-mode policies
+    enforced.
+    """
+
+    code: str
+    decided_at: datetime
+    outcome: Outcome
+    policy: str
+    reason: str
+    controls: tuple[SessionControl, ...] = ()
+    step_up: StepUp | None = None
+    user: User
+    session: str
+    device_id: str | None
+    device_name: str
+    device_source: str
+    app: str
+    method: str
+    path: str
+    client: str
+    client_kind: ClientKind
+    networks: tuple[str, ...] = ()
+    risk: RiskAssessment
+    compliance: ComplianceResult
+    traces: tuple[PolicyTrace, ...] = ()
+    would_change: tuple[str, ...] = ()
+    would_be: Outcome | None = None
+    revision: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        code: str,
+        app: str,
+        context: AccessContext,
+        request: RequestFacts,
+        client: str,
+        session: str,
+        decision: Decision,
+        traces: Sequence[PolicyTrace],
+        would_change: Sequence[str] = (),
+        revision: str = "",
+    ) -> "DecisionRecord":
+        """Return the record of a decision that was made at `context.now`."""
+        return cls(
+            code=code,
+            decided_at=context.now,
+            outcome=decision.outcome,
+            policy=decision.policy,
+            reason=decision.reason,
+            controls=tuple(sorted(decision.controls)),
+            step_up=decision.step_up,
+            user=context.user,
+            session=session[:UNITS_OF_SESSION_SHOWN],
+            device_id=context.device_id,
+            device_name=context.device_name,
+            device_source=context.device_source,
+            app=app,
+            method=request.method,
+            path=request.path,
+            client=client,
+            client_kind=request.client,
+            networks=tuple(sorted(request.networks)),
+            risk=context.risk,
+            compliance=context.compliance,
+            traces=tuple(traces),
+            would_change=tuple(would_change),
+            would_be=decision.would_be,
+            revision=revision,
+        )
+
+
+def render(record: DecisionRecord) -> str:
+    """Return the record as lines of text: the decision, its inputs with their ages, every rule, every
+    policy.
+    """
+    return "\n".join(_lines(record)) + "\n"
+
+
+def _lines(record: DecisionRecord) -> Iterator[str]:
+    controls = f"({', '.join(record.controls)})" if record.controls else ""
+    policy = f"policy {record.policy}" if record.policy else "no policy matched (default deny)"
+    yield f"DECISION  {record.outcome}{controls}   {policy}   revision {record.revision or '-'}"
+    if record.reason:
+        yield f"  reason     {_one_line(record.reason)}"
+    if record.step_up is not None:
+        yield f"  wanted     {_step_up(record.step_up)}"
+    if record.would_be is not None:
+        yield f"  report     {record.would_be}, if report-mode policies were enforced"
+    yield f"  code       {record.code}"
+    yield f"  decided    {_moment(record.decided_at)}"
+    yield ""
+    yield "INPUTS"
+    yield from _inputs(record)
+    yield ""
+    yield f"COMPLIANCE  {record.compliance.state}{_changes(record.compliance.changes_at, record.decided_at)}"
+    yield from _rules(record.compliance.results, record.decided_at)
+    yield ""
+    yield "POLICIES    * decided, + matched, - missed"
+    yield from _policies(record)
+    if record.would_change:
+        yield ""
+        yield "WOULD BECOME"
+        yield from (f"  {_one_line(text)}" for text in record.would_change)
+
+
+def _inputs(record: DecisionRecord) -> Iterator[str]:
+    user, at = record.user, record.decided_at
+    yield f"  user       {_user(user)}"
+    groups = ", ".join(sorted(user.groups)) or "none"
+    yield f"  groups     {groups if user.are_groups_known else 'not known'}"
+    signed_in = "time not told" if user.auth_at is None else _ago(user.auth_at, at)
+    amr = "not told" if user.amr is None else ", ".join(user.amr) or "none"
+    yield f"  sign-in    {signed_in}, acr {user.acr or 'not told'}, amr {amr}"
+    yield f"  session    {record.session}"
+    if record.device_id is None:
+        yield "  device     unknown: nothing told which device this is"
+    else:
+        yield f"  device     {record.device_name or record.device_id} ({record.device_id}), told by {record.device_source}"
+    yield from _risk(record.risk, at)
+    yield f"  request    {record.app}: {record.method} {_one_line(record.path)} ({record.client_kind})"
+    yield f"  client     {record.client}, networks {', '.join(record.networks) or 'none'}"
+
+
+def _risk(risk: RiskAssessment, at: datetime) -> Iterator[str]:
+    sure = "" if risk.is_known else ", not sure"
+    silent = f", silent: {', '.join(risk.silent_sensors)}" if risk.silent_sensors else ""
+    yield f"  risk       {risk.level}{sure}{silent}{_changes(risk.changes_at, at)}"
+    for each in risk.contributions:
+        title = _one_line(each.title) or each.external_id
+        yield f"             {each.level}: {title} ({each.sensor}, {_ago(each.observed_at, at)})"
+
+
+def _rules(results: Iterable[RuleResult], at: datetime) -> Iterator[str]:
+    for result in results:
+        name = f"{result.policy}/{result.rule}" if result.rule else result.title
+        mark = "hit " if result.state is ComplianceState.COMPLIANT else "miss"
+        yield f"  {mark}  {name}  {result.state}: {result.reason}"
+        yield f"        seen {_one_line(result.seen)}, wanted {_one_line(result.wanted)}{_source(result, at)}"
+        if result.deadline is not None:
+            ends = "ends" if result.deadline > at else "ended"
+            yield f"        failing since {_moment(result.since)}, grace {ends} {_moment(result.deadline)}"
+        elif result.since is not None:
+            yield f"        failing since {_moment(result.since)}"
+
+
+def _source(result: RuleResult, at: datetime) -> str:
+    parts = [result.source, _ago(result.observed_at, at) if result.observed_at else ""]
+    told = ", ".join(part for part in parts if part)
+    return f" ({told})" if told else ""
+
+
+def _policies(record: DecisionRecord) -> Iterator[str]:
+    has_decided = False
+    for trace in record.traces:
+        is_deciding = trace.matched and trace.policy == record.policy and not has_decided
+        has_decided = has_decided or is_deciding
+        mark = "*" if is_deciding else "+" if trace.matched else "-"
+        mode = "" if trace.mode is Mode.ENFORCE else " (report only)"
+        missed = f"  {trace.missed}: {_one_line(trace.seen)}" if not trace.matched else ""
+        yield f"  {mark} {trace.policy}  {trace.decision}{mode}{missed}"
+    if not record.traces:
+        yield "  none is configured"
+
+
+def _user(user: User) -> str:
+    shown = user.name or user.email or user.subject
+    email = f" <{user.email}>" if user.email and user.email != shown else ""
+    return f"{_one_line(shown)}{_one_line(email)}, {_one_line(user.subject)} at {user.provider}"
+
+
+def _step_up(step_up: StepUp) -> str:
+    parts = [f"acr {' or '.join(step_up.acr_values)}"] if step_up.acr_values else []
+    parts += [f"sign-in within {duration_text(step_up.max_age)}"] if step_up.max_age is not None else []
+    return ", ".join(parts)
+
+
+def _changes(moment: datetime | None, at: datetime) -> str:
+    if moment is None:
+        return ""
+    return f", changes by time in {duration_text((moment - at).total_seconds())}"
+
+
+def _ago(moment: datetime, at: datetime) -> str:
+    return f"{duration_text((at - moment).total_seconds())} ago"
+
+
+def _moment(moment: datetime | None) -> str:
+    return "?" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _one_line(text: str) -> str:
+    """Return a text that a sensor, user or provider wrote, without anything that a terminal would obey."""
+    return "".join(each if each.isprintable() else " " for each in text)

@@ -1,0 +1,42 @@
+"""The administration socket: a Unix socket in the run folder that only the gateway's own user can open."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiohttp import web
+
+
+class ReloadReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reload did. `faults` non-empty means that the old configuration stays in force."""
+
+    applied: bool
+    revision: str
+    faults: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+
+
+class AdminActions(msgspec.Struct, frozen=True):
+    """What can be asked of a running hub."""
+
+    reload: Callable[[], Awaitable[ReloadReport]]
+    status: Callable[[], dict[str, object]]
+
+
+def admin_application(actions: AdminActions) -> web.Application:
+    """Return the application of the administration socket."""
+
+    async def reload(_request: web.Request) -> web.Response:
+        report = await actions.reload()
+        return web.Response(
+            body=msgspec.json.encode(report),
+            content_type="application/json",
+            status=200 if report.applied else 422,
+        )
+
+    async def status(_request: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(actions.status()), content_type="application/json")
+
+    application = web.Application(client_max_size=4096)
+    application.router.add_post("/reload", reload)
+    application.router.add_get("/status", status)
+    return application

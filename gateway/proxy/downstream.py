@@ -1,0 +1,401 @@
+"""A client's connection: reads requests strictly, one at a time, and writes what their exchanges say.
+
+The next request is not even parsed before the last response is complete, so pipelined requests are answered in order
+and cost only the bytes they are; reading stops above `READ_HIGH_BYTES`.
+
+What one connection holds at most: `READ_HIGH_BYTES` plus one read (256 KiB in asyncio and uvloop) of the request, and
+`WRITE_HIGH_BYTES` plus one read of the upstream's of the response.
+"""
+
+import asyncio
+import socket
+import ssl
+import struct
+import time
+from typing import TYPE_CHECKING, cast
+
+from gateway.proxy.exchange import DISCARD_BYTES, Exchange
+from gateway.wire.faults import FaultCode, RequestFault, WireFault
+from gateway.wire.forwarded import Address, client_chain, forwarding_lines, parse_address, untrusted_hops
+from gateway.wire.problem import problem_response
+from gateway.wire.reader import RequestReader
+from gateway.wire.request import RequestHead
+
+if TYPE_CHECKING:
+    from gateway.proxy.server import Front
+
+READ_HIGH_BYTES = 65536
+"""Bytes of unread request above which the client is not read."""
+
+WRITE_HIGH_BYTES = 65536
+"""Bytes waiting for the client above which the upstream is not read."""
+
+LINGER_S = 2.0
+"""How long a closing connection is still read, so that the client can read our answer."""
+
+LINGER_BYTES = 1 << 20
+"""How much of it."""
+
+HALF_CLOSED_S = 1.0
+"""How long a client that has ended its side may still wait for the answer: most that do so have gone away."""
+
+LOOPBACK = parse_address(b"127.0.0.1")
+
+OPTIONS_ANSWER = b"HTTP/1.1 204 No Content\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n\r\n"
+"""What `OPTIONS *` is told: it asks about this server, and there is nothing to tell."""
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Downstream(asyncio.Protocol):
+    """One client connection. `exchange` is the one that is being answered, None between two."""
+
+    __slots__ = (
+        "_buffered_at_expiry",
+        "_client_address",
+        "_forwarding",
+        "_front",
+        "_half_closed",
+        "_is_advancing",
+        "_is_ending",
+        "_is_idle",
+        "_is_read_paused",
+        "_is_tls",
+        "_left_to_discard",
+        "_read_ns",
+        "_reader",
+        "_transport",
+        "deadline",
+        "evidence",
+        "exchange",
+        "is_peer_trusted",
+        "is_write_paused",
+        "peer_address",
+    )
+
+    def __init__(self, front: "Front") -> None:
+        self._front = front
+        self._reader = RequestReader(front.head_limits)
+        self._transport: asyncio.Transport | None = None
+        self._forwarding: tuple[bytes, bytes] = (b"", b"")
+        self._read_ns = 0
+        self._is_advancing = False
+        self._is_read_paused = False
+        self._is_ending = False
+        self._is_idle = False
+        self._half_closed = False
+        self._left_to_discard = DISCARD_BYTES
+        self._buffered_at_expiry = 0
+        self.deadline = 0.0
+        self.evidence = b""
+        self.exchange: Exchange | None = None
+        self.is_peer_trusted = False
+        self.is_write_paused = False
+        self.peer_address: Address = cast("Address", LOOPBACK)
+        self._client_address = self.peer_address
+        self._is_tls = False
+
+    # --- asyncio.Protocol ------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected (and its TLS handshake is done)."""
+        self._transport = transport = cast("asyncio.Transport", transport)
+        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self.peer_address = parse_address(peer[0].encode()) or self.peer_address
+        self._client_address = self.peer_address
+        self.is_peer_trusted = self.peer_address in self._front.trusted
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self._is_tls = True
+            self.evidence = _peer_certificate(tls)
+        self.expect_within(self._front.limits.header_timeout)
+        if not self._front.admit_connection(self):
+            self._refuse(RequestFault(FaultCode.CONNECTIONS, "too many connections from this address"))
+
+    def data_received(self, data: bytes) -> None:
+        """The client sent something."""
+        exchange = self.exchange
+        if exchange is not None and exchange.is_tunnel:
+            exchange.tunnel_from_client(data)
+        elif self._is_ending:
+            self._discard_ending(len(data))
+        else:
+            if not self._reader.buffer:
+                self._read_ns = time.monotonic_ns()
+            self._reader.feed(data)
+            self._advance()
+
+    def eof_received(self) -> bool:
+        """The client sends no more. An answer on its way may still reach it, but is not waited for long."""
+        exchange = self.exchange
+        if exchange is None or exchange.is_tunnel or self._reader.in_body or self._is_tls:
+            return False
+        self._half_closed = True
+        self.expect_within(HALF_CLOSED_S)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it ended is of no use
+        """The connection is gone."""
+        self._transport = None
+        self._is_ending = True
+        self._front.forget_connection(self)
+        if self.exchange is not None:
+            self.exchange.client_gone()
+            self.exchange = None
+
+    def pause_writing(self) -> None:
+        """The client is behind in reading."""
+        self.is_write_paused = True
+        if self.exchange is not None:
+            self.exchange.client_writable(is_writable=False)
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self.is_write_paused = False
+        if self.exchange is not None:
+            self.exchange.client_writable(is_writable=True)
+
+    # --- what an exchange orders (`exchange.ClientLink`) -----------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send to the client."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def write_buffered(self) -> int:
+        """Return how many bytes wait for the client to read."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def body_wanted(self) -> None:
+        """The exchange takes the body now, or became a tunnel: hand over what is there."""
+        exchange = self.exchange
+        if exchange is not None and exchange.is_tunnel:
+            rest = self._reader.take_rest()
+            if rest:
+                exchange.tunnel_from_client(rest)
+            self.resume_reading()
+        else:
+            self._advance()
+
+    def forwarding(self, exchange: Exchange) -> bytes:
+        """Return the forwarding lines for an upstream; the same as last time if nothing in them can have changed."""
+        authority = exchange.head.authority
+        if not self.is_peer_trusted and self._forwarding[0] == authority:
+            return self._forwarding[1]
+        lines = forwarding_lines(self._chain(exchange.head), exchange.scheme.encode(), authority)
+        self._forwarding = (authority, lines)
+        return lines
+
+    def expect_within(self, seconds: float) -> None:
+        """Have `expired` called unless something is expected anew within `seconds`."""
+        if self._half_closed and seconds > HALF_CLOSED_S:
+            seconds = HALF_CLOSED_S
+        self.deadline = self._front.now + seconds
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the client."""
+        if not self._is_read_paused and self._transport is not None:
+            self._is_read_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+        if self._is_read_paused and self._transport is not None:
+            self._is_read_paused = False
+            self._transport.resume_reading()
+
+    def over(self, *, keeps_alive: bool) -> None:
+        """The response is complete: turn to the next request, or close when all has been sent."""
+        self.exchange = None
+        if not keeps_alive or self._front.is_draining:
+            self._end()
+        else:
+            self._is_idle = True
+            self._left_to_discard = DISCARD_BYTES
+            self.expect_within(self._front.limits.idle_timeout)
+            if self._reader.buffer or self._is_read_paused or self._half_closed:
+                self._advance()
+
+    def close(self) -> None:
+        """Send what was written, then close."""
+        self.exchange = None
+        self._end(lingers=True)
+
+    def reset(self) -> None:
+        """Drop what was written and not sent, in the transport and in the kernel, and end the connection at once."""
+        self.exchange = None
+        self._is_ending = True
+        if self._transport is not None:
+            _reset_on_close(self._transport)
+            self._transport.abort()
+
+    # --- what the front orders -------------------------------------------------------------------------------
+
+    def expired(self) -> None:
+        """The deadline has passed. A client that reads slowly, but reads, is given more time."""
+        buffered, before = self.write_buffered(), self._buffered_at_expiry
+        self._buffered_at_expiry = buffered
+        exchange = self.exchange
+        if buffered and (buffered < before or not before):
+            self.expect_within(self._front.limits.stream_idle_timeout)
+        elif exchange is None and (self._is_ending or not self._reader.buffer):
+            self.abandon()
+        elif exchange is None:
+            self._refuse(RequestFault(FaultCode.HEAD_TIMEOUT, "the request head took too long"))
+        elif self._half_closed and not exchange.response_started:
+            self.abandon()
+        else:
+            exchange.expired()
+
+    def abandon(self) -> None:
+        """Close without another word; an exchange ends with the connection."""
+        self._is_ending = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def drain(self) -> None:
+        """Finish what is being answered, then close; an idle connection closes now."""
+        if self.exchange is not None:
+            self.exchange.is_draining = True
+        elif not self._reader.buffer:
+            self._end()
+
+    # --- inner steps -----------------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Do all that the bytes read so far allow. Not re-entered: an exchange that ends meanwhile is seen here."""
+        if self._is_advancing:
+            return
+        self._is_advancing = True
+        try:
+            while not self._is_ending and self._step():
+                pass
+        except WireFault as fault:
+            self._refuse(fault)
+        finally:
+            self._is_advancing = False
+        if self.exchange is not None and len(self._reader.buffer) >= READ_HIGH_BYTES:
+            self.pause_reading()
+        elif self._is_read_paused and (self.exchange is None or not self.exchange.is_tunnel):
+            self.resume_reading()
+        if self._half_closed and self.exchange is None:
+            self._end()
+
+    def _step(self) -> bool:
+        """Take one head or one piece of a body; return whether there may be more to do. Raises `WireFault`."""
+        reader, exchange = self._reader, self.exchange
+        if exchange is None:
+            if reader.in_body:
+                return self._discard_body()
+            head = reader.next_head()
+            if head is not None:
+                self._begin(head)
+                return True
+            if reader.buffer and self._is_idle:
+                self._is_idle = False
+                self.expect_within(self._front.limits.header_timeout)
+            return False
+        if not (reader.in_body and exchange.takes_body):
+            return False
+        payload = reader.next_body()
+        if payload or not reader.in_body:
+            exchange.body_arrived(payload, is_last=not reader.in_body, trailers=reader.trailers)
+            return True
+        return False
+
+    def _begin(self, head: RequestHead) -> None:
+        """Start the exchange of a new request."""
+        front = self._front
+        if head.target.path == "*":
+            self.write(OPTIONS_ANSWER)
+            return
+        address = self._chain(head)[0] if self.is_peer_trusted else self._client_address
+        self.exchange = exchange = Exchange(
+            head,
+            self,
+            front.gatekeeper,
+            front.limits,
+            client_address=address,
+            scheme=self._scheme(head),
+            received_ns=self._read_ns,
+        )
+        front.stats.requests += 1
+        self._is_idle = False
+        self.deadline = front.now + front.limits.response_timeout
+        route = front.gatekeeper.admit(exchange)
+        if route is not None:
+            exchange.proceed(route)
+
+    def _chain(self, head: RequestHead) -> list[Address]:
+        if not self.is_peer_trusted:
+            return [self.peer_address]
+        hops = untrusted_hops(head.header(b"x-forwarded-for"), head.header(b"forwarded"))
+        return client_chain(self.peer_address, hops, self._front.trusted)
+
+    def _scheme(self, head: RequestHead) -> str:
+        """Return the scheme that the client used: a trusted proxy tells, else this connection does."""
+        if self.is_peer_trusted:
+            untrusted = (head.header(b"x-forwarded-proto") or b"").rpartition(b",")[2].strip().lower()
+            if untrusted in {b"http", b"https"}:
+                return untrusted.decode()
+        return "https" if self._is_tls else "http"
+
+    def _discard_body(self) -> bool:
+        """Read away the rest of a body that nobody wants, to get to the next request; not without bound."""
+        before = len(self._reader.buffer)
+        self._reader.next_body()
+        self._left_to_discard -= before
+        if self._left_to_discard < 0:
+            self._end()
+            return False
+        return not self._reader.in_body
+
+    def _refuse(self, fault: WireFault) -> None:
+        """Answer a request that breaks a rule, and close."""
+        self._front.stats.count_fault(fault.code)
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.refuse(RequestFault(fault.code, fault.detail))
+            return
+        self.write(problem_response(fault.code.status, fault.code.value, fault.detail, closes=True))
+        self._end(lingers=True)
+
+    def _end(self, *, lingers: bool = False) -> None:
+        """Close when all has been sent.
+
+        A connection closed with unread bytes is reset, and the client may miss the answer: `lingers`, or a body that is
+        still coming, has them read for a while. Over TLS only for a body: its end cannot be told before closing.
+        """
+        if self._is_ending or self._transport is None:
+            return
+        self._is_ending = True
+        is_unread = self._reader.in_body or bool(self._reader.take_rest())
+        can_end = self._transport.can_write_eof()
+        if self._half_closed or not (is_unread or (lingers and can_end)):
+            self.expect_within(self._front.limits.stream_idle_timeout)
+            self._transport.close()
+            return
+        self._left_to_discard = LINGER_BYTES
+        self.expect_within(LINGER_S)
+        self.resume_reading()
+        if can_end:
+            self._transport.write_eof()
+
+    def _discard_ending(self, size: int) -> None:
+        self._left_to_discard -= size
+        if self._left_to_discard < 0:
+            self.abandon()
+
+
+def _peer_certificate(tls: ssl.SSLObject) -> bytes:
+    """Return the DER of the client's certificate, which the handshake has verified; empty without one."""
+    return tls.getpeercert(binary_form=True) or b""
+
+
+def _reset_on_close(transport: asyncio.Transport) -> None:
+    """Have the kernel drop unsent bytes and send RST when a TCP connection is closed."""
+    handle = transport.get_extra_info("socket")
+    if handle is not None and handle.family != socket.AF_UNIX:
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)

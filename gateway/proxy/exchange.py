@@ -1,0 +1,617 @@
+"""One request and its response, between two connections: what may be sent to whom, and when it is over.
+
+Without I/O: the client's connection and the upstream's are *links* that take bytes and orders. Bytes arrive as calls,
+from `downstream` (the request), `upstream` (the response), `pool` (a connection, or none), and from the gatekeeper
+(`proceed`, `cut`). Every call returns at once.
+
+    ADMITTING ─ proceed ─► ROUTING ─ upstream_ready ─► AWAITING ─ response ─► ANSWERING ─► OVER
+        │                     │                           └────── switched ─► TUNNEL ────────┘
+        └── cut, a fault, a withheld response: another route, or a problem document ──► OVER
+
+INVARIANT: at most one response head reaches the client, and nothing follows a `cut` but what the cut itself sends.
+"""
+
+from enum import Enum, auto
+from typing import Protocol
+
+from gateway.proxy.answer import (
+    AnswerPlan,
+    Framing,
+    interim_head,
+    is_download,
+    is_event_stream,
+    plan_answer,
+    switching_head,
+)
+from gateway.proxy.ports import CutReason, Gatekeeper, Route, UpstreamFault
+from gateway.proxy.tunnel import Tunnel
+from gateway.wire.body import encode_chunk, encode_last_chunk
+from gateway.wire.client_kind import ClientKind, client_kind
+from gateway.wire.faults import FaultCode, RequestFault
+from gateway.wire.fields import Field
+from gateway.wire.forward import upstream_head
+from gateway.wire.forwarded import Address
+from gateway.wire.headers import passing_trailers
+from gateway.wire.problem import problem_response
+from gateway.wire.request import CHUNKED, RequestHead
+from gateway.wire.response import ResponseHead
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+CONTINUE_AFTER_S = 1.0
+"""How long a client that expects `100 Continue` waits for the upstream's before it gets ours."""
+
+DISCARD_BYTES = 65536
+"""Most bytes of an unwanted request body that are read to keep the connection alive."""
+
+MAX_INTERIM = 16
+"""Most interim responses to one request."""
+
+MAX_ATTEMPTS = 3
+"""How often one request is sent at most; see `_is_repeatable`."""
+
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "REPORT", "SEARCH"})
+"""Methods that may be repeated when a connection turns out to be gone. Source: RFC 9110 section 9.2.2."""
+
+_CONTINUES = 100
+
+
+class Phase(Enum):
+    """Where an exchange stands."""
+
+    ADMITTING = auto()
+    ROUTING = auto()
+    AWAITING = auto()
+    ANSWERING = auto()
+    TUNNEL = auto()
+    OVER = auto()
+
+
+class ClientLink(Protocol):
+    """The client's connection, as an exchange sees it."""
+
+    peer_address: Address
+    evidence: bytes
+    is_peer_trusted: bool
+
+    def write(self, data: bytes) -> None:
+        """Send to the client."""
+        ...
+
+    def write_buffered(self) -> int:
+        """Return how many bytes wait for the client to read."""
+        ...
+
+    def body_wanted(self) -> None:
+        """The exchange `takes_body` now: hand over what there is of the request's body."""
+        ...
+
+    def forwarding(self, exchange: "Exchange") -> bytes:
+        """Return the forwarding lines for an upstream."""
+        ...
+
+    def expect_within(self, seconds: float) -> None:
+        """Call `expired` unless something is expected anew within `seconds`."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Take nothing more from a tunnelled client."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+        ...
+
+    def over(self, *, keeps_alive: bool) -> None:
+        """The exchange is over and its response complete: go on, or close when all has been sent."""
+        ...
+
+    def close(self) -> None:
+        """Send what was written, then close, as the only sign that the message is not whole."""
+        ...
+
+    def reset(self) -> None:
+        """Drop what was written and not sent, and end the connection at once."""
+        ...
+
+
+class UpstreamLink(Protocol):
+    """A connection to an upstream, as an exchange sees it."""
+
+    is_reused: bool
+    has_answered: bool
+    is_write_paused: bool
+
+    def begin(self, exchange: "Exchange", head: bytes) -> None:
+        """Send a request head; the answer goes to `exchange`."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send to the upstream."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the upstream."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+        ...
+
+    def release(self) -> None:
+        """The response is complete and the request too: let another exchange use the connection if it can."""
+        ...
+
+    def close(self) -> None:
+        """Send what was written, then close."""
+        ...
+
+    def drop(self) -> None:
+        """End the connection at once; nothing of it reaches the exchange any more."""
+        ...
+
+
+class Timeouts(Protocol):
+    """The part of `gateway.config.schema.Limits` that an exchange keeps."""
+
+    response_timeout: float
+    stream_idle_timeout: float
+    tunnel_idle_timeout: float
+
+
+class Exchange:
+    """One request and its response. The gatekeeper reads it, and may `proceed` and `cut`.
+
+    `head` is the parsed request; its headers are the client's, before anything was removed, so believe none of the
+    protected names unless `is_peer_trusted`. `client_address` is believed, `peer_address` is the other end of the
+    connection, `scheme` is `http` or `https` as the client used it. `received_ns` is the monotonic clock when the request's first byte was read. `context` is the
+    gatekeeper's own. `response` is the head of the upstream's final answer once there is one.
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_body_bytes",
+        "_body_is_whole",
+        "_gatekeeper",
+        "_has_continued",
+        "_interims",
+        "_is_substitute",
+        "_limits",
+        "_plan",
+        "_sends_body",
+        "_tunnel",
+        "client",
+        "client_address",
+        "context",
+        "head",
+        "is_draining",
+        "is_tunnel",
+        "phase",
+        "received_ns",
+        "response",
+        "response_started",
+        "route",
+        "scheme",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        head: RequestHead,
+        client: ClientLink,
+        gatekeeper: Gatekeeper,
+        limits: Timeouts,
+        *,
+        client_address: Address,
+        scheme: str,
+        received_ns: int,
+    ) -> None:
+        self.head = head
+        self.client = client
+        self.client_address = client_address
+        self.scheme = scheme
+        self.received_ns = received_ns
+        self.context: object = None
+        self.route: Route | None = None
+        self.upstream: UpstreamLink | None = None
+        self.response: ResponseHead | None = None
+        self.response_started = False
+        self.is_tunnel = False
+        self.is_draining = False
+        self.phase = Phase.ADMITTING
+        self._gatekeeper = gatekeeper
+        self._limits = limits
+        self._tunnel: Tunnel | None = None
+        self._plan: AnswerPlan | None = None
+        self._attempts = 0
+        self._interims = 0
+        self._body_bytes = 0
+        self._body_is_whole = not head.length
+        self._sends_body = False
+        self._has_continued = not head.expects_continue
+        self._is_substitute = False
+
+    # --- what the gatekeeper reads ---------------------------------------------------------------------------
+
+    @property
+    def peer_address(self) -> Address:
+        """Address of the other end of the connection; 127.0.0.1 on a Unix socket."""
+        return self.client.peer_address
+
+    @property
+    def is_peer_trusted(self) -> bool:
+        """Whether the other end is a trusted proxy, whose forwarding headers may be believed."""
+        return self.client.is_peer_trusted
+
+    @property
+    def evidence(self) -> bytes:
+        """DER of the verified client certificate of the TLS connection; empty without one."""
+        return self.client.evidence
+
+    @property
+    def client_kind(self) -> ClientKind:
+        """Browser navigation, program, or WebSocket."""
+        return client_kind(self.head)
+
+    @property
+    def response_is_download(self) -> bool:
+        """Whether the upstream's answer is a file to save. False before there is an answer."""
+        return self.response is not None and is_download(self.response)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more can happen to the exchange."""
+        return self.phase is Phase.OVER
+
+    # --- what the gatekeeper orders --------------------------------------------------------------------------
+
+    def proceed(self, route: Route) -> None:
+        """Go where the gatekeeper says. Ignored when the exchange has been cut, refused, or left meanwhile."""
+        if self.phase is Phase.ADMITTING:
+            self._follow(route)
+
+    def cut(self, reason: CutReason, route: Route | None = None) -> None:
+        """End the exchange now.
+
+        Before its response has begun, `route` answers instead, or a problem document when there is none. A response
+        that has begun is broken off so that the client sees it is not whole: what the transport and the kernel still
+        hold is dropped with the connection. A WebSocket gets a close frame where one fits. When this returns, no byte
+        of the upstream will be written to the client any more.
+        """
+        if self.phase is Phase.OVER or (self._is_substitute and not self.is_tunnel):
+            return
+        if self._tunnel is not None:
+            self._tunnel.cut(reason)
+            self._end()
+        elif self.response_started:
+            self._break_off()
+        else:
+            self._leave_upstream()
+            self._answer_instead(route, 403, reason.value)
+
+    # --- the request's body ----------------------------------------------------------------------------------
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether `body_arrived` may be called now: the upstream is there, wants the body, and is not behind."""
+        upstream = self.upstream
+        return self._sends_body and upstream is not None and not upstream.is_write_paused
+
+    def body_arrived(self, payload: bytes, *, is_last: bool, trailers: list[Field]) -> None:
+        """Pass on a piece of the request's body."""
+        upstream = self.upstream
+        if upstream is None:
+            return
+        self._body_bytes += len(payload)
+        if self.route is not None and self._body_bytes > self.route.body_max_bytes:
+            self.refuse(RequestFault(FaultCode.BODY_BYTES, "the body is longer than this app accepts"))
+            return
+        self._has_continued = True
+        self._body_is_whole = is_last
+        if self.head.length != CHUNKED:
+            upstream.write(payload)
+        else:
+            framed = encode_chunk(payload) if payload else b""
+            upstream.write(framed + encode_last_chunk(passing_trailers(trailers)) if is_last else framed)
+        if self.phase is Phase.AWAITING:
+            limits = self._limits
+            self.client.expect_within(limits.response_timeout if is_last else limits.stream_idle_timeout)
+
+    def refuse(self, fault: RequestFault) -> None:
+        """The request turned out to break a rule after it had begun: answer if that is still possible, and close."""
+        self._leave_upstream()
+        if self.response_started:
+            self._break_off()
+        else:
+            self._answer_problem(fault.code.status, fault.code.value, fault.detail, closes=True)
+
+    # --- the upstream connection -----------------------------------------------------------------------------
+
+    def upstream_ready(self, link: UpstreamLink) -> None:
+        """The pool found a connection: send the request."""
+        route = self.route
+        if route is None or self.phase is not Phase.ROUTING:
+            link.release()
+            return
+        head = self.head
+        self._attempts += 1
+        self._sends_body = route.send_body and not self._body_is_whole
+        block = upstream_head(
+            head,
+            target=route.target or head.target.canonical,
+            host=route.host or head.authority,
+            forwarding=self.client.forwarding(self),
+            extra=route.headers,
+            with_body=self._sends_body,
+            with_own_cookies=route.with_own_cookies,
+        )
+        self.upstream = link
+        self.phase = Phase.AWAITING
+        link.begin(self, block)
+        if self._sends_body:
+            self.client.expect_within(self._body_patience())
+            self.client.body_wanted()
+        else:
+            self.client.expect_within(self._limits.response_timeout)
+
+    def upstream_failed(self, fault: UpstreamFault) -> None:
+        """The pool found no connection, or the upstream ended or broke the protocol."""
+        repeats = self._is_repeatable(fault)
+        self._leave_upstream()
+        match self.phase:
+            case Phase.OVER | Phase.ADMITTING:
+                return
+            case Phase.TUNNEL:
+                self.client.close()
+                self._end()
+            case Phase.ANSWERING if self.response_started:
+                self._truncate()
+            case _ if repeats and self.route is not None:
+                self.phase = Phase.ROUTING
+                self.route.pool.lease(self, is_fresh=True)
+            case _:
+                self._answer_fault(fault)
+
+    def upstream_writable(self, *, is_writable: bool) -> None:
+        """The upstream fell behind, or caught up."""
+        if self._tunnel is not None:
+            self._tunnel.upstream_writable(is_writable=is_writable)
+        elif is_writable and self._sends_body:
+            self.client.body_wanted()
+
+    # --- the response ----------------------------------------------------------------------------------------
+
+    def interim(self, response: ResponseHead) -> None:
+        """Pass on a 1xx response to a client that understands it; 100 only to one that waits for it."""
+        self._interims += 1
+        if self._interims > MAX_INTERIM:
+            self.upstream_failed(UpstreamFault.PROTOCOL)
+        elif response.status == _CONTINUES:
+            self._continue()
+        elif self.head.version == (1, 1):
+            self.client.write(interim_head(response))
+
+    def respond(self, response: ResponseHead) -> None:
+        """The final response's head. What follows comes as `payload_arrived`, at least once."""
+        route = self.route
+        if route is None:
+            return
+        self.response = response
+        if route.rules.no_downloads and is_download(response):
+            self._leave_upstream()
+            self._answer_instead(self._gatekeeper.forbidden(self, "no-downloads"), 403, "download-withheld")
+            return
+        self.phase = Phase.ANSWERING
+        self._plan = plan_answer(
+            response,
+            method=self.head.method,
+            client_version=self.head.version,
+            keeps_alive=self._may_keep_alive(),
+            rules=route.rules,
+        )
+
+    def payload_arrived(self, payload: bytes, *, is_last: bool, trailers: list[Field]) -> None:
+        """Pass on a piece of the response's body, the head before the first one."""
+        plan = self._plan
+        if plan is None or self.phase is not Phase.ANSWERING:
+            return
+        if plan.framing is Framing.CHUNKED:
+            if payload:
+                payload = encode_chunk(payload)
+            if is_last:
+                payload += encode_last_chunk(passing_trailers(trailers))
+        if not self.response_started:
+            self.response_started = True
+            payload = plan.head + payload
+        if payload:
+            self.client.write(payload)
+        if is_last:
+            self._answered(keeps_alive=plan.keeps_alive)
+        else:
+            self.client.expect_within(self._limits.stream_idle_timeout)
+
+    def switched(self, response: ResponseHead) -> None:
+        """The upstream speaks another protocol from here on; it must be the one that the client asked for."""
+        upstream, route = self.upstream, self.route
+        if upstream is None or route is None:
+            return
+        if not self.head.upgrade or (response.header(b"upgrade") or b"").lower() != self.head.upgrade:
+            self.upstream_failed(UpstreamFault.PROTOCOL)
+            return
+        self.response = response
+        self.response_started = True
+        self.is_tunnel = True
+        self.phase = Phase.TUNNEL
+        self._tunnel = Tunnel(self.client, upstream, is_websocket=self.head.upgrade == b"websocket")
+        self.client.write(switching_head(response, route.rules))
+        self.client.expect_within(self._limits.tunnel_idle_timeout)
+        self.client.body_wanted()
+
+    # --- the tunnel ------------------------------------------------------------------------------------------
+
+    def tunnel_from_client(self, data: bytes) -> None:
+        """Pass on bytes of an upgraded connection."""
+        if self._tunnel is not None:
+            self._tunnel.from_client(data)
+            self.client.expect_within(self._limits.tunnel_idle_timeout)
+
+    def tunnel_from_upstream(self, data: bytes) -> None:
+        """Pass on bytes of an upgraded connection."""
+        if self._tunnel is not None:
+            self._tunnel.from_upstream(data)
+            self.client.expect_within(self._limits.tunnel_idle_timeout)
+
+    # --- the client's connection -----------------------------------------------------------------------------
+
+    def client_writable(self, *, is_writable: bool) -> None:
+        """The client fell behind in reading, or caught up."""
+        if self.upstream is None:
+            return
+        if is_writable:
+            self.upstream.resume_reading()
+        else:
+            self.upstream.pause_reading()
+
+    def client_gone(self) -> None:
+        """The client's connection ended: so does the upstream's part, at once."""
+        if self.phase is not Phase.OVER:
+            if self._tunnel is not None and self.upstream is not None:
+                self.upstream.close()
+                self.upstream = None
+            self._leave_upstream()
+            self._end()
+
+    def expired(self) -> None:
+        """What was expected did not come in time."""
+        match self.phase:
+            case Phase.ADMITTING | Phase.ROUTING:
+                self._give_up(UpstreamFault.OVERLOADED)
+            case Phase.AWAITING if self._sends_body and not self._has_continued:
+                self._continue()
+                self.client.expect_within(self._limits.stream_idle_timeout)
+            case Phase.AWAITING if self.takes_body and not self._body_is_whole:
+                self.refuse(RequestFault(FaultCode.BODY_TIMEOUT, "the body stood still for too long"))
+            case Phase.AWAITING:
+                self._give_up(UpstreamFault.RESPONSE_TIMEOUT)
+            case Phase.ANSWERING if self.response is not None and is_event_stream(self.response):
+                self.client.expect_within(self._limits.stream_idle_timeout)
+            case Phase.ANSWERING:
+                self._break_off()
+            case Phase.TUNNEL:
+                self.cut(CutReason.GOING_AWAY)
+            case Phase.OVER:
+                return
+
+    # --- inner steps -----------------------------------------------------------------------------------------
+
+    def _follow(self, route: Route) -> None:
+        """Ask the route's pool for a connection; `upstream_ready` or `upstream_failed` follows, perhaps at once."""
+        self.route = route
+        if route.send_body and self.head.length > route.body_max_bytes:
+            self.refuse(RequestFault(FaultCode.BODY_BYTES, "the body is longer than this app accepts"))
+            return
+        self.phase = Phase.ROUTING
+        self.client.expect_within(self._limits.response_timeout)
+        route.pool.lease(self, is_fresh=False)
+
+    def _body_patience(self) -> float:
+        return self._limits.stream_idle_timeout if self._has_continued else CONTINUE_AFTER_S
+
+    def _continue(self) -> None:
+        """Tell a client that waits for it to go on with its body."""
+        if not self._has_continued:
+            self._has_continued = True
+            self.client.write(CONTINUE)
+
+    def _is_repeatable(self, fault: UpstreamFault) -> bool:
+        """Return whether sending the request again cannot do a thing twice.
+
+        A reused connection that closes before any byte of an answer was idle when the upstream gave it up; a method
+        that is idempotent, none of whose body was sent, may then be tried on a new one. Source: RFC 9112 section 9.3.1.
+        """
+        link = self.upstream
+        return (
+            fault is UpstreamFault.RESET
+            and link is not None
+            and link.is_reused
+            and not link.has_answered
+            and not self._body_bytes
+            and not self._interims
+            and self._attempts < MAX_ATTEMPTS
+            and self.head.method in IDEMPOTENT
+        )
+
+    def _may_keep_alive(self) -> bool:
+        """Return whether the connection could serve another request: the rest of this one's body must be bearable."""
+        if not self.head.keeps_alive or self.is_draining:
+            return False
+        if self._body_is_whole:
+            return True
+        if not self._has_continued:
+            return False
+        return self._sends_body or 0 < self.head.length <= DISCARD_BYTES
+
+    def _leave_upstream(self) -> None:
+        """Have nothing more to do with the upstream, whether it is connected or still waited for."""
+        self._sends_body = False
+        if self.upstream is not None:
+            self.upstream.drop()
+            self.upstream = None
+        elif self.phase is Phase.ROUTING and self.route is not None:
+            self.route.pool.give_up(self)
+
+    def _give_up(self, fault: UpstreamFault) -> None:
+        self._leave_upstream()
+        self._answer_fault(fault)
+
+    def _answer_fault(self, fault: UpstreamFault) -> None:
+        """Answer for an upstream that gave nothing usable: once by the gatekeeper's route, else by a problem."""
+        route = None if self._is_substitute else self._gatekeeper.failed(self, fault)
+        self._answer_instead(route, fault.status, fault.value)
+
+    def _answer_instead(self, route: Route | None, status: int, code: str) -> None:
+        self._is_substitute = True
+        self.response = None
+        self._plan = None
+        if route is not None:
+            self._follow(route)
+        else:
+            self._answer_problem(status, code, "", closes=not self._may_keep_alive())
+
+    def _answer_problem(self, status: int, code: str, detail: str, *, closes: bool) -> None:
+        closes = closes or self.head.version != (1, 1)
+        self.phase = Phase.ANSWERING
+        self.response_started = True
+        self.client.write(problem_response(status, code, detail, closes=closes, is_head=self.head.method == "HEAD"))
+        self._answered(keeps_alive=not closes)
+
+    def _answered(self, *, keeps_alive: bool) -> None:
+        """The response is complete. The upstream's connection is free if the request is complete as well."""
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            if self._body_is_whole or not self._sends_body:
+                upstream.release()
+            else:
+                upstream.drop()
+        self._end()
+        self.client.over(keeps_alive=keeps_alive)
+
+    def _truncate(self) -> None:
+        """End a response that the upstream did not finish, in a way the client cannot take for its end."""
+        if self._plan is not None and self._plan.framing is Framing.UNTIL_CLOSE:
+            self.client.reset()
+        else:
+            self.client.close()
+        self._end()
+
+    def _break_off(self) -> None:
+        """End a response that must not go on."""
+        self._leave_upstream()
+        self.client.reset()
+        self._end()
+
+    def _end(self) -> None:
+        if self.phase is not Phase.OVER:
+            self.phase = Phase.OVER
+            self._sends_body = False
+            self._gatekeeper.ended(self)

@@ -1,0 +1,120 @@
+"""Bytes in, messages out: one reader per connection and direction, without I/O.
+
+Readers are pulled: the caller feeds what was read, asks for the next head or for the body that is there, and may stop
+between any two; that is what bounds pipelining. Any split of the bytes into reads gives the same messages.
+"""
+
+from gateway.wire.body import Body
+from gateway.wire.faults import FaultCode, WireFault
+from gateway.wire.fields import CRLF, END_OF_HEAD, Field
+from gateway.wire.request import HeadLimits, RequestHead, check_begun, parse_request
+from gateway.wire.response import MAX_RESPONSE_HEAD_BYTES, ResponseHead, parse_response
+
+_NO_TRAILERS: list[Field] = []
+
+
+class _Reader:
+    """What both directions share: the bytes not yet read, and the body being read (None: none, or complete)."""
+
+    __slots__ = ("_body", "buffer", "trailers")
+
+    def __init__(self) -> None:
+        self.buffer = b""
+        self._body: Body | None = None
+        self.trailers: list[Field] = _NO_TRAILERS
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes that were read."""
+        self.buffer = self.buffer + data if self.buffer else data
+
+    @property
+    def in_body(self) -> bool:
+        """Whether the body of the last head is not yet complete."""
+        return self._body is not None
+
+    def next_body(self) -> bytes:
+        """Return the payload that is there; `in_body` tells afterwards whether more will come. Raises `WireFault`."""
+        body = self._body
+        if body is None:
+            return b""
+        data, self.buffer = self.buffer, b""
+        payload = body.feed(data) if data else b""
+        if body.is_complete:
+            self._complete(body)
+        return payload
+
+    def take_rest(self) -> bytes:
+        """Return the bytes that nobody read, for a tunnel."""
+        rest, self.buffer = self.buffer, b""
+        return rest
+
+    def _begin_body(self, body: Body | None) -> None:
+        self._body = None if body is None or body.is_complete else body
+        self.trailers = _NO_TRAILERS
+
+    def _complete(self, body: Body) -> None:
+        self.buffer = body.rest
+        self.trailers = body.trailers
+        self._body = None
+
+
+class RequestReader(_Reader):
+    """Requests of one client connection."""
+
+    __slots__ = ("_limits",)
+
+    def __init__(self, limits: HeadLimits) -> None:
+        super().__init__()
+        self._limits = limits
+
+    def next_head(self) -> RequestHead | None:
+        """Return the next head, None when it is not there whole. Raises `RequestFault`.
+
+        One empty line before it is ignored (RFC 9112 section 2.2).
+        """
+        data = self.buffer
+        if data.startswith(CRLF):
+            self.buffer = data = data[2:]
+        end = data.find(END_OF_HEAD)
+        if end < 0:
+            if data and data != b"\r":
+                check_begun(data, self._limits)
+            return None
+        head = parse_request(data[:end], self._limits)
+        self.buffer = data[end + 4 :]
+        self._begin_body(head.body())
+        return head
+
+
+class ResponseReader(_Reader):
+    """Responses of one upstream connection."""
+
+    __slots__ = ("_method",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._method = ""
+
+    def expect(self, method: str) -> None:
+        """The next response answers a request with `method`."""
+        self._method = method
+        self._begin_body(None)
+
+    def next_head(self) -> ResponseHead | None:
+        """Return the next head, interim or final, None when it is not there whole. Raises `WireFault`."""
+        end = self.buffer.find(END_OF_HEAD)
+        if end < 0:
+            if len(self.buffer) > MAX_RESPONSE_HEAD_BYTES:
+                raise WireFault(FaultCode.HEADER_BYTES, "the response head is too long")
+            return None
+        head = parse_response(self.buffer[:end], self._method)
+        self.buffer = self.buffer[end + 4 :]
+        self._begin_body(head.body())
+        return head
+
+    def end(self) -> bool:
+        """The upstream closed: return whether that completes the body being read."""
+        if self._body is None or not self._body.end():
+            return False
+        self._complete(self._body)
+        return True

@@ -1,0 +1,163 @@
+"""One canonical path: what route, policy, log and upstream all see of a request target, or a refusal.
+
+Three things can become of a spelling:
+
+*made canonical* - where all readers agree on the meaning: escapes of unreserved characters are decoded (once), other
+    escapes get upper-case digits, dot segments are resolved, repeated slashes become one. The upstream is sent the
+    result, so there is nothing left for it to read otherwise.
+*ambiguous* - where real apps and their frameworks disagree, and honest clients use the spelling: `%2F` (GitLab), `%5C`,
+    `;params`, an escaped percent sign that begins another escape, escapes that are not UTF-8. It is passed on as it
+    is, with `is_ambiguous` set: such a path is never public and never benefits from a path-based allowance.
+*refused* - where no honest client goes: raw backslash, `#`, spaces, control and non-ASCII characters, broken escapes,
+    escaped control characters, dot segments above the root, and dot segments that appear only after another round of
+    decoding (`..%2f`, `%252e%252e/`, `..;/`).
+
+INVARIANT: canonicalising is idempotent, and a path that is not ambiguous contains no escape, dot segment, parameter or
+empty segment that an upstream could still resolve.
+
+Source: RFC 9112 section 3.2, RFC 3986 sections 5.2.4 and 6.2.2.
+"""
+
+import re
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from gateway.wire.faults import FaultCode, RequestFault
+from gateway.wire.host import parse_host
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A request target.
+
+    `raw` as it was sent. `path` is canonical, begins with a slash, and keeps its escapes. `query` without its question
+    mark, None when there is none. `canonical` is path and query as the upstream is sent them. `is_ambiguous`: an
+    upstream may read the path otherwise than we do.
+    """
+
+    raw: bytes
+    path: str
+    query: str | None
+    canonical: bytes
+    is_ambiguous: bool = False
+
+
+_PLAIN = re.compile(rb"((?:/[A-Za-z0-9_~-][A-Za-z0-9._~!$&'()*+,=:@-]*)*/?)(?:\?([\x21\x22\x24-\x7e]*))?")
+_ALLOWED_PATH = re.compile(rb"/[\x21\x22\x24-\x3e\x40-\x5b\x5d-\x7e]*")
+_ALLOWED_QUERY = re.compile(rb"[\x21\x22\x24-\x7e]*")
+_ABSOLUTE = re.compile(rb"(?i:(https?))://([^/?#]*)([^#]*)")
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_ESCAPED_CONTROL = re.compile(rb"%(?:[01][0-9A-F]|7F)")
+_AMBIGUOUS = re.compile(rb";|%3B|%2F|%5C|%25(?=[0-9A-F]{2})")
+_SLASHES = re.compile(rb"//+")
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_DECODING_ROUNDS = 3
+
+
+def parse_target(raw: bytes, host: bytes) -> Target:
+    """Return the target of an origin-form or absolute-form request; `host` is the value of its `Host` header.
+
+    Raises `RequestFault` as the module says, and when an absolute form names another authority than `host`.
+    """
+    match = _PLAIN.fullmatch(raw)
+    if match is not None and match[1]:
+        return _plain(raw, match[1], match[2])
+    if not raw.startswith(b"/"):
+        raw, untouched = _origin_form(raw, host), raw
+        return msgspec.structs.replace(parse_target(raw, host), raw=untouched)
+    path, mark, query = raw.partition(b"?")
+    if _ALLOWED_QUERY.fullmatch(query) is None:
+        raise RequestFault(FaultCode.TARGET, "the query has a fragment, a space, or a non-ASCII character")
+    canonical = canonical_path(path)
+    return Target(
+        raw=raw,
+        path=canonical.decode(),
+        query=query.decode() if mark else None,
+        canonical=canonical + mark + query,
+        is_ambiguous=is_ambiguous(canonical),
+    )
+
+
+def _plain(raw: bytes, path: bytes, query: bytes | None) -> Target:
+    """Return the target of the common case: a path that is its own canonical form."""
+    return Target(raw, path.decode(), None if query is None else query.decode(), raw)
+
+
+def _origin_form(raw: bytes, host: bytes) -> bytes:
+    """Return the path and query of an absolute-form target. Raises `RequestFault` unless it agrees with `host`."""
+    match = _ABSOLUTE.fullmatch(raw)
+    if match is None:
+        raise RequestFault(FaultCode.TARGET, "the target is neither a path nor an http URL")
+    scheme, authority, rest = match.groups()
+    default = 443 if scheme.lower() == b"https" else 80
+    theirs, ours = parse_host(authority), parse_host(host)
+    if theirs[0] != ours[0] or (theirs[1] or default) != (ours[1] or default):
+        raise RequestFault(FaultCode.TARGET, "the target names another host than the Host header")
+    return rest if rest.startswith(b"/") else b"/" + rest
+
+
+def canonical_path(path: bytes) -> bytes:
+    """Return the one spelling of `path`. Raises `RequestFault` where the module says *refused*.
+
+    >>> canonical_path(b"/a//%7euser/./b/../%c3%a9")
+    b'/a/~user/%C3%A9'
+    """
+    if _ALLOWED_PATH.fullmatch(path) is None:
+        raise RequestFault(FaultCode.TARGET, "the path has a backslash, a fragment, a space, or a non-ASCII character")
+    if _BROKEN_ESCAPE.search(path) is not None:
+        raise RequestFault(FaultCode.TARGET, "the path has a percent sign that begins no escape")
+    path = _ESCAPE.sub(_normal_escape, path)
+    if _ESCAPED_CONTROL.search(path) is not None:
+        raise RequestFault(FaultCode.TARGET, "the path has an escaped control character")
+    path = _without_dot_segments(_SLASHES.sub(b"/", path))
+    if _hides_dot_segments(path):
+        raise RequestFault(FaultCode.TARGET, "the path hides dot segments behind escapes or parameters")
+    return path
+
+
+def is_ambiguous(canonical: bytes) -> bool:
+    """Return whether upstreams may disagree about the meaning of a canonical path."""
+    if _AMBIGUOUS.search(canonical) is not None:
+        return True
+    try:
+        unquote_to_bytes(canonical).decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def _normal_escape(match: re.Match[bytes]) -> bytes:
+    byte = int(match[1], 16)
+    return bytes((byte,)) if byte in _UNRESERVED else match[0].upper()
+
+
+def _without_dot_segments(path: bytes) -> bytes:
+    """Return `path`, which has no empty segments, with its dot segments resolved. Refuses to climb above the root."""
+    if b"/." not in path:
+        return path
+    kept: list[bytes] = []
+    segments = path[1:].split(b"/")
+    for segment in segments:
+        if segment == b"..":
+            if not kept:
+                raise RequestFault(FaultCode.TARGET, "the path climbs above the root")
+            kept.pop()
+        elif segment != b".":
+            kept.append(segment)
+    if kept and segments[-1] in {b".", b".."}:
+        kept.append(b"")
+    return b"/" + b"/".join(kept)
+
+
+def _hides_dot_segments(path: bytes) -> bool:
+    """Return whether some further decoding, as careless upstreams do it, would bring dot segments to light."""
+    for _ in range(_DECODING_ROUNDS):
+        for segment in path.replace(b"\\", b"/").split(b"/"):
+            if segment.partition(b";")[0] in {b".", b".."}:
+                return True
+        decoded = unquote_to_bytes(path)
+        if decoded == path:
+            return False
+        path = decoded
+    return b"%" in path

@@ -1,0 +1,280 @@
+"""Which kinds of sensor are installed, and the facade through which alone the core talks to a plugin.
+
+The facade checks what goes in and what comes out: a plugin that raises, or returns what the contract forbids,
+costs the payload in hand (rejected as `plugin-fault`), never the delivery or the process.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from plugins.contract import Collector, Normalized, SensorV1
+from plugins.payload import MAX_ITEMS, digest
+from risk.model import Identifier, Rejection, Signal
+from risk.values import Strict, parse_bytes, parse_duration, tagged
+
+GROUP = "gateway.sensors"
+
+MAX_ID_CHARS = 400
+"""Longest condition or message id; a longer one is cut and completed by a digest."""
+
+MAX_TITLE_CHARS = 300
+MAX_TEXT_CHARS = 4000
+MAX_ACTIONS = 20
+MAX_IDENTIFIERS = 16
+MAX_FACTS = 64
+"""Most facts of one signal."""
+
+MAX_FACT_NAME_CHARS = 100
+MAX_FACT_CHARS = 1000
+
+
+class PluginFault(Exception):
+    """A plugin is missing, cannot be loaded, or breaks its contract. The text begins with its name."""
+
+
+class OptionsFault(Exception):
+    """The operator's `options` are not what the kind takes; `path` is the key path below `options`."""
+
+    def __init__(self, path: str, text: str) -> None:
+        super().__init__(f"{path}: {text}" if path else text)
+        self.path = path
+        self.text = text
+
+
+class SensorFacade:
+    """One kind of sensor, as the core sees it."""
+
+    def __init__(self, plugin: SensorV1) -> None:
+        self._plugin = plugin
+        self.kind = plugin.kind
+        self.title = plugin.title
+        self.options_type = plugin.options_type
+        self.samples = plugin.samples
+
+    def parse_options(self, raw: Mapping[str, Any]) -> Strict:
+        """Return the kind's options from plain YAML values. Raises `OptionsFault`."""
+        try:
+            return msgspec.convert(_with_units(raw, self.options_type, ""), self.options_type)
+        except msgspec.ValidationError as error:
+            text, _, path = str(error).partition(" - at `$")
+            raise OptionsFault(
+                path.rstrip("`").lstrip("."), text + _nearest(text, self.options_type)
+            ) from error
+
+    def normalize(
+        self,
+        payloads: Sequence[Any],
+        options: Any,
+        *,
+        sensor: str,
+        received_at: datetime,
+        headers: Mapping[str, str],
+    ) -> Normalized:
+        """Return what the plugin makes of the payloads of one delivery; item numbers run through all of them.
+
+        Never raises for what a sensor sent: a fault of the plugin becomes a rejection of that payload.
+        """
+        all_of_them = Collector()
+        items = 0
+        for payload in payloads:
+            try:
+                one = self._plugin.normalize(
+                    payload, options, sensor=sensor, received_at=received_at, headers=headers
+                )
+                self._gather(all_of_them, one, items, sensor, received_at)
+                items += max(1, one.items)
+            except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its own fault
+                text = f"sensor kind `{self.kind}`: {type(error).__name__}: {error}"
+                all_of_them.reject(items, "plugin-fault", text[:MAX_TITLE_CHARS], payload)
+                items += 1
+            if items > MAX_ITEMS:
+                return _too_many(items)
+        return all_of_them.done(items)
+
+    def _gather(
+        self, into: Collector, one: Normalized, first: int, sensor: str, received_at: datetime
+    ) -> None:
+        """Check a plugin's result and add it. Raises `PluginFault` before anything is added."""
+        if not isinstance(one, Normalized) or len(one.origins) != len(one.signals):
+            raise PluginFault("the result is not a whole `Normalized`")
+        checked = [self._checked(signal, sensor, received_at) for signal in one.signals]
+        sources = one.sources or tuple({} for _ in checked)
+        for signal, origin, source in zip(checked, one.origins, sources, strict=True):
+            into.add(first + origin, signal, source)
+        for each in one.rejections:
+            into.reject(first + each.index, each.code, each.error[:MAX_TEXT_CHARS], each.item)
+        into.ignore(one.ignored)
+
+    @staticmethod
+    def _checked(signal: Signal, sensor: str, received_at: datetime) -> Signal:
+        """Return the signal within all bounds. Raises `PluginFault` for what cannot be bounded."""
+        if signal.sensor != sensor or signal.received_at != received_at:
+            raise PluginFault("a signal names another sensor or time of receipt than it was given")
+        if signal.observed_at.utcoffset() is None or not signal.external_id or not signal.event_id:
+            raise PluginFault("a signal lacks a time zone, a condition id or a message id")
+        return msgspec.structs.replace(
+            signal,
+            external_id=_short_id(signal.external_id),
+            event_id=_short_id(signal.event_id),
+            device_ids=_identifiers(signal.device_ids),
+            user_ids=_identifiers(signal.user_ids),
+            title=_short(signal.title, MAX_TITLE_CHARS),
+            description=_short(signal.description, MAX_TEXT_CHARS),
+            rationale=_short(signal.rationale, MAX_TEXT_CHARS),
+            category=_short(signal.category, MAX_TITLE_CHARS),
+            recommended_actions=tuple(
+                _short(each, MAX_TEXT_CHARS) for each in signal.recommended_actions[:MAX_ACTIONS] if each
+            ),
+            facts=_facts(signal.facts),
+        )
+
+
+class Catalog:
+    """The installed kinds of sensor by name."""
+
+    def __init__(self, plugins: Iterable[SensorV1]) -> None:
+        self._facades = {plugin.kind: SensorFacade(plugin) for plugin in plugins}
+
+    @classmethod
+    def discover(cls, entries: Iterable[EntryPoint] | None = None) -> "Catalog":
+        """Return the catalog of all installed plugins. Raises `PluginFault`.
+
+        `entries` default to the entry points of the group `gateway.sensors`.
+        """
+        found = list(entry_points(group=GROUP) if entries is None else entries)
+        if not found:
+            raise PluginFault(
+                f"no sensor kinds are installed: entry-point group `{GROUP}` is empty"
+                " (install the project: `pip install -e .`)"
+            )
+        return cls(_load(entry) for entry in found)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of all kinds, sorted."""
+        return tuple(sorted(self._facades))
+
+    def sensor(self, kind: str) -> SensorFacade:
+        """Return the facade of a kind. Raises `PluginFault` with the nearest name."""
+        facade = self._facades.get(kind)
+        if facade is None:
+            near = difflib.get_close_matches(kind, self.kinds, n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"installed are {', '.join(self.kinds)}"
+            raise PluginFault(f"sensor kind `{kind}`: not installed: {hint}")
+        return facade
+
+
+def _load(entry: EntryPoint) -> SensorV1:
+    try:
+        plugin = entry.load()()
+    except Exception as error:
+        raise PluginFault(f"sensor kind `{entry.name}`: {type(error).__name__}: {error}") from error
+    if getattr(plugin, "kind", None) != entry.name:
+        raise PluginFault(f"sensor kind `{entry.name}`: the plugin calls itself something else")
+    if not isinstance(plugin, SensorV1):
+        raise PluginFault(f"sensor kind `{entry.name}`: does not follow the contract `SensorV1`")
+    return plugin
+
+
+def _too_many(items: int) -> Normalized:
+    error = f"{items} items exceed {MAX_ITEMS}: send them in smaller deliveries"
+    return Normalized(rejections=(Rejection(index=0, code="too-many-items", error=error),), items=items)
+
+
+# --- bounds --------------------------------------------------------------------------------------
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _short_id(text: str) -> str:
+    return text if len(text) <= MAX_ID_CHARS else f"{text[:MAX_ID_CHARS]}…{digest(text)}"
+
+
+def _identifiers(identifiers: Sequence[Identifier]) -> tuple[Identifier, ...]:
+    return tuple(each for each in identifiers[:MAX_IDENTIFIERS] if each.kind and each.value)
+
+
+def _facts(
+    facts: Mapping[str, str | int | float | bool | None],
+) -> dict[str, str | int | float | bool | None]:
+    if len(facts) > MAX_FACTS:
+        raise PluginFault(f"a signal has {len(facts)} facts, at most {MAX_FACTS} are kept")
+    return {_short(name, MAX_FACT_NAME_CHARS): _fact(value) for name, value in facts.items()}
+
+
+def _fact(value: Any) -> str | int | float | bool | None:
+    if isinstance(value, str):
+        return _short(value, MAX_FACT_CHARS)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    raise PluginFault(f"a fact is a {type(value).__name__}, not a JSON scalar")
+
+
+def _nearest(text: str, options_type: type[Strict]) -> str:
+    """Return a hint for a key that is unknown, "" for any other fault."""
+    match = re.search(r"unknown field `([^`]*)`", text)
+    if match is None:
+        return ""
+    near = difflib.get_close_matches(match[1], _known_keys(options_type), n=1)
+    return f": did you mean `{near[0]}`?" if near else ""
+
+
+def _known_keys(options_type: type[Strict]) -> set[str]:
+    """Return every key of the options at any depth."""
+    keys: set[str] = set()
+    waiting: list[Any] = [options_type]
+    while waiting:
+        fields = _fields_of(waiting.pop())
+        waiting.extend(each for name, each in fields.items() if name not in keys)
+        keys.update(fields)
+    return keys
+
+
+# --- options -------------------------------------------------------------------------------------
+
+
+def _with_units(value: Any, wanted: Any, path: str) -> Any:
+    """Return plain YAML values with `15m` and `1MiB` turned into numbers where the type says so."""
+    if get_origin(wanted) is Annotated:
+        return _measure(value, wanted, path)
+    if isinstance(value, Mapping):
+        fields = _fields_of(wanted)
+        return {name: _with_units(each, fields.get(name), f"{path}.{name}") for name, each in value.items()}
+    parts = get_args(wanted)
+    if isinstance(value, list | tuple):
+        each_type = parts[0] if parts else None
+        return [_with_units(each, each_type, f"{path}[{number}]") for number, each in enumerate(value)]
+    measure = next((part for part in parts if get_origin(part) is Annotated), None)
+    return value if measure is None or value is None else _measure(value, measure, path)
+
+
+def _fields_of(wanted: Any) -> dict[str, Any]:
+    for part in (wanted, *get_args(wanted)):
+        if isinstance(part, type) and issubclass(part, msgspec.Struct):
+            return get_type_hints(part, include_extras=True)
+    return {}
+
+
+def _measure(value: Any, wanted: Any, path: str) -> Any:
+    for meta in get_args(wanted)[1:]:
+        extra = getattr(meta, "extra", None)
+        for tag, parse in (("duration", parse_duration), ("bytes", parse_bytes)):
+            if tagged(extra, tag):
+                try:
+                    return parse(value if isinstance(value, str) else str(value))
+                except ValueError as error:
+                    raise OptionsFault(path.lstrip("."), str(error)) from error
+    return value

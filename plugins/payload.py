@@ -1,0 +1,345 @@
+"""Bodies of deliveries into JSON values, and the small readings that every plugin needs. Pure and bounded.
+
+A body is one JSON value, an array (many payloads), or NDJSON (one payload a line). Unknown fields are
+harmless; what JSON does not define is refused: duplicate keys, numbers that are not finite, lone surrogates.
+Source: RFC 8259, I-JSON (RFC 7493) section 2.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, NoReturn
+
+MAX_DEPTH = 32
+MAX_KEYS = 2000
+"""Most keys of one object."""
+
+MAX_ITEMS = 1000
+"""Most payloads of one delivery, and most items that a plugin may find in them together."""
+
+MAX_VALUES = 200_000
+"""Most JSON values of one delivery."""
+
+MAX_INTEGER_DIGITS = 400
+"""Longest run of digits that is read; whatever exceeds 64 bits becomes a float."""
+
+MAX_NUMBER = 1e15
+"""Largest number that a text is read as; scores, levels and counts are far below."""
+
+MAX_PATH_RESULTS = 1000
+"""Most values that one path may lead to."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_TIME = re.compile(
+    r"(?P<date>\d{4}-\d\d-\d\d)[Tt ](?P<clock>\d\d:\d\d:\d\d)(?:[.,](?P<fraction>\d{1,12}))?"
+    r"\s*(?P<zone>[Zz]|[+-]\d\d:?\d\d)?",
+    re.ASCII,
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECONDS_FROM = 1e11
+"""A bare number from here on counts milliseconds (in seconds it would lie in the year 5138)."""
+
+_MICROSECONDS_FROM = 1e14
+_NANOSECONDS_FROM = 1e17
+
+
+class PayloadFault(Exception):
+    """The sender's body is not what it may send; `code` is stable, the text says what was found."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def parse_payloads(body: bytes) -> list[Any]:
+    """Return the payloads of a body in order: elements of an array, lines of NDJSON, or the one value.
+
+    Raises `PayloadFault` with `body-empty`, `body-not-utf8`, `body-not-json`, `duplicate-key`, `too-deep`,
+    `too-many-keys`, `too-many-items`, `too-many-values`, `number-not-finite`, `text-not-unicode`.
+    """
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PayloadFault("body-not-utf8", f"byte {error.start} is not UTF-8") from error
+    if not text.strip():
+        raise PayloadFault("body-empty", "the body is empty")
+    payloads = _values(text)
+    if len(payloads) > MAX_ITEMS:
+        raise PayloadFault("too-many-items", f"{len(payloads)} payloads exceed {MAX_ITEMS}")
+    _check(payloads)
+    return payloads
+
+
+def _values(text: str) -> list[Any]:
+    try:
+        value = _decode(text)
+    except json.JSONDecodeError as error:
+        lines = [line for line in text.split("\n") if line.strip()]
+        if error.msg != "Extra data" or len(lines) < 2:  # noqa: PLR2004 - one line is no NDJSON
+            raise PayloadFault("body-not-json", f"{error.msg} at character {error.pos}") from error
+        if len(lines) > MAX_ITEMS:
+            raise PayloadFault("too-many-items", f"{len(lines)} lines exceed {MAX_ITEMS}") from error
+        return list(_lines(lines))
+    return value if isinstance(value, list) else [value]
+
+
+def _lines(lines: list[str]) -> Iterator[Any]:
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield _decode(line)
+        except json.JSONDecodeError as error:
+            raise PayloadFault("body-not-json", f"line {number}: {error.msg}") from error
+
+
+def _decode(text: str) -> Any:
+    try:
+        return _decoder.decode(text)
+    except RecursionError as error:
+        raise PayloadFault("too-deep", f"nested deeper than {MAX_DEPTH}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_KEYS:
+        raise PayloadFault("too-many-keys", f"an object has {len(pairs)} keys, at most {MAX_KEYS} are read")
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise PayloadFault("duplicate-key", f"key `{twice[:64]}` is given twice in one object")
+    return found
+
+
+def _integer(digits: str) -> int | float:
+    if len(digits) > MAX_INTEGER_DIGITS:
+        raise PayloadFault("number-not-finite", f"a number has {len(digits)} digits")
+    value = int(digits)
+    return value if -(2**63) <= value < 2**63 else _float(digits)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise PayloadFault("number-not-finite", "a number is not finite")
+    return value
+
+
+def _constant(name: str) -> NoReturn:
+    raise PayloadFault("number-not-finite", f"`{name}` is not JSON")
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
+)
+
+
+def _check(payloads: list[Any]) -> None:
+    """Refuse what is too deep, too much, or no text. The walk keeps its own stack."""
+    level, depth, count = payloads, 1, 0
+    while level:
+        count += len(level)
+        if count > MAX_VALUES:
+            raise PayloadFault("too-many-values", f"more than {MAX_VALUES} values")
+        if depth > MAX_DEPTH:
+            raise PayloadFault("too-deep", f"nested deeper than {MAX_DEPTH}")
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, str):
+                _check_text(value)
+            elif isinstance(value, dict):
+                for name in value:
+                    _check_text(name)
+                below.extend(value.values())
+            elif isinstance(value, list):
+                below.extend(value)
+        level, depth = below, depth + 1
+
+
+def _check_text(text: str) -> None:
+    if not text.isascii() and _SURROGATE.search(text):
+        raise PayloadFault("text-not-unicode", "a text has a lone surrogate")
+
+
+# --- readings ------------------------------------------------------------------------------------
+
+
+def parse_time(value: Any) -> datetime | None:
+    """Return the instant in UTC, None when the value is no time or means *not set* (year 1, year 9999, 0).
+
+    Reads RFC 3339 with any number of fraction digits up to picoseconds, offsets with and without a colon, no
+    offset (taken as UTC), and unix time in seconds, milliseconds or nanoseconds as a number or digits.
+
+    Example:
+    >>> parse_time("2024-02-14T22:06:37.782+0500").isoformat()
+    '2024-02-14T17:06:37.782000+00:00'
+
+    """
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int | float):
+        return _from_epoch(float(value))
+    if not isinstance(value, str) or len(value) > 64:  # noqa: PLR2004 - no time is that long
+        return None
+    text = value.strip()
+    match = _TIME.fullmatch(text)
+    if match is None:
+        return _from_epoch(float(text)) if re.fullmatch(r"\d{9,19}(\.\d{1,9})?", text, re.ASCII) else None
+    return _from_text(match)
+
+
+def _from_text(match: re.Match[str]) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(f"{match['date']}T{match['clock']}+00:00")
+        micros = int((match["fraction"] or "0").ljust(6, "0")[:6])
+        at = at.replace(microsecond=micros) - _offset(match["zone"] or "Z")
+    except (ValueError, OverflowError):
+        return None
+    return at if _is_plausible(at) else None
+
+
+def _offset(zone: str) -> timedelta:
+    if zone in "Zz":
+        return timedelta()
+    hours, minutes = int(zone[1:3]), int(zone[-2:])
+    offset = timedelta(hours=hours, minutes=minutes)
+    if offset >= timedelta(days=1):
+        raise ValueError(zone)
+    return offset if zone[0] == "+" else -offset
+
+
+def _from_epoch(number: float) -> datetime | None:
+    if number >= _NANOSECONDS_FROM:
+        seconds = number / 1e9
+    elif number >= _MICROSECONDS_FROM:
+        seconds = number / 1e6
+    elif number >= _MILLISECONDS_FROM:
+        seconds = number / 1e3
+    else:
+        seconds = number
+    try:
+        at = _EPOCH + timedelta(seconds=seconds)
+    except (OverflowError, ValueError):
+        return None
+    return at if _is_plausible(at) else None
+
+
+def _is_plausible(at: datetime) -> bool:
+    return 1970 < at.year < 9000  # noqa: PLR2004 - outside, products mean "not set"
+
+
+def text_of(value: Any) -> str:
+    """Return a JSON scalar as text, "" for null, objects and arrays."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else ""
+
+
+def parse_number(text: str) -> int | float | None:
+    """Return the finite number that the text is, None when it is none."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    if not math.isfinite(number) or abs(number) > MAX_NUMBER:
+        return None
+    return int(number) if number.is_integer() else number
+
+
+def dig(value: Any, *names: str) -> Any:
+    """Return what lies below by these keys, None when any of them is missing."""
+    for name in names:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value
+
+
+def text_at(value: Any, *names: str) -> str:
+    """Return the scalar below by these keys as text without surrounding space, "" when there is none."""
+    return text_of(dig(value, *names)).strip()
+
+
+def object_at(value: Any, *names: str) -> dict[str, Any]:
+    """Return the object below by these keys, an empty one when there is none."""
+    found = dig(value, *names)
+    return found if isinstance(found, dict) else {}
+
+
+def list_at(value: Any, *names: str) -> list[Any]:
+    """Return the array below by these keys, an empty one when there is none."""
+    found = dig(value, *names)
+    return found if isinstance(found, list) else []
+
+
+def digest(*parts: Any) -> str:
+    """Return a short text that is equal for equal parts: the message id where a product gives none."""
+    written = json.dumps(parts, sort_keys=True, ensure_ascii=True, default=str, separators=(",", ":"))
+    return hashlib.sha256(written.encode()).hexdigest()[:32]
+
+
+# --- paths ---------------------------------------------------------------------------------------
+
+Step = str | int | None
+"""A key, an index (negative from the end), or None for every element."""
+
+_STEP = re.compile(
+    r"""\.?(?:(?P<name>[^.\[\]"']+)|\[(?P<index>-?\d+)\]|\[(?P<every>\*)\]|\[(?P<quoted>"[^"]*"|'[^']*')\])"""
+)
+
+
+@lru_cache(maxsize=4096)
+def parse_path(text: str) -> tuple[Step, ...]:
+    """Return the steps of a dotted path such as `alerts[*].host["os.name"]`. Raises `ValueError`.
+
+    Example:
+    >>> parse_path('a.b[0].c[*]["d.e"]')
+    ('a', 'b', 0, 'c', None, 'd.e')
+
+    """
+    steps: list[Step] = []
+    at = 0
+    while at < len(text):
+        match = _STEP.match(text, at)
+        if match is None or (at == 0 and text.startswith(".")):
+            raise ValueError(f"path `{text}`: unreadable at `{text[at : at + 16]}`")
+        if match["name"] is not None:
+            steps.append(match["name"])
+        elif match["index"] is not None:
+            steps.append(int(match["index"]))
+        else:
+            steps.append(None if match["every"] else match["quoted"][1:-1])
+        at = match.end()
+    if not steps:
+        raise ValueError("a path must not be empty")
+    return tuple(steps)
+
+
+def follow(value: Any, steps: tuple[Step, ...]) -> list[Any]:
+    """Return everything the path leads to, at most `MAX_PATH_RESULTS`; what is missing leads nowhere.
+
+    A key that itself has dots is found when it is there as a whole: `a.b` also reads `{"a.b": 1}`.
+    """
+    values = [value]
+    for number, step in enumerate(steps):
+        below: list[Any] = []
+        for each in values:
+            if isinstance(step, str) and isinstance(each, dict):
+                if step in each:
+                    below.append(each[step])
+                elif (joined := _joined(steps[number:])) in each and len(values) == 1:
+                    return [each[joined]]
+            elif isinstance(step, int) and isinstance(each, list) and -len(each) <= step < len(each):
+                below.append(each[step])
+            elif step is None and isinstance(each, list):
+                below.extend(each)
+        values = below[:MAX_PATH_RESULTS]
+    return values
+
+
+def _joined(steps: tuple[Step, ...]) -> str:
+    return ".".join(step for step in steps if isinstance(step, str)) if all(steps) else ""

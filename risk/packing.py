@@ -1,0 +1,104 @@
+"""Posture and signals as compact bytes, for the store and for the memory of quiet devices. Pure.
+
+Rows are MessagePack arrays in the order of the fields below. INVARIANT: fields are only ever added at the
+end, with a default, so that bytes of an older version still read.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from risk.model import DeviceId, Fact, Finding, Identifier, Posture, Severity, Signal, SignalType
+
+
+class _IdentifierRow(msgspec.Struct, frozen=True, array_like=True):
+    kind: str
+    value: str
+    issuer: str = ""
+
+
+class _FindingRow(msgspec.Struct, frozen=True, array_like=True):
+    sensor: str
+    external_id: str
+    type: SignalType
+    level: Severity
+    is_open: bool
+    observed_at: datetime
+    received_at: datetime
+    first_observed_at: datetime
+    version: str
+    title: str
+    description: str
+    recommended_actions: tuple[str, ...]
+    rationale: str
+    category: str
+    expires_at: datetime | None
+    closed_at: datetime | None
+    openings: tuple[datetime, ...]
+
+
+class _FactRow(msgspec.Struct, frozen=True, array_like=True):
+    name: str
+    sensor: str
+    value: str | int | float | bool | None
+    observed_at: datetime
+    received_at: datetime
+    version: str
+    expires_at: datetime | None
+
+
+class _PostureRow(msgspec.Struct, frozen=True, array_like=True):
+    name: str
+    identifiers: tuple[_IdentifierRow, ...]
+    findings: tuple[_FindingRow, ...]
+    facts: tuple[_FactRow, ...]
+    heard: dict[str, datetime]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_posture_decoder = msgspec.msgpack.Decoder(_PostureRow)
+_signal_decoder = msgspec.msgpack.Decoder(Signal)
+
+
+def pack_posture(posture: Posture) -> bytes:
+    """Return the posture as bytes; its device id is left out, as it is the key beside them."""
+    return _encoder.encode(
+        (
+            posture.name,
+            [msgspec.structs.astuple(each) for each in posture.identifiers],
+            [msgspec.structs.astuple(each) for each in posture.findings.values()],
+            [msgspec.structs.astuple(each) for each in posture.facts.values()],
+            posture.heard,
+        ),
+    )
+
+
+def unpack_posture(device_id: DeviceId, packed: bytes) -> Posture:
+    """Return the posture that `pack_posture` was given. Raises `msgspec.MsgspecError` for anything else."""
+    row = _posture_decoder.decode(packed)
+    return Posture(
+        device_id=device_id,
+        name=row.name,
+        identifiers=tuple(Identifier(each.kind, each.value, each.issuer) for each in row.identifiers),
+        findings={(each.sensor, each.external_id): _finding(each) for each in row.findings},
+        facts={(each.sensor, each.name): _fact(each) for each in row.facts},
+        heard=row.heard,
+    )
+
+
+def pack_signal(signal: Signal) -> bytes:
+    """Return the signal as bytes, for the journal."""
+    return _encoder.encode(signal)
+
+
+def unpack_signal(packed: bytes) -> Signal:
+    """Return the signal that `pack_signal` was given."""
+    return _signal_decoder.decode(packed)
+
+
+def _finding(row: _FindingRow) -> Finding:
+    return Finding(**{name: getattr(row, name) for name in _FindingRow.__struct_fields__})
+
+
+def _fact(row: _FactRow) -> Fact:
+    return Fact(**{name: getattr(row, name) for name in _FactRow.__struct_fields__})

@@ -1,0 +1,110 @@
+"""What the store of risk keeps, as protocols. `risk.sqlite` and `risk.memory` implement them.
+
+INVARIANT: `RiskStore.commit` returns only when the whole batch is durable; on an error nothing of it is.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from risk.model import DeviceId, Signal
+
+
+class DeviceRow(msgspec.Struct, frozen=True):
+    """A device record as stored: index keys one a line, posture as `risk.packing` writes it."""
+
+    device_id: DeviceId
+    keys: str
+    posture: bytes
+
+
+class SignalRow(msgspec.Struct, frozen=True):
+    """One line of the journal of accepted signals."""
+
+    received_at: datetime
+    sensor: str
+    device_id: DeviceId | None
+    signal: bytes
+
+
+class SeenRow(msgspec.Struct, frozen=True):
+    """A message id that was accepted: `key` is a digest of (sensor, event id), `digest` of the content."""
+
+    key: bytes
+    digest: bytes
+    received_at: datetime
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """Something authentic but unusable: `reason` is a code, `error` a text, `body` what was sent."""
+
+    received_at: datetime
+    sensor: str
+    reason: str
+    error: str
+    body: bytes
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one durable transaction changes."""
+
+    devices: Sequence[DeviceRow] = ()
+    signals: Sequence[SignalRow] = ()
+    seen: Sequence[SeenRow] = ()
+    dead_letters: Sequence[DeadLetter] = ()
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """How long what is kept; `_most` bounds rows whatever their age.
+
+    Message ids are kept by age alone, at least as long as senders retry.
+    """
+
+    seen_s: float = 72 * 3600.0
+    signals_s: float = 30 * 86400.0
+    signals_most: int = 1_000_000
+    dead_letters_s: float = 30 * 86400.0
+    dead_letters_most: int = 10_000
+
+
+class RiskStore(Protocol):
+    """Keeps devices with their posture, the journal of signals, message ids and dead letters."""
+
+    async def load(self) -> list[DeviceRow]:
+        """Return every device record, in no order."""
+
+    async def recent_seen(self, most: int) -> tuple[list[SeenRow], bool]:
+        """Return up to `most` message ids, oldest first, and whether there are no others."""
+
+    async def seen(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the content digests of those message ids that were accepted before."""
+
+    async def commit(self, batch: Batch) -> None:
+        """Make the batch durable. Raises `StoreOverloaded` or `StoreFault`, and then nothing is changed."""
+
+    async def signals(self, device_id: DeviceId, most: int) -> list[Signal]:
+        """Return the newest signals of a device, newest first."""
+
+    async def dead_letters(self, sensor: str | None, most: int) -> list[DeadLetter]:
+        """Return the newest dead letters of a sensor, or of all, newest first."""
+
+    async def prune(self, now: datetime, retention: Retention, most: int) -> int:
+        """Remove what is past its retention, at most `most` rows of each kind; return how many went."""
+
+
+class DecisionStore(Protocol):
+    """Keeps decision records by their reference code."""
+
+    async def put(self, code: str, created_at: datetime, record: bytes) -> None:
+        """Keep one record; the same code again replaces it."""
+
+    async def put_decisions(self, records: Sequence[tuple[str, datetime, bytes]]) -> None:
+        """Keep several records in one transaction."""
+
+    async def get(self, code: str) -> bytes | None:
+        """Return the record, None when there is none."""
+
+    async def prune(self, before: datetime, most: int) -> int:
+        """Remove records created before `before`, and the oldest above `most`; return how many went."""

@@ -1,0 +1,170 @@
+"""What every store of risk must do, run against each of them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from risk.database import Database, StoreFault
+from risk.memory import MemoryRiskStore
+from risk.model import DeviceId, Identifier, Severity, Signal, SignalType
+from risk.packing import pack_signal
+from risk.sqlite import SCHEMA, SqliteDecisionStore, SqliteRiskStore
+from risk.store import Batch, DeadLetter, DeviceRow, Retention, SeenRow, SignalRow
+
+T0 = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+DEVICE = DeviceId("dev_1")
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def database(tmp_path):
+    made = Database(tmp_path / "state.db", SCHEMA)
+    made.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request, database):
+    return MemoryRiskStore() if request.param == "memory" else SqliteRiskStore(database)
+
+
+def signal(number):
+    at = T0 + number * HOUR
+    return Signal(
+        sensor="edr",
+        type=SignalType.DETECTION,
+        observed_at=at,
+        received_at=at,
+        external_id=f"c{number}",
+        event_id=f"e{number}",
+        device_ids=(Identifier("serial", "SN-1"),),
+        level=Severity.HIGH,
+        facts={"a": 1, "b": None, "c": "x"},
+    )
+
+
+def batch(number=0, **rest):
+    at = T0 + number * HOUR
+    given = {
+        "devices": [DeviceRow(DEVICE, "serial\x1f\x1fsn-1", b"posture-%d" % number)],
+        "signals": [SignalRow(at, "edr", DEVICE, pack_signal(signal(number)))],
+        "seen": [SeenRow(b"key-%d" % number, b"digest", at)],
+        "dead_letters": [DeadLetter(at, "edr", "no-device", f"error {number}", b"body")],
+    }
+    return Batch(**(given | rest))
+
+
+async def test_a_batch_is_kept_whole(store):
+    await store.commit(batch())
+    assert await store.load() == [DeviceRow(DEVICE, "serial\x1f\x1fsn-1", b"posture-0")]
+    assert await store.signals(DEVICE, 10) == [signal(0)]
+    assert await store.seen([b"key-0", b"key-9"]) == {b"key-0": b"digest"}
+    assert await store.dead_letters(None, 10) == [DeadLetter(T0, "edr", "no-device", "error 0", b"body")]
+
+
+async def test_a_device_is_replaced(store):
+    await store.commit(batch(0))
+    await store.commit(batch(1))
+    assert [row.posture for row in await store.load()] == [b"posture-1"]
+
+
+async def test_newest_signals_and_dead_letters_come_first(store):
+    for number in range(3):
+        await store.commit(batch(number))
+    assert [each.event_id for each in await store.signals(DEVICE, 2)] == ["e2", "e1"]
+    assert [each.error for each in await store.dead_letters("edr", 2)] == ["error 2", "error 1"]
+    assert await store.dead_letters("mdm", 2) == []
+
+
+async def test_recent_message_ids_come_oldest_first_and_tell_whether_there_are_more(store):
+    for number in range(3):
+        await store.commit(batch(number))
+    rows, is_all = await store.recent_seen(2)
+    assert ([row.key for row in rows], is_all) == ([b"key-1", b"key-2"], False)
+    rows, is_all = await store.recent_seen(3)
+    assert (len(rows), is_all) == (3, True)
+
+
+async def test_a_message_id_takes_the_newest_content(store):
+    await store.commit(batch())
+    await store.commit(Batch(seen=[SeenRow(b"key-0", b"other", T0 + HOUR)]))
+    assert await store.seen([b"key-0"]) == {b"key-0": b"other"}
+
+
+async def test_many_message_ids_are_asked_for_at_once(store):
+    keys = [b"k%d" % number for number in range(2000)]
+    await store.commit(Batch(seen=[SeenRow(key, b"d", T0) for key in keys]))
+    assert len(await store.seen([*keys, b"none"])) == 2000
+
+
+async def test_an_empty_batch_changes_nothing(store):
+    await store.commit(Batch())
+    assert await store.load() == []
+
+
+async def test_pruning_removes_by_age_and_by_count_and_keeps_devices(store):
+    for number in range(6):
+        await store.commit(batch(number))
+    retention = Retention(seen_s=7200, signals_s=86400, signals_most=2, dead_letters_s=7200, dead_letters_most=1)
+    gone = await store.prune(T0 + 5 * HOUR, retention, 100)
+    rows, _ = await store.recent_seen(10)
+    assert [row.key for row in rows] == [b"key-3", b"key-4", b"key-5"]
+    assert [each.event_id for each in await store.signals(DEVICE, 10)] == ["e5", "e4"]
+    assert [each.error for each in await store.dead_letters(None, 10)] == ["error 5"]
+    assert gone == 3 + 4 + 5
+    assert len(await store.load()) == 1
+
+
+async def test_pruning_is_done_in_bounded_steps(store):
+    for number in range(6):
+        await store.commit(batch(number))
+    assert await store.prune(T0 + 999 * HOUR, Retention(signals_s=1, dead_letters_s=1), 2) == 6
+    rows, _ = await store.recent_seen(10)
+    assert len(rows) == 4
+
+
+async def test_message_ids_are_kept_as_long_as_senders_retry(store):
+    assert Retention().seen_s >= 72 * 3600
+
+
+async def test_everything_survives_closing_the_file(tmp_path):
+    for number in range(2):
+        database = Database(tmp_path / "again.db", SCHEMA)
+        database.start()
+        store = SqliteRiskStore(database)
+        assert len(await store.load()) == min(number, 1)
+        await store.commit(batch(number))
+        database.close()
+
+
+async def test_a_batch_that_fails_changes_nothing(database):
+    store = SqliteRiskStore(database)
+    bad = batch(0, dead_letters=[DeadLetter(T0, "edr", None, "error", b"")])
+    with pytest.raises(Exception, match="NOT NULL"):
+        await store.commit(bad)
+    assert await store.load() == []
+    assert await store.seen([b"key-0"]) == {}
+
+
+def test_a_file_of_a_newer_program_is_refused(tmp_path):
+    newer = Database(tmp_path / "state.db", (*SCHEMA, "CREATE TABLE later (id INTEGER)"))
+    newer.start()
+    newer.close()
+    with pytest.raises(StoreFault, match="newer"):
+        Database(tmp_path / "state.db", SCHEMA).start()
+
+
+async def test_decision_records_are_kept_by_code(database):
+    store = SqliteDecisionStore(database)
+    await store.put("K7F-2QX", T0, b"record")
+    await store.put("K7F-2QX", T0, b"newer")
+    assert await store.get("K7F-2QX") == b"newer"
+    assert await store.get("other") is None
+
+
+async def test_decision_records_go_by_age_and_by_count(database):
+    store = SqliteDecisionStore(database)
+    await store.put_decisions([(f"c{n}", T0 + n * HOUR, b"r") for n in range(6)])
+    assert await store.prune(T0 + 2 * HOUR, 3) == 3
+    assert [await store.get(f"c{n}") for n in range(6)] == [None, None, None, b"r", b"r", b"r"]

@@ -1,0 +1,85 @@
+"""Which device a request comes from, and what a situation rests on."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from compliance.model import ComplianceState, User
+from gateway.decision.context import DeviceEvidence, Interpretation, device_keys, situation
+from risk.model import DeviceId, Identifier, Posture, RiskLevel
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+USER = User(provider="corp", issuer="https://idp.example", subject="u1")
+ANA, BEN = DeviceId("dev_ana"), DeviceId("dev_ben")
+
+
+class Known:
+    """Two laptops by their serial."""
+
+    devices = {"ana": ANA, "ben": BEN}
+
+    def resolve(self, identifiers: Sequence[Identifier]) -> DeviceId | None:
+        return self.devices.get(identifiers[0].value)
+
+    def posture(self, device_id: DeviceId) -> Posture | None:
+        return Posture(device_id=device_id, name=device_id, identifiers=(Identifier("serial", "SN-1"),))
+
+
+def said(value: str, *, source: str = "claim", is_proof: bool = False) -> DeviceEvidence:
+    return DeviceEvidence(source=source, identifiers=(Identifier("serial", value),), is_proof=is_proof)
+
+
+def at(*evidence: DeviceEvidence):
+    return situation(
+        app="wiki",
+        session_id="s1",
+        user=USER,
+        evidence=evidence,
+        source=Known(),
+        interpretation=Interpretation({}, (), ComplianceState.COMPLIANT),
+        now=NOW,
+    )
+
+
+def test_a_claimed_device_that_is_known_is_the_device() -> None:
+    found = at(said("ana"))
+    assert found.context.device_id == ANA
+    assert found.context.compliance.state is ComplianceState.COMPLIANT
+
+
+def test_no_evidence_is_an_unknown_device_and_never_compliant() -> None:
+    found = at()
+    assert found.context.device_id is None
+    assert found.context.compliance.state is ComplianceState.UNKNOWN
+    assert found.context.risk.level is RiskLevel.UNKNOWN
+    assert not found.context.risk.is_known
+
+
+def test_sources_that_contradict_each_other_make_the_device_unknown() -> None:
+    found = at(said("ana", source="certificate", is_proof=True), said("ben"))
+    assert found.context.device_id is None
+    assert "contradiction" in found.context.device_source
+
+
+def test_a_proof_of_an_unknown_device_is_not_overruled_by_a_claim() -> None:
+    found = at(said("stranger", source="certificate", is_proof=True), said("ana"))
+    assert found.context.device_id is None
+
+
+def test_a_claim_that_names_nothing_known_leaves_the_proof_alone() -> None:
+    found = at(said("ana", source="certificate", is_proof=True), said("stranger"))
+    assert found.context.device_id == ANA
+
+
+def test_a_device_that_becomes_known_invalidates_who_claimed_it_before() -> None:
+    """The ticket of an unknown device rests on its identifiers, whatever their spelling."""
+    waiting = at(said("sn-1"))
+    assert waiting.context.device_id is None
+    posture = Known().posture(ANA)
+    assert set(waiting.keys) & set(device_keys(posture))
+
+
+def test_a_situation_rests_on_session_user_and_device() -> None:
+    keys = at(said("ana")).keys
+    assert "session:s1" in keys
+    assert "user:https://idp.example|u1" in keys
+    assert "device:dev_ana" in keys

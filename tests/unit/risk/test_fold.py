@@ -1,0 +1,201 @@
+"""Folding, case by case: who wins, what stays, what gives way at the bounds."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from risk import folding
+from risk.folding import PostureFull, clamp, fold
+from risk.model import DeviceId, Posture, Severity, Signal, SignalType
+
+T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
+EMPTY = Posture(device_id=DeviceId("dev_1"))
+MINUTE = timedelta(minutes=1)
+
+
+def signal(minute=0, **rest):
+    at = T0 + minute * MINUTE
+    given = {
+        "sensor": "edr",
+        "type": SignalType.DETECTION,
+        "observed_at": at,
+        "received_at": at,
+        "external_id": "c1",
+        "event_id": f"e{minute}",
+        "level": Severity.HIGH,
+        "title": "malware",
+    }
+    return Signal(**(given | rest))
+
+
+def close(minute=0, **rest):
+    return signal(minute, type=SignalType.REMEDIATION, level=None, resolves=True, **rest)
+
+
+def folded(*signals):
+    posture = EMPTY
+    for each in signals:
+        posture = fold(posture, each)
+    return posture
+
+
+def finding(posture, external_id="c1", sensor="edr"):
+    return posture.findings[sensor, external_id]
+
+
+def test_newer_statement_replaces_older():
+    found = finding(folded(signal(1), signal(2, level=Severity.LOW)))
+    assert (found.level, found.is_open, found.first_observed_at) == (Severity.LOW, True, T0 + MINUTE)
+
+
+def test_older_statement_changes_nothing_but_the_beginning():
+    found = finding(folded(signal(2, level=Severity.LOW), signal(1)))
+    assert (found.level, found.observed_at) == (Severity.LOW, T0 + 2 * MINUTE)
+    assert found.first_observed_at == T0 + MINUTE
+
+
+def test_close_before_its_open_leaves_a_tombstone_that_wins():
+    posture = folded(close(5))
+    assert not finding(posture).is_open
+    assert not finding(fold(posture, signal(3))).is_open
+    assert finding(fold(posture, signal(6))).is_open
+
+
+def test_an_old_healthy_message_never_lowers_what_a_newer_one_raised():
+    posture = folded(signal(5))
+    assert finding(fold(posture, close(4))).is_open
+
+
+def test_relapse_counts_from_the_opening_after_the_close():
+    found = finding(folded(signal(1), close(3), signal(7), signal(9)))
+    assert found.first_observed_at == T0 + 7 * MINUTE
+
+
+def test_a_late_close_moves_the_beginning():
+    found = finding(folded(signal(1), signal(7), signal(9), close(3)))
+    assert (found.is_open, found.first_observed_at) == (True, T0 + 7 * MINUTE)
+    assert found.closed_at == T0 + 3 * MINUTE
+
+
+def test_of_two_statements_of_one_instant_the_message_id_decides():
+    first, second = signal(1, event_id="a", level=Severity.LOW), signal(1, event_id="b")
+    for order in ((first, second), (second, first)):
+        assert finding(folded(*order)).level is Severity.HIGH
+
+
+def test_conditions_of_two_sensors_never_mix():
+    posture = folded(signal(1), close(2, sensor="mdm"))
+    assert finding(posture).is_open
+    assert not finding(posture, sensor="mdm").is_open
+
+
+def test_a_fact_is_kept_per_sensor_and_the_newest_wins():
+    fact = {"type": SignalType.POSTURE_FACT, "level": None}
+    posture = folded(
+        signal(2, facts={"disk_encrypted": True}, **fact),
+        signal(1, facts={"disk_encrypted": False}, **fact),
+        signal(3, facts={"disk_encrypted": None}, sensor="mdm", **fact),
+    )
+    assert posture.facts["edr", "disk_encrypted"].value is True
+    assert posture.facts["mdm", "disk_encrypted"].value is None
+    assert not posture.findings
+
+
+def test_a_posture_fact_with_a_severity_is_a_condition_too():
+    posture = folded(signal(1, type=SignalType.POSTURE_FACT, facts={"state": "fail"}))
+    assert finding(posture).is_open
+    assert not posture.facts, "`state` belongs to the condition, not to the device"
+
+
+def test_a_heartbeat_only_refreshes_when_the_sensor_was_heard():
+    posture = folded(signal(1, type=SignalType.HEARTBEAT, level=None), signal(0, type=SignalType.HEARTBEAT))
+    assert posture.heard == {"edr": T0 + MINUTE}
+    assert not posture.findings
+
+
+def test_a_sensor_that_reports_the_device_missing_has_not_heard_of_it():
+    """Otherwise Fleet's daily word of missing hosts would keep them fresh for ever."""
+    posture = folded(signal(1, type=SignalType.POSTURE_FACT, level=None, facts={"reporting": False}))
+    assert posture.heard == {}
+    assert posture.facts["edr", "reporting"].value is False
+
+
+def test_folding_the_same_signal_again_returns_the_same_posture():
+    posture = folded(signal(1, facts={"a": 1}))
+    assert fold(posture, signal(1, facts={"a": 1})) is posture
+
+
+def test_a_severity_that_is_missing_is_unknown():
+    assert finding(folded(signal(1, level=None))).level is Severity.UNKNOWN
+
+
+def test_clamp_moves_the_future_to_the_time_of_receipt():
+    future = signal(1, observed_at=T0 + timedelta(days=1))
+    assert clamp(future).observed_at == T0 + MINUTE
+    assert clamp(signal(1)) == signal(1)
+
+
+@pytest.fixture
+def three_findings(monkeypatch):
+    monkeypatch.setattr(folding, "MAX_FINDINGS", 3)
+    monkeypatch.setattr(folding, "MAX_FACTS", 2)
+
+
+def test_at_the_bound_the_oldest_tombstone_goes_first(three_findings):
+    posture = folded(close(2, external_id="new"), close(1, external_id="old"), signal(3, external_id="a"))
+    posture = fold(posture, signal(4, external_id="b", level=Severity.LOW))
+    assert [key[1] for key in posture.findings] == ["new", "a", "b"]
+
+
+def test_at_the_bound_an_expired_finding_goes_before_an_open_one(three_findings):
+    expired = signal(1, external_id="gone", expires_at=T0 + 2 * MINUTE)
+    posture = folded(expired, signal(1, external_id="a"), signal(1, external_id="b"))
+    assert ("edr", "gone") not in fold(posture, signal(5, external_id="c", level=Severity.LOW)).findings
+
+
+def test_at_the_bound_a_lesser_finding_gives_way_to_a_worse_one(three_findings):
+    posture = folded(
+        signal(1, external_id="a"), signal(2, external_id="b", level=Severity.LOW), signal(3, external_id="c")
+    )
+    assert {key[1] for key in fold(posture, signal(4, external_id="d")).findings} == {"a", "c", "d"}
+
+
+@pytest.mark.parametrize("new", [signal(9, external_id="d"), close(9, external_id="d")])
+def test_at_the_bound_an_open_high_finding_never_gives_way(three_findings, new):
+    posture = folded(*(signal(1, external_id=name) for name in "abc"))
+    with pytest.raises(PostureFull):
+        fold(posture, new)
+
+
+def test_closing_a_known_condition_works_at_the_bound(three_findings):
+    posture = folded(*(signal(1, external_id=name) for name in "abc"))
+    assert not finding(fold(posture, close(2, external_id="a")), "a").is_open
+
+
+def test_too_many_facts_are_refused(three_findings):
+    posture = folded(signal(1, facts={"a": 1, "b": 2}))
+    with pytest.raises(PostureFull):
+        fold(posture, signal(2, facts={"c": 3}))
+    assert fold(posture, signal(2, facts={"a": 5})).facts["edr", "a"].value == 5
+
+
+def test_sensors_heard_are_bounded():
+    posture = EMPTY
+    for number in range(folding.MAX_HEARD + 5):
+        posture = fold(posture, signal(number, sensor=f"s{number:03}", type=SignalType.HEARTBEAT))
+    assert len(posture.heard) == folding.MAX_HEARD
+    assert "s000" not in posture.heard
+
+
+def test_beyond_the_kept_openings_the_earliest_stays_the_beginning():
+    posture = folded(*(signal(minute) for minute in range(40, 0, -1)))
+    assert finding(posture).first_observed_at == T0 + MINUTE
+    assert len(finding(posture).openings) == folding.MAX_OPENINGS
+
+
+def test_posture_is_left_untouched():
+    before = folded(signal(1, facts={"a": 1}))
+    copy = msgspec.structs.replace(before, findings=dict(before.findings), facts=dict(before.facts))
+    fold(before, close(2, facts={"a": 2, "b": 3}))
+    assert before == copy
