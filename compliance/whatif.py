@@ -44,10 +44,9 @@ class Change(msgspec.Struct, frozen=True):
 def would_change(
     policies: Iterable[AccessPolicy], context: AccessContext, request: RequestFacts
 ) -> tuple[str, ...]:
-    """Return short texts of what would lead to a less strict decision, fewest changes first; empty for an
-    allow.
+    """Return short texts of what would lead to a less strict decision, fewest changes first.
 
-    A set is left out when a part of it does as much.
+    Empty for an allow. A set is left out when a part of it does as much.
     """
     policies = tuple(policies)
     now, _ = decide(policies, context, request)

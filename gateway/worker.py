@@ -193,7 +193,8 @@ class Worker:
         if self._opening is None:
             self._opening = spawn(self._open(decoded), name="worker-listen")
         elif self._front is not None:
-            self._front.configure(decoded.limits, _trusted(decoded))
+            self._front.limits = decoded.limits
+            self._front.trusted = _trusted(decoded)
 
     def drain(self, seconds: float) -> None:
         """Finish what is open and end, as the hub says."""

@@ -2,8 +2,9 @@
 
 INVARIANT: below the bounds of this module, folding a set of signals gives the same posture in every order and
 with every repetition. Per condition (sensor, external id) and per fact (sensor, name) the statement with the
-newest `observed_at` wins; the message id, then the content, breaks ties. A close that wins stays as a
-tombstone, so that an older open that arrives later changes nothing.
+newest `observed_at` wins. Many products repeat the time at which a condition began in its close, so
+statements of the same instant are ordered by when we received them; then the message id and the content break
+ties. A close that wins stays as a tombstone, so that an older open that arrives later changes nothing.
 """
 
 from datetime import datetime
@@ -19,8 +20,7 @@ MAX_FACTS = 256
 """Most facts of one device over all sensors."""
 
 MAX_OPENINGS = 16
-"""Most instants kept of one open condition; beyond it `first_observed_at`, and it alone, can depend on
-order."""
+"""Most instants kept of one open condition; beyond it `first_observed_at` alone can depend on the order."""
 
 MAX_HEARD = 64
 """Most sensors remembered as having spoken of one device; the longest silent one is forgotten first."""
@@ -158,14 +158,12 @@ def _with_finding(
 
 def _join(old: Finding, new: Finding) -> Finding:
     """Return what both statements together say: the later one, opened since the newest close."""
-    order = _compare(old, new)
-    winner = new if order < 0 else old
+    winner = new if _compare(old, new) < 0 else old
     closed_at = _latest(old.closed_at, new.closed_at)
     openings = {at for at in (*_openings(old), *_openings(new)) if closed_at is None or at > closed_at}
     kept = tuple(sorted(openings))[:MAX_OPENINGS] if winner.is_open else ()
     return msgspec.structs.replace(
         winner,
-        received_at=min(old.received_at, new.received_at) if order == 0 else winner.received_at,
         first_observed_at=kept[0] if kept else winner.observed_at,
         closed_at=closed_at,
         openings=() if kept == (winner.observed_at,) else kept,
@@ -187,7 +185,8 @@ def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
 
 def _compare(one: Finding, other: Finding) -> int:
     """Return -1, 0 or 1 as `one` is earlier than, the same statement as, or later than `other`. Total."""
-    place, other_place = (one.observed_at, one.version), (other.observed_at, other.version)
+    place = (one.observed_at, one.received_at, one.version)
+    other_place = (other.observed_at, other.received_at, other.version)
     if place == other_place:
         said, other_said = _said(one), _said(other)
         return (said > other_said) - (said < other_said)
@@ -198,7 +197,6 @@ def _said(statement: Finding) -> bytes:
     """Return the content of a statement without what only folding adds to it."""
     bare = msgspec.structs.replace(
         statement,
-        received_at=statement.observed_at,
         first_observed_at=statement.observed_at,
         closed_at=None,
         openings=(),
@@ -240,13 +238,9 @@ def _with_fact(facts: dict[tuple[str, str], Fact], new: Fact) -> dict[tuple[str,
         if len(facts) >= MAX_FACTS:
             raise PostureFull(f"the device has {MAX_FACTS} facts")
         return {**facts, key: new}
-    if _fact_order(new) > _fact_order(old):
-        return {**facts, key: new}
-    if _fact_order(new) == _fact_order(old) and new.received_at < old.received_at:
-        return {**facts, key: new}
-    return facts
+    return {**facts, key: new} if _fact_order(new) > _fact_order(old) else facts
 
 
-def _fact_order(fact: Fact) -> tuple[datetime, str, bytes]:
+def _fact_order(fact: Fact) -> tuple[datetime, datetime, str, bytes]:
     """Return the place of a statement among all of its fact: a total order over what the sensor said."""
-    return fact.observed_at, fact.version, _content.encode((fact.value, fact.expires_at))
+    return fact.observed_at, fact.received_at, fact.version, _content.encode((fact.value, fact.expires_at))

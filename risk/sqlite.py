@@ -169,9 +169,9 @@ class SqliteDecisionStore:
 
     async def put(self, code: str, created_at: datetime, record: bytes) -> None:
         """Keep one record; the same code again replaces it."""
-        await self.put_decisions([(code, created_at, record)])
+        await self.put_many([(code, created_at, record)])
 
-    async def put_decisions(self, records: Sequence[tuple[str, datetime, bytes]]) -> None:
+    async def put_many(self, records: Sequence[tuple[str, datetime, bytes]]) -> None:
         """Keep several records in one transaction."""
         rows = [(code, _micros(created_at), record) for code, created_at, record in records]
 

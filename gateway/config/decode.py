@@ -113,6 +113,10 @@ class Decoder:
         """Return whether nothing at, above or below this path has been left out."""
         return not any(each[: len(path)] == path or path[: len(each)] == each for each in self.invalid)
 
+    def origin_texts(self) -> dict[str, str]:
+        """Return where each value came from, by its path as people write it."""
+        return {path_text(path): origin for path, origin in self.origins.items()}
+
     # --- nodes ---------------------------------------------------------------------------------------------
 
     def decode(self, node: Node, kind: mi.Type, path: KeyPath) -> Any:
@@ -120,7 +124,8 @@ class Decoder:
         self.places.setdefault(path, position(node))
         self.nodes[path] = node
         value = self._decode(node, kind, path)
-        if value is INVALID:
+        # INVARIANT: what is left out is marked where the fault is, not above it: siblings are still checked.
+        if value is INVALID and not any(each[: len(path)] == path for each in self.invalid):
             self.invalid.add(path)
         return value
 
@@ -195,11 +200,17 @@ class Decoder:
             if field.required and field.encode_name not in seen:
                 self._missing_key(field, node, path)
                 is_whole = False
-        if not is_whole:
+            if field.required and field.name not in values:
+                values[field.name] = _placeholder(field.type)
+        try:
+            built = kind.cls(**values)
+        except (ValueError, TypeError) as error:
+            # A plugin's own check of its options; of a section with other faults it says nothing new.
+            if is_whole:
+                self.fault(Code.FORM, path, str(error), at=node)
             return INVALID
-        built = kind.cls(**values)
         self.sections.append((path, built))
-        return built
+        return built if is_whole else INVALID
 
     def _unknown_key(
         self, key: ScalarNode, kind: mi.StructType, fields: Mapping[str, mi.Field], path: KeyPath
@@ -213,6 +224,7 @@ class Decoder:
         self.fault(Code.UNKNOWN_KEY, (*path, word), f"unknown key {shown(word)}", hint, at=key)
 
     def _missing_key(self, field: mi.Field, node: MappingNode, path: KeyPath) -> None:
+        self.invalid.add((*path, field.encode_name))
         wanted = describe(field.type)
         where = f" in `{path_text(path)}`" if path else ""
         name = next((v.value for k, v in node.value if k.value == "name" and isinstance(v, ScalarNode)), None)
@@ -226,7 +238,7 @@ class Decoder:
         )
 
     def _entries(self, node: MappingNode, path: KeyPath) -> list[tuple[ScalarNode, Node]]:
-        """Return the keys and values of a mapping, merged (`<<`) ones after its own; duplicates are faults."""
+        """Return keys and values of a mapping, merged (`<<`) ones after its own; duplicates are faults."""
         own: dict[str, tuple[ScalarNode, Node]] = {}
         merged: list[tuple[ScalarNode, Node]] = []
         for key, value in node.value:
@@ -346,9 +358,7 @@ class Decoder:
         return text
 
     def _decode_resolved(self, text: str, node: Node, kinds: list[mi.Type], path: KeyPath) -> Any:
-        """Decode a text that came from elsewhere: as a text where one is accepted, else as if written
-        plainly.
-        """
+        """Decode a text that came from elsewhere: as a text where one is accepted, else as plain YAML."""
         tag = _TAG + "str"
         if all(isinstance(each, mi.IntType | mi.FloatType | mi.BoolType | mi.NoneType) for each in kinds):
             tag = _tag_of(text)
@@ -369,12 +379,10 @@ class Decoder:
         self.leaves[path] = value
         return value
 
-    def _first_fitting(
+    def _first_fitting(  # noqa: C901, PLR0911 - one line a type
         self, node: ScalarNode, kinds: list[mi.Type], path: KeyPath, *, is_literal: bool
     ) -> Any:
-        """Return the value by the type that fits the scalar best: exact words, then its own kind, then
-        text.
-        """
+        """Return the value by the type that fits best: exact words, then its own kind, then text."""
         text, tag = str(node.value), str(node.tag)
         words = [word for kind in kinds for word in words_of(kind)]
         for kind in kinds:
@@ -584,7 +592,15 @@ def _knows_key(kind: mi.StructType, node: MappingNode) -> bool:
     return any(isinstance(key, ScalarNode) and key.value in names for key, _ in node.value)
 
 
+def _placeholder(kind: mi.Type) -> Any:
+    """Return what stands for an invalid required value while the rest of its section is checked."""
+    if isinstance(kind, mi.StrType):
+        return ""
+    return () if is_list(kind) else INVALID
+
+
 def _noun(path: KeyPath) -> str:
-    """Return what a value is called in a message: its key, in words."""
+    """Return what a value is called in a message: its key in words, the item of a list in the singular."""
     key = next((part for part in reversed(path) if isinstance(part, str)), "value")
-    return key.replace("_", " ")
+    words = key.replace("_", " ").removeprefix("unknown ")
+    return words.removesuffix("s") if path and isinstance(path[-1], int) else words

@@ -26,14 +26,17 @@ def unit_of(kind: mi.Type) -> str:
 
 
 def is_secret(kind: mi.Type) -> bool:
+    """Return whether a type is a secret."""
     return isinstance(kind, mi.CustomType) and kind.cls is Secret
 
 
 def is_list(kind: mi.Type) -> bool:
+    """Return whether a type is written as a list."""
     return isinstance(kind, mi.VarTupleType | mi.ListType | mi.SetType | mi.FrozenSetType)
 
 
 def takes_numbers(kinds: Iterable[mi.Type]) -> bool:
+    """Return whether any type is written as a number."""
     return any(isinstance(kind, mi.IntType | mi.FloatType) for kind in kinds)
 
 
@@ -50,6 +53,7 @@ def takes_scalar(kinds: Iterable[mi.Type]) -> bool:
 
 
 def takes_null(kind: mi.Type) -> bool:
+    """Return whether a type takes `null`."""
     return any(isinstance(each, mi.NoneType | mi.AnyType) for each in alternatives(kind))
 
 
@@ -63,11 +67,12 @@ def words_of(kind: mi.Type) -> list[str]:
 
 
 def describe_all(kinds: Iterable[mi.Type]) -> str:
+    """Return what alternatives accept, in words for people."""
     texts = list(dict.fromkeys(describe(kind) for kind in kinds if not isinstance(kind, mi.NoneType)))
     return " or ".join(texts)
 
 
-def describe(kind: mi.Type) -> str:
+def describe(kind: mi.Type) -> str:  # noqa: C901, PLR0911 - one line a type
     """Return what a type accepts, in words for people."""
     if unit_of(kind):
         return describe_unit(unit_of(kind))
@@ -109,7 +114,8 @@ def unit_hint(text: str, unit: str) -> str:
 
 
 _DURATION_WORDS = {
-    "sec": "s", "secs": "s", "second": "s", "seconds": "s", "min": "m", "mins": "m", "minute": "m", "minutes": "m",
+    "sec": "s", "secs": "s", "second": "s", "seconds": "s",
+    "min": "m", "mins": "m", "minute": "m", "minutes": "m",
     "hr": "h", "hrs": "h", "hour": "h", "hours": "h", "day": "d", "days": "d", "week": "w", "weeks": "w",
     "msec": "ms", "millis": "ms", "milliseconds": "ms", "s": "s", "m": "m", "h": "h", "d": "d", "w": "w",
 }  # fmt: skip

@@ -264,8 +264,7 @@ class DeviceClaim(Strict, tag="claim", tag_field="from", frozen=True):
 
 
 class DeviceCertificate(Strict, tag="certificate", tag_field="from", frozen=True):
-    """The device by its TLS client certificate: at our own listener, or in `Client-Cert` from a trusted
-    proxy.
+    """The device by its TLS client certificate: at our listener, or in `Client-Cert` from a trusted proxy.
 
     Field: field: where the id stands: `subject.CN`, `subject.serialNumber`, `san.uri`, `san.dns`,
         `san.email`.

@@ -109,9 +109,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def render(record: DecisionRecord) -> str:
-    """Return the record as lines of text: the decision, its inputs with their ages, every rule, every
-    policy.
-    """
+    """Return the record as text: the decision, its inputs with their ages, every rule, every policy."""
     return "\n".join(_lines(record)) + "\n"
 
 
@@ -154,7 +152,8 @@ def _inputs(record: DecisionRecord) -> Iterator[str]:
     if record.device_id is None:
         yield "  device     unknown: nothing told which device this is"
     else:
-        yield f"  device     {record.device_name or record.device_id} ({record.device_id}), told by {record.device_source}"
+        name = _one_line(record.device_name) or record.device_id
+        yield f"  device     {name} ({record.device_id}), told by {_one_line(record.device_source)}"
     yield from _risk(record.risk, at)
     yield f"  request    {record.app}: {record.method} {_one_line(record.path)} ({record.client_kind})"
     yield f"  client     {record.client}, networks {', '.join(record.networks) or 'none'}"

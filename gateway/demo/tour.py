@@ -30,13 +30,18 @@ READING_DELAY_S = 0.25
 """How late this process may notice what already lies in its sockets: it shares the cores with the gateway."""
 
 
+MOST_SEEN = 1200
+_TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL)
+
+
 class StepFailedError(Exception):
     """A step did not happen as it should."""
 
     def __init__(self, expected: str, seen: object) -> None:
         super().__init__(f"expected {expected}; seen: {seen}")
         self.expected = expected
-        self.seen = str(seen)
+        text = " ".join(_TAGS.sub(" ", str(seen)).split())
+        self.seen = text if len(text) <= MOST_SEEN else f"{text[:MOST_SEEN]} …"
 
 
 def expect(is_so: bool, expected: str, seen: object) -> None:

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import structlog
@@ -84,8 +85,8 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for `Hello`; until then this link counts for nothing."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what the loop promises
-        self._transport = transport
+        # uvloop's transports do not derive from asyncio's, so this cannot be an isinstance.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Handle every complete message; a worker that breaks the protocol is dropped, and so fenced."""

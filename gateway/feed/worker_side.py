@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
 import structlog
 
@@ -419,8 +419,8 @@ class _WorkerLink(asyncio.Protocol, Generic[E]):
         self.closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what the loop promises
-        self._transport = transport
+        # uvloop's transports do not derive from asyncio's, so this cannot be an isinstance.
+        self._transport = cast("asyncio.Transport", transport)
         self._worker.linked(self)
 
     def data_received(self, data: bytes) -> None:

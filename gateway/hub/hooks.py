@@ -87,7 +87,8 @@ class HookSensor(msgspec.Struct, frozen=True, kw_only=True):
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one delivery, for metrics and the log.
 
-    `verdict` is `accepted` or the code of the problem. `sensor` is "" when the address named none: what a stranger writes there must not become a label.
+    `verdict` is `accepted` or the code of the problem. `sensor` is "" when the address named none: what a
+    stranger writes there must not become a label.
     """
 
     id: str

@@ -1,9 +1,9 @@
-"""The pages that people see, rendered on the server from view models; and problem documents for everything else.
+"""The pages that people see, rendered on the server from view models; problem documents for everything else.
 
-A page is one self-contained document: style and script stand inside it, allowed by their hashes, so that a page
-works when nothing else does. Without JavaScript every page does all it promises; with it, the remediation page
-updates in place and leads the person back. INVARIANT: every text that is put into a page passes `_harmless`, and
-every link passes `_address`.
+A page is one self-contained document: style and script stand inside it, allowed by their hashes, so that a
+page works when nothing else does. Without JavaScript every page does all it promises; with it, the
+remediation page updates in place and leads the person back. INVARIANT: every text that is put into a page
+passes `_harmless`, and every link passes `_address`.
 """
 
 import base64
@@ -48,14 +48,14 @@ TEXT_MAX = 2000
 ADDRESS_MAX = 8192
 
 _MARK = (
-    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32' fill='none' stroke='#0b5d54' stroke-width='3.4' "
-    "stroke-linecap='round'><path d='M5 28V15a11 11 0 0 1 22 0v13M16 20v8'/>"
+    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32' fill='none' stroke='#0b5d54' "
+    "stroke-width='3.4' stroke-linecap='round'><path d='M5 28V15a11 11 0 0 1 22 0v13M16 20v8'/>"
     "<circle cx='16' cy='14' r='2.6' fill='#0b5d54' stroke='none'/></svg>"
 )
 _FAVICON: Final = Markup("data:image/svg+xml," + quote(_MARK, safe="'/=: "))  # noqa: S704 - a constant
 
 
-# --- what goes into a page -----------------------------------------------------------------------------------
+# --- what goes into a page --------------------------------------------------------------------------------
 
 
 def _static(name: str) -> str:
@@ -85,7 +85,7 @@ LIVE_SCRIPT: Final = _small_js(_static("live.js"))
 
 
 def _harmless(value: object) -> object:
-    """Return a text without characters that hide, turn or flood; every expression of a template passes here."""
+    """Return a text without characters that hide, turn or flood; all that a template shows passes here."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     return clean(value, TEXT_MAX, keep=_ISOLATES)
@@ -95,7 +95,10 @@ _ISOLATES = "\u2068\u2069"  # `wording.name_in_sentence` sets them; a stray one 
 
 
 def _address(untrusted: str) -> Markup:
-    """Return a link that is safe in `href` and `action`: a path on this host, or http(s). Anything else is ``/``."""
+    """Return a link that is safe in `href` and `action`: a path on this host, or http(s).
+
+    Anything else is ``/``.
+    """
     candidate = untrusted[:ADDRESS_MAX]
     if candidate != untrusted or re.search(r"[\x00-\x20\x7f\\]", candidate):
         return Markup("/")
@@ -182,7 +185,10 @@ _MARKDOWN: Final = _markdown_renderer()
 
 
 def _markdown(source: str) -> Markup:
-    """Return Markdown as HTML. HTML in it is shown as text, images are left out, links are limited to `LINK_SCHEMES`."""
+    """Return Markdown as HTML.
+
+    HTML in it is shown as text, images are left out, links are limited to `LINK_SCHEMES`.
+    """
     cleaned = clean(source, MARKDOWN_MAX, keep_lines=True)
     return Markup(_MARKDOWN.render(cleaned))  # noqa: S704 - the renderer escapes everything but its own tags
 
@@ -232,7 +238,7 @@ def _environment(brand: str) -> jinja2.Environment:
         "address": _address,
         "markdown": _markdown,
         "anchor": _anchor,
-        "drawing": Markup,  # noqa: S704 - constants of parts.html
+        "drawing": Markup,
     }
     environment.globals |= {
         "t": _text,
@@ -248,14 +254,16 @@ def _environment(brand: str) -> jinja2.Environment:
     return environment
 
 
-# --- the pages -----------------------------------------------------------------------------------------------
+# --- the pages --------------------------------------------------------------------------------------------
 
 
 class Pages:
-    """Renders each page as a response with its status and headers. Stateless after it is made; nothing raises.
+    """Renders each page as a response with its status and headers.
 
-    `form_targets` are the origins (``https://login.example.org``) that the answer to a form may lead to, beside the
-    page's own: browsers hold redirects after a form to `form-action` too.
+    Stateless after it is made; nothing raises.
+
+    `form_targets` are the origins (``https://login.example.org``) that the answer to a form may lead to,
+    beside the page's own: browsers hold redirects after a form to `form-action` too.
     """
 
     def __init__(self, *, brand: str = "", form_targets: tuple[str, ...] = ()) -> None:
@@ -263,15 +271,15 @@ class Pages:
         self._form_targets = form_targets
 
     def remediation(self, view: RemediationView, *, status: int = 403) -> web.Response:
-        """`/.gate/fix`: 403 when a refusal led here, 200 when the person came by themselves."""
+        """Render `/.gate/fix`: 403 when a refusal led here, 200 when the person came by themselves."""
         return self._page("remediation.html", view, status, has_form=True)
 
     def blocked(self, view: BlockedView) -> web.Response:
-        """Access policy says no."""
+        """Say that access policy keeps this closed."""
         return self._page("blocked.html", view, 403)
 
     def error(self, view: ErrorView) -> web.Response:
-        """Something went wrong, with the status of the view and `Retry-After` when it is known."""
+        """Say what went wrong, with the status of the view and `Retry-After` when it is known."""
         response = self._page("error.html", view, view.status)
         if view.retry_after_s:
             response.headers["Retry-After"] = str(view.retry_after_s)
@@ -282,27 +290,27 @@ class Pages:
         return self._page("sign_out_confirm.html", view, 200, has_form=True, form_targets=view.form_targets)
 
     def signed_out(self, view: SignedOutView) -> web.Response:
-        """The session is over."""
+        """Say that the session is over."""
         return self._page("signed_out.html", view, 200)
 
     def sign_in_needed(self, view: SignInView) -> web.Response:
-        """A navigation that sent something has no session."""
+        """Answer a navigation that sent something without a session."""
         return self._page("sign_in_needed.html", view, 401)
 
     def step_up(self, view: StepUpView) -> web.Response:
-        """A stronger sign-in is needed."""
+        """Ask for a stronger sign-in."""
         return self._page("step_up.html", view, 403)
 
     def choose_provider(self, view: ChooseProviderView) -> web.Response:
-        """Several providers to sign in at."""
+        """Let the person choose where to sign in."""
         return self._page("choose_provider.html", view, 200)
 
     def restricted(self, view: RestrictedView) -> web.Response:
-        """A session control refused something."""
+        """Say what a session control refused."""
         return self._page("restricted.html", view, 403)
 
     def me(self, view: MeView) -> web.Response:
-        """`/.gate/me`."""
+        """Render `/.gate/me`."""
         return self._page("me.html", view, 200)
 
     def _page(
@@ -365,7 +373,8 @@ def problem(
 ) -> web.Response:
     """Return an `application/problem+json` answer for whoever is not a browser.
 
-    `code` is a word in kebab-case; `type` is made of it. `extra` members are added as they are, None left out.
+    `code` is a word in kebab-case; `type` is made of it. `extra` members are added as they are, None left
+    out.
 
     Source: RFC 9457.
     """

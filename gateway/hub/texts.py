@@ -1,7 +1,8 @@
 """Every text that people see, in English: one catalogue, so that a translation is one more dictionary.
 
-Second person, present tense, the device by its name, what to do before why, never blame. Places for values are
-named: ``{device}``. Plural forms are two keys, ``…_one`` and ``…_many``. Values are escaped where they are shown.
+Second person, present tense, the device by its name, what to do before why, never blame. Places for values
+are named: ``{device}``. Plural forms are two keys, ``…_one`` and ``…_many``. Values are escaped where they
+are shown.
 """
 
 TEXTS: dict[str, str] = {
@@ -67,16 +68,25 @@ TEXTS: dict[str, str] = {
     "limited_title": "You have limited access to {app}",
     "limited_title_no_app": "You have limited access",
     "limited_lead": "Fix what is below and everything works again.",
+    "notice_lead": "You can open {app}. Other apps may stay closed until this is fixed.",
+    "notice_lead_no_app": "Some apps may stay closed until this is fixed.",
     "silent_title": "We haven't heard from {device} {since}",
     "silent_title_never": "We haven't heard from {device} yet",
-    "silent_lead": "This does not mean that it is unsafe. We just can't tell, because its checks have stopped reporting.",
+    "silent_lead": (
+        "This does not mean that it is unsafe. We just can't tell, because its checks have stopped reporting."
+    ),
     "silent_lead_never": "No check has told us about it so far, so we can't tell how it is doing.",
     "unknown_title": "We can't tell which device this is",
-    "unknown_lead": "{app} opens only on devices that we know. You are signed in, but we don't recognise this device.",
+    "unknown_lead": (
+        "{app} opens only on devices that we know. You are signed in, but we don't recognise this device."
+    ),
     "unknown_lead_no_app": "You are signed in, but we don't recognise this device.",
     "clear_title": "{device} is ready",
     "clear_lead": "There is nothing to fix. You can open {app}.",
     "clear_lead_no_app": "There is nothing to fix. You can use your apps.",
+    "clear_unknown_title": "You can open {app}",
+    "clear_unknown_title_no_app": "You can use your apps",
+    "clear_unknown_lead": "We can't tell which device this is, but nothing here asks for that.",
     "access_paused": "Access to {app} is paused until this is fixed.",
     "access_paused_no_app": "Access is paused until this is fixed.",
     "access_paused_silent": "Access to {app} is paused until we hear from {device} again.",
@@ -91,7 +101,7 @@ TEXTS: dict[str, str] = {
     "todo_heading": "What to fix",
     "done_heading": "Already fine",
     "nothing_heading": "Nothing to fix",
-    "nothing_text": "Every check that looks after this device is content.",
+    "nothing_text": "You do not have to do anything here.",
     "more_one": "And 1 more thing. It shows up here when these are done.",
     "more_many": "And {count} more things. They show up here when these are done.",
     "status_to_do": "To do",
@@ -140,7 +150,8 @@ TEXTS: dict[str, str] = {
     "not_you_text": "Sign out, then sign in with your own account.",
     "not_device": "Not this device?",
     "device_help_claim": (
-        "Your sign-in told us that you are on {device}. If you are on another device, sign out and sign in again here."
+        "Your sign-in told us that you are on {device}. If you are on another device, sign out and sign "
+        "in again here."
     ),
     "device_help_certificate": (
         "The certificate in this browser belongs to {device}. If you are on another device, "
@@ -168,9 +179,13 @@ TEXTS: dict[str, str] = {
     "problem_fact_title": "A setting needs to change",
     "problem_silent_title": "Let {sensor} report again",
     "problem_silent_title_any": "Let the checks on {device} report again",
-    "problem_silent_text": "Its reports have stopped. Nothing bad was found, but what we know is too old to rely on.",
+    "problem_silent_text": (
+        "Its reports have stopped. Nothing bad was found, but what we know is too old to rely on."
+    ),
     "problem_silent_text_never": "No report about this device has reached us so far.",
-    "problem_silent_why": "Without a fresh report we can't tell whether this device is safe to use with {app}.",
+    "problem_silent_why": (
+        "Without a fresh report we can't tell whether this device is safe to use with {app}."
+    ),
     "problem_silent_why_no_app": "Without a fresh report we can't tell whether this device is safe to use.",
     "problem_silent_step_1": "Check that the device is connected to the internet.",
     "problem_silent_step_2": "Restart the device. The checks start again with it.",
@@ -178,14 +193,19 @@ TEXTS: dict[str, str] = {
     "problem_unknown_title": "Use a device that we know",
     "problem_unknown_step_1": "If you have a work device, open this page there.",
     "problem_unknown_step_2": "If this is your work device, sign out and sign in again.",
-    "problem_unknown_step_3": "If that does not help, ask for this device to be set up. Tell them the code below.",
-    "problem_unknown_why": "We check devices before they open company apps. We can only check devices that we know.",
+    "problem_unknown_step_3": (
+        "If that does not help, ask for this device to be set up. Tell them the code below."
+    ),
+    "problem_unknown_why": (
+        "We check devices before they open company apps. We can only check devices that we know."
+    ),
     "problem_risk_step_1": "Follow what the security app on this device tells you.",
     "problem_risk_step_2": "If you are not sure, stop here and ask for help. Tell them the code below.",
     "problem_fact_step_1": "Open the settings of this device and change it as described.",
     "problem_fact_step_2": "If you can't change it, ask for help. Tell them the code below.",
     "problem_risk_why": (
-        "Software or activity like this can reach what you can reach. Until it is gone, company data stays out of its way."
+        "Software or activity like this can reach what you can reach. Until it is gone, company data "
+        "stays out of its way."
     ),
     "severity_critical": "Very serious",
     "severity_high": "Serious",
@@ -213,11 +233,15 @@ TEXTS: dict[str, str] = {
     # blocked
     "blocked_title": "{app} is not open to you",
     "blocked_title_no_app": "This is not open to you",
-    "blocked_lead": "You are signed in and nothing is wrong with your device. This app is open to other people only.",
+    "blocked_lead": (
+        "You are signed in and nothing is wrong with your device. This app is open to other people only."
+    ),
     "blocked_lead_reason": "You are signed in. A rule of your company keeps this closed:",
     "blocked_lead_unmatched": "You are signed in, but nobody has opened this app to your account yet.",
     "blocked_step_ask": "If you need it for your work, ask {owner} to open it to you.",
-    "blocked_step_ask_nobody": "If you need it for your work, ask the people who look after it to open it to you.",
+    "blocked_step_ask_nobody": (
+        "If you need it for your work, ask the people who look after it to open it to you."
+    ),
     "blocked_step_account": "If you have more than one account, sign out and use the other one.",
     "try_again": "Try again",
     "start_again": "Start again",
@@ -246,7 +270,9 @@ TEXTS: dict[str, str] = {
     "stay_signed_in": "Stay signed in",
     "signed_out_title": "You are signed out",
     "signed_out_lead": "Your session here is over. You can close this page.",
-    "signed_out_provider": "You may still be signed in at {provider}. On a shared computer, sign out there too.",
+    "signed_out_provider": (
+        "You may still be signed in at {provider}. On a shared computer, sign out there too."
+    ),
     "signed_out_provider_unnamed": (
         "You may still be signed in at your sign-in service. On a shared computer, sign out there too."
     ),
@@ -260,7 +286,9 @@ TEXTS: dict[str, str] = {
     "sign_in": "Sign in",
     "step_up_title": "One more step before you open {app}",
     "step_up_title_no_app": "One more step",
-    "step_up_lead": "This needs a stronger or fresher sign-in than the one you have. We bring you back here afterwards.",
+    "step_up_lead": (
+        "This needs a stronger or fresher sign-in than the one you have. We bring you back here afterwards."
+    ),
     "step_up_go": "Continue to sign-in",
     "choose_title": "Where do you sign in?",
     "choose_lead": "Choose the account that you use for {app}.",
@@ -289,7 +317,9 @@ TEXTS: dict[str, str] = {
     "error_not-found_advice": "Check the address for slips.\nIf a link brought you here, it may be old.",
     "error_no-such-host_title": "There is no app at this address",
     "error_no-such-host_lead": "We answer here, but no app has this name.",
-    "error_no-such-host_advice": "Check the address for slips.\nIf a link brought you here, tell whoever gave it to you.",
+    "error_no-such-host_advice": (
+        "Check the address for slips.\nIf a link brought you here, tell whoever gave it to you."
+    ),
     "error_method-not-allowed_title": "This page can't do that",
     "error_method-not-allowed_lead": "Your browser asked for something that this address does not offer.",
     "error_method-not-allowed_advice": "Go back and try once more.",
@@ -304,39 +334,67 @@ TEXTS: dict[str, str] = {
     "error_too-many-requests_advice": "Wait a moment.\nThen try again.",
     "error_internal_title": "Something broke on our side",
     "error_internal_lead": "This is our fault. Nothing is wrong with you or your device.",
-    "error_internal_advice": "Try again in a minute.\nIf it happens again, ask for help and tell them the code.",
+    "error_internal_advice": (
+        "Try again in a minute.\nIf it happens again, ask for help and tell them the code."
+    ),
     "error_bad-gateway_title": "{app} is not answering",
-    "error_bad-gateway_lead": "You are let in, but the app itself does not answer. Nothing is wrong with your device.",
-    "error_bad-gateway_advice": "Try again in a minute.\nIf it stays like this, ask for help and tell them the code.",
+    "error_bad-gateway_lead": (
+        "You are let in, but the app itself does not answer. Nothing is wrong with your device."
+    ),
+    "error_bad-gateway_advice": (
+        "Try again in a minute.\nIf it stays like this, ask for help and tell them the code."
+    ),
     "error_unavailable_title": "{app} is very busy",
-    "error_unavailable_lead": "More people want in than it can serve right now. Nothing is wrong with your device.",
+    "error_unavailable_lead": (
+        "More people want in than it can serve right now. Nothing is wrong with your device."
+    ),
     "error_unavailable_advice": "Wait a moment.\nThen try again.",
     "error_cannot-check_title": "We can't check right now",
-    "error_cannot-check_lead": "This is our fault. Nothing is wrong with your device. To be safe, we wait until we can check.",
+    "error_cannot-check_lead": (
+        "This is our fault. Nothing is wrong with your device. To be safe, we wait until we can check."
+    ),
     "error_cannot-check_advice": "Try again in a minute.",
     "error_gateway-timeout_title": "{app} takes too long to answer",
-    "error_gateway-timeout_lead": "We asked the app and it did not answer in time. Nothing is wrong with your device.",
+    "error_gateway-timeout_lead": (
+        "We asked the app and it did not answer in time. Nothing is wrong with your device."
+    ),
     "error_gateway-timeout_advice": (
-        "Try again in a minute.\nIf you were saving something, check whether it was saved before you send it again."
+        "Try again in a minute.\nIf you were saving something, check whether it was saved before you send "
+        "it again."
     ),
     "error_provider-unavailable_title": "We can't reach the sign-in service",
     "error_provider-unavailable_lead": "You sign in with {provider}, and it does not answer right now.",
-    "error_provider-unavailable_advice": "Try again in a minute.\nIf you are signed in to other apps, they keep working.",
+    "error_provider-unavailable_advice": (
+        "Try again in a minute.\nIf you are signed in to other apps, they keep working."
+    ),
     "error_state-expired_title": "That sign-in took too long",
-    "error_state-expired_lead": "The sign-in page was open for a while, so we stopped waiting. Nothing is wrong.",
+    "error_state-expired_lead": (
+        "The sign-in page was open for a while, so we stopped waiting. Nothing is wrong."
+    ),
     "error_state-expired_advice": "Start again. It takes a moment.",
     "error_state-unknown_title": "We can't finish this sign-in",
     "error_state-unknown_lead": "It was started in another browser or window, or it is already finished.",
-    "error_state-unknown_advice": "Start again in this window.\nIf it keeps happening, allow cookies for this site.",
+    "error_state-unknown_advice": (
+        "Start again in this window.\nIf it keeps happening, allow cookies for this site."
+    ),
     "error_provider-refused_title": "The sign-in did not work",
     "error_provider-refused_lead": "{provider} did not sign you in.",
-    "error_provider-refused_advice": "Start again.\nIf you pressed Cancel, just start again when you are ready.",
+    "error_provider-refused_advice": (
+        "Start again.\nIf you pressed Cancel, just start again when you are ready."
+    ),
     "error_provider-invalid_title": "We can't trust this sign-in",
-    "error_provider-invalid_lead": "The answer from {provider} did not pass our checks, so we did not use it.",
-    "error_provider-invalid_advice": "Start again.\nIf it happens again, ask for help and tell them the code.",
+    "error_provider-invalid_lead": (
+        "The answer from {provider} did not pass our checks, so we did not use it."
+    ),
+    "error_provider-invalid_advice": (
+        "Start again.\nIf it happens again, ask for help and tell them the code."
+    ),
     "error_other-user_title": "You signed in with another account",
     "error_other-user_lead": "This step belongs to the account that you started with.",
     "error_other-user_advice": "Start again and use the same account, or sign out first.",
+    "error_cross-site-request_title": "That did not go through",
+    "error_cross-site-request_lead": "To keep you safe, we only accept this from our own pages.",
+    "error_cross-site-request_advice": "Go back and try once more.",
     "the_app": "The app",
     "the_app_inside": "the app",
     "the_provider": "the sign-in service",
@@ -378,7 +436,10 @@ TEXTS: dict[str, str] = {
 
 
 def text(key: str, **values: object) -> str:
-    """Return the text `key` with `values` put in, as plain text. Raises `KeyError` for an unknown key or value."""
+    """Return the text `key` with `values` put in, as plain text.
+
+    Raises `KeyError` for an unknown key or value.
+    """
     return TEXTS[key].format(**values)
 
 

@@ -1,7 +1,8 @@
 """View models of the pages: what a page shows, as frozen values. Pure: no clock, no I/O, no HTML.
 
-`gateway.hub.wording` makes them from decisions; `gateway.hub.pages` renders them. Every text in a view is plain text
-that the page escapes, except the fields named `*_md`, which are Markdown (rendered with HTML switched off).
+`gateway.hub.wording` makes them from decisions; `gateway.hub.pages` renders them. Every text in a view is
+plain text that the page escapes, except the fields named `*_md`, which are Markdown (rendered with HTML
+switched off).
 """
 
 import hashlib
@@ -35,7 +36,10 @@ class StepState(StrEnum):
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """One stop of the access line at the top of a page: person, device, gate, provider, app. `text` says its state."""
+    """One stop of the access line at the top of a page: person, device, gate, provider, app.
+
+    `text` says its state.
+    """
 
     kind: str
     label: str
@@ -44,7 +48,7 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """An instant for people: `text` with its zone, `ago` relative to the page's own time ("3 minutes ago")."""
+    """An instant for people: `text` with its zone, `ago` relative to the page's time ("3 minutes ago")."""
 
     at: datetime
     text: str
@@ -54,8 +58,9 @@ class Moment(msgspec.Struct, frozen=True):
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """What every page may show. An empty text leaves its part of the page out.
 
-    `reference` is the reference code; `account` whom we think signed in; `app` what pages call the app wanted;
-    `owner` whom to ask (a name, an e-mail address or a URL); `sign_out_url` is shown only beside an account.
+    `reference` is the reference code; `account` whom we think signed in; `app` what pages call the app
+    wanted; `owner` whom to ask (a name, an e-mail address or a URL); `sign_out_url` is shown only beside an
+    account.
     """
 
     reference: str = ""
@@ -67,7 +72,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProblemStatus(StrEnum):
-    """Whether a problem still has to be fixed. `DUE` is a problem in its grace period: access works until then."""
+    """Whether a problem still has to be fixed.
+
+    `DUE` is a problem in its grace period: access works until then.
+    """
 
     TO_DO = "to-do"
     DUE = "due"
@@ -77,9 +85,10 @@ class ProblemStatus(StrEnum):
 class ProblemView(msgspec.Struct, frozen=True, kw_only=True):
     """One thing to fix, or one that was.
 
-    `key` is stable while the same cause lasts. `is_silence` means that nothing is wrong as far as we
-    know, we only have not heard. `text` describes it; `seen` is the value that was detected, `wanted` the one needed. `steps` are
-    plain texts from a sensor; `fix_md` and `why_md` come from the configuration. `other_fixes` are (system, Markdown).
+    `key` is stable while the same cause lasts. `is_silence` means that nothing is wrong as far as we know,
+    we only have not heard. `text` describes it; `seen` is the value that was detected, `wanted` the one
+    needed. `steps` are plain texts from a sensor; `fix_md` and `why_md` come from the configuration.
+    `other_fixes` are (system, Markdown).
     """
 
     key: str
@@ -124,6 +133,7 @@ class RemediationKind(StrEnum):
     FIX = "fix"
     GRACE = "grace"
     LIMITED = "limited"
+    NOTICE = "notice"
     SILENT = "silent"
     UNKNOWN_DEVICE = "unknown-device"
     CLEAR = "clear"
@@ -132,10 +142,10 @@ class RemediationKind(StrEnum):
 class RemediationView(View, frozen=True, kw_only=True):
     """`/.gate/fix`. `problems` are open ones first, then done ones.
 
-    `can_continue` says whether the wanted app may be used now; when it turns true while the page is open, the page
-    takes the person to `continue_url`. `returns_by_itself` does the same without JavaScript (after five seconds).
-    `deadline` is when access ends in the
-    grace period. `recheck_url` "" leaves the button out. `csrf` is a hidden field of its form.
+    `can_continue` says whether the wanted app may be used now; when it turns true while the page is open,
+    the page takes the person to `continue_url`. `returns_by_itself` does the same without JavaScript (after
+    five seconds). `deadline` is when access ends in the grace period. `recheck_url` "" leaves the button
+    out. `csrf` is a hidden field of its form.
     """
 
     kind: RemediationKind
@@ -192,7 +202,10 @@ class RemediationView(View, frozen=True, kw_only=True):
 
 
 class BlockedView(View, frozen=True, kw_only=True):
-    """Access policy says no, and nothing on the device would change that. `reason` is the policy's own text."""
+    """Access policy says no, and nothing on the device would change that.
+
+    `reason` is the policy's own text.
+    """
 
     title: str
     lead: str
@@ -215,7 +228,10 @@ class ErrorView(View, frozen=True, kw_only=True):
 
 
 class SignOutView(View, frozen=True, kw_only=True):
-    """Asks whether to sign out: a form to `sign_out_url`. `form_targets` are origins that its answer may lead to."""
+    """Asks whether to sign out: a form to `sign_out_url`.
+
+    `form_targets` are origins that its answer may lead to.
+    """
 
     title: str
     lead: str
@@ -225,7 +241,10 @@ class SignOutView(View, frozen=True, kw_only=True):
 
 
 class SignedOutView(View, frozen=True, kw_only=True):
-    """The session is over. `provider_url` ends the session at the provider as well; `provider` is its name."""
+    """The session is over.
+
+    `provider_url` ends the session at the provider as well; `provider` is its name.
+    """
 
     title: str
     lead: str
@@ -299,13 +318,13 @@ class MeView(View, frozen=True, kw_only=True):
 def status_payload(view: RemediationView) -> dict[str, object]:
     """Return what `/.gate/status` and each event of `/.gate/status/stream` say as JSON.
 
-    `state` is `paused`, `clear`, or `open` (access works, something is still to fix). A page whose own `revision`
-    differs fetches itself again; a page that was paused and learns `can_continue` leads back to `continue_url`.
+    `state` is `paused`, `clear`, or `open` (access works, something is still to fix). A page whose own
+    `revision` differs fetches itself again; a page that was paused and learns `can_continue` leads back to
+    `continue_url`.
     """
+    state = "open" if view.can_continue else "paused"
     if view.kind is RemediationKind.CLEAR:
         state = "clear"
-    else:
-        state = "open" if view.can_continue else "paused"
     return {
         "state": state,
         "kind": str(view.kind),

@@ -1,8 +1,8 @@
 """From decisions to what people read: view models from compliance, risk and decisions.
 
-Pure: no clock (`now` is in the context), no I/O. The words themselves stand in `gateway.hub.texts`; this module
-chooses among them. It also makes hostile texts harmless: device names and finding titles come from machines that
-somebody else may control.
+Pure: no clock (`now` is in the context), no I/O. The words themselves stand in `gateway.hub.texts`; this
+module chooses among them. It also makes hostile texts harmless: device names and finding titles come from
+machines that somebody else may control.
 """
 
 import re
@@ -59,15 +59,15 @@ _WEEK_DAYS = 6
 _NOW_S = 45
 
 
-# --- texts from elsewhere ------------------------------------------------------------------------------------
+# --- texts from elsewhere ---------------------------------------------------------------------------------
 
 
 def clean(untrusted: str, limit: int, *, keep_lines: bool = False, keep: str = "") -> str:
     """Return `untrusted` as one harmless line of at most `limit` characters, cut with an ellipsis.
 
-    Control, format and unassigned characters go (among them those that turn the direction of writing), white space
-    becomes single spaces, and at most two marks stay on one letter. `keep_lines` keeps line breaks and indentation,
-    `keep` the characters in it.
+    Control, format and unassigned characters go (among them those that turn the direction of writing),
+    white space becomes single spaces, and at most two marks stay on one letter. `keep_lines` keeps line
+    breaks and indentation, `keep` the characters in it.
     """
     kept: list[str] = []
     marks = 0
@@ -110,7 +110,10 @@ def sensor_label(name: str, labels: Mapping[str, str] | None = None) -> str:
 
 
 def detect_os(user_agent: str) -> OperatingSystem:
-    """Return the operating system that a User-Agent tells of. A wrong guess only shows other instructions first."""
+    """Return the operating system that a User-Agent tells of.
+
+    A wrong guess only shows other instructions first.
+    """
     for mark, system in _SYSTEM_MARKS:
         if mark in user_agent:
             return system
@@ -148,7 +151,7 @@ _SYSTEM_NAMES = {
 
 
 class Instructions(msgspec.Struct, frozen=True):
-    """A Markdown text taken apart by operating system: for all, for this one, and (system, text) for others."""
+    """Markdown taken apart by operating system: for all, for this one, and (system, text) for others."""
 
     common: str
     own: str = ""
@@ -172,7 +175,7 @@ def instructions(markdown: str, system: OperatingSystem) -> Instructions:
     return Instructions(parts[0].strip(), own, tuple(others))
 
 
-# --- times ---------------------------------------------------------------------------------------------------
+# --- times ------------------------------------------------------------------------------------------------
 
 
 def moment(at: datetime, now: datetime, zone: tzinfo = UTC) -> Moment:
@@ -237,7 +240,7 @@ def _zone(local: datetime) -> str:
     return local.tzname() or "UTC"
 
 
-# --- what every page needs -----------------------------------------------------------------------------------
+# --- what every page needs --------------------------------------------------------------------------------
 
 
 class PageContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,7 +288,7 @@ def _gate(state: StepState, key: str) -> Stop:
     return Stop("gate", text("stop_gate"), state, text(key))
 
 
-# --- problems ------------------------------------------------------------------------------------------------
+# --- problems ---------------------------------------------------------------------------------------------
 
 
 _SILENCE = frozenset(
@@ -362,7 +365,7 @@ def _silence_problem(
     posture: Posture | None,
     context: PageContext,
 ) -> ProblemView:
-    """Return the one problem of a silent sensor, however many rules wait for it; `sensor` "" is none in particular."""
+    """Return the one problem of a silent sensor, however many rules wait for it ("" is no one sensor)."""
     label = sensor_label(sensor, context.sensor_labels) if sensor else ""
     last = posture.heard.get(sensor) if posture else None
     deadlines = [result.deadline for result in results if result.state is ComplianceState.IN_GRACE_PERIOD]
@@ -438,7 +441,7 @@ def _done_finding(finding: Finding, context: PageContext) -> ProblemView:
     )
 
 
-def _unknown_device(access: AccessContext) -> ProblemView:
+def _unknown_device() -> ProblemView:
     return ProblemView(
         key="unknown-device",
         title=text("problem_unknown_title"),
@@ -471,12 +474,12 @@ def problems(
 ) -> tuple[ProblemView, ...]:
     """Return what has to be fixed on this device, then what is done.
 
-    Unmet rules, then findings above `risk_max` (the highest level that is accepted here; None when that is not
-    known: then medium and above, and low ones only when nothing else explains the state), then silent sensors. A
-    finding speaks instead of the risk rule that it breaks.
+    Findings above `risk_max` (the highest level that is accepted here; None when that is
+    not known: then medium and above, and low ones only when nothing else explains the state), unmet rules,
+    silent sensors. A finding speaks instead of the risk rule that it breaks.
     """
     if access.device_id is None:
-        return (_unknown_device(access),)
+        return (_unknown_device(),)
     results = access.compliance.results
     risky = next((item for item in results if item.reason == ComplianceReason.RISK_TOO_HIGH), None)
     unmet = [
@@ -521,7 +524,7 @@ def _silent(access: AccessContext, posture: Posture | None, context: PageContext
     return [_silence_problem(sensor, results, access, posture, context) for sensor, results in waits.items()]
 
 
-# --- pages ---------------------------------------------------------------------------------------------------
+# --- pages ------------------------------------------------------------------------------------------------
 
 
 def remediation(
@@ -543,8 +546,8 @@ def remediation(
 ) -> RemediationView:
     """Return the view of `/.gate/fix` for this access context.
 
-    `can_continue` is whether the wanted app (or, without one, any app) may be used now. `decision` adds its reason
-    when nothing else explains the refusal, and its controls tell limited access from full access.
+    `can_continue` is whether the wanted app (or, without one, any app) may be used now. `decision` adds its
+    reason when nothing else explains the refusal, and its controls tell limited access from full access.
     """
     everything = problems(access, context, posture=posture, risk_max=risk_max)
     done = [problem for problem in everything if problem.status is ProblemStatus.DONE]
@@ -595,8 +598,10 @@ def _kind(
     if can_continue:
         if still_open and decision is not None and decision.controls:
             return RemediationKind.LIMITED
-        has_deadline = any(problem.deadline for problem in still_open)
-        return RemediationKind.GRACE if has_deadline else RemediationKind.CLEAR
+        if any(problem.deadline for problem in still_open):
+            return RemediationKind.GRACE
+        is_worth_a_word = access.device_id is not None and bool(still_open)
+        return RemediationKind.NOTICE if is_worth_a_word else RemediationKind.CLEAR
     if access.device_id is None:
         return RemediationKind.UNKNOWN_DEVICE
     if still_open and all(problem.is_silence for problem in still_open):
@@ -627,7 +632,7 @@ def _waiting(
     )
 
 
-def _remediation_words(
+def _remediation_words(  # noqa: PLR0911 - one per kind of page
     kind: RemediationKind,
     access: AccessContext,
     context: PageContext,
@@ -657,6 +662,12 @@ def _remediation_words(
                 text("limited_lead"),
                 _sentence("access_limited", context),
             )
+        case RemediationKind.NOTICE:
+            return (
+                text("fix_title_no_app", device=device),
+                _sentence("notice_lead", context),
+                _sentence("access_open", context),
+            )
         case RemediationKind.SILENT:
             return *_silent_words(device, context, waiting), _sentence(
                 "access_paused_silent", context, device=device
@@ -668,9 +679,10 @@ def _remediation_words(
                 _sentence("access_paused_unknown", context),
             )
         case RemediationKind.CLEAR:
+            is_known = access.device_id is not None
             return (
-                text("clear_title", device=device),
-                _sentence("clear_lead", context),
+                text("clear_title", device=device) if is_known else _sentence("clear_unknown_title", context),
+                _sentence("clear_lead", context) if is_known else text("clear_unknown_lead"),
                 _sentence("access_open", context),
             )
 
@@ -697,16 +709,20 @@ def _remediation_stops(
     match kind:
         case RemediationKind.FIX:
             stop = Stop("device", device, StepState.ATTENTION, plural("state_to_fix", count))
-        case RemediationKind.GRACE | RemediationKind.LIMITED:
+        case RemediationKind.GRACE | RemediationKind.LIMITED | RemediationKind.NOTICE:
             stop = Stop("device", device, StepState.ATTENTION, plural("state_to_fix", count))
         case RemediationKind.SILENT:
             stop = Stop("device", device, StepState.UNKNOWN, text("state_silent"))
         case RemediationKind.UNKNOWN_DEVICE:
             stop = Stop("device", text("stop_this_device"), StepState.UNKNOWN, text("state_unknown_device"))
         case RemediationKind.CLEAR:
-            stop = Stop("device", device, StepState.OK, text("state_ready"))
+            stop = (
+                Stop("device", device, StepState.OK, text("state_ready"))
+                if access.device_id is not None
+                else Stop("device", text("stop_this_device"), StepState.UNKNOWN, text("state_unknown_device"))
+            )
     match kind:
-        case RemediationKind.GRACE | RemediationKind.CLEAR:
+        case RemediationKind.GRACE | RemediationKind.NOTICE | RemediationKind.CLEAR:
             app = _app(context, StepState.OK, "state_open")
         case RemediationKind.LIMITED:
             app = _app(context, StepState.ATTENTION, "state_limited")
@@ -734,7 +750,10 @@ def checked_notice(view: RemediationView) -> str:
 
 
 def held(posture: Posture | None, context: PageContext) -> tuple[HeldItem, ...]:
-    """Return what is stored about the device: identifiers, facts, open findings, last reports. At most `HELD_MAX`."""
+    """Return what is stored about the device: identifiers, facts, open findings, last reports.
+
+    At most `HELD_MAX`.
+    """
     if posture is None:
         return ()
     items = [
@@ -830,6 +849,7 @@ ERROR_STATUS: dict[str, int] = {
     "provider-refused": 403,
     "provider-invalid": 502,
     "other-user": 403,
+    "cross-site-request": 403,
 }
 """The errors that have words of their own, with their HTTP status."""
 
@@ -845,7 +865,7 @@ _SIGN_IN_ERRORS = frozenset(
 )
 
 _ERROR_OF_STATUS = {
-    400: "bad-request",
+    403: "cross-site-request",
     404: "not-found",
     405: "method-not-allowed",
     408: "request-timeout",
@@ -856,6 +876,7 @@ _ERROR_OF_STATUS = {
     503: "unavailable",
     504: "gateway-timeout",
 }
+_FIRST_SERVER_ERROR = 500
 
 
 def error(
@@ -870,12 +891,12 @@ def error(
 ) -> ErrorView:
     """Return the view of an error.
 
-    `code` is one of `ERROR_STATUS`, or any other code together with a `status`, whose general words are then used.
-    `detail` is a sentence that may be shown to the person instead of the general one. `action_url` is where to try
-    again (or, for a sign-in error, to start again).
+    `code` is one of `ERROR_STATUS`, or any other code together with a `status`, whose general words are
+    then used. `detail` is a sentence that may be shown to the person instead of the general one.
+    `action_url` is where to try again (or, for a sign-in error, to start again).
     """
     status = status or ERROR_STATUS.get(code, 500)
-    words = code if code in ERROR_STATUS else _ERROR_OF_STATUS.get(status, "internal")
+    words = code if code in ERROR_STATUS else _words_of(status)
     values = {
         "app": context.app_name or text("the_app_inside"),
         "provider": name_in_sentence(provider) or text("the_provider"),
@@ -903,13 +924,19 @@ def error(
     )
 
 
+def _words_of(status: int) -> str:
+    return _ERROR_OF_STATUS.get(status, "internal" if status >= _FIRST_SERVER_ERROR else "bad-request")
+
+
 def _retry_in(seconds: int) -> str:
     if seconds < 2 * _MINUTE:
         return plural("retry_in", seconds)
     return text("retry_in_minutes", count=-(-seconds // _MINUTE))
 
 
-def _error_stops(words: str, context: PageContext, provider: str) -> tuple[Stop, ...]:
+def _error_stops(  # noqa: PLR0911 - one per place where it can go wrong
+    words: str, context: PageContext, provider: str
+) -> tuple[Stop, ...]:
     """Return where it went wrong, so that nobody looks for the fault on their own side."""
     you = _you(StepState.OK, "state_signed_in" if context.account else "state_fine")
     gate = _gate(StepState.OK, "state_working")
@@ -1008,7 +1035,7 @@ def signed_out(
 
 
 def sign_in_needed(context: PageContext, *, sign_in_url: str, method: str = "POST") -> SignInView:
-    """Return the view for a navigation that sent something without a session: it is never redirected silently."""
+    """Return the view for a navigation that sent something without a session; it is never just redirected."""
     return SignInView(
         title=text("sign_in_title"),
         lead=_sentence("sign_in_lead", context),

@@ -143,7 +143,8 @@ def _email(sources: tuple[Mapping[str, Any], ...]) -> tuple[str, bool]:
         email = claims.get("email")
         if isinstance(email, str) and len(email) <= MAX_EMAIL and _EMAIL.match(email) and email.isprintable():
             # Some providers send the texts "true" and "false".
-            return email, claims.get("email_verified") in (True, "true")
+            verified = claims.get("email_verified")
+            return email, verified is True or verified == "true"
     return "", False
 
 

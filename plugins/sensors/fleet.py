@@ -22,6 +22,7 @@ import msgspec
 
 from plugins.contract import Collector, Normalized, Sample, after
 from plugins.payload import dig, digest, list_at, object_at, parse_number, parse_time, text_at, text_of
+from plugins.samples.fleet import SAMPLES
 from risk.model import Identifier, Severity, Signal, SignalType
 from risk.values import Duration, Strict
 
@@ -73,7 +74,7 @@ class FleetSensor:
     kind: ClassVar[str] = "fleet"
     title: ClassVar[str] = "Fleet"
     options_type: ClassVar[type[Strict]] = FleetOptions
-    samples: ClassVar[tuple[Sample, ...]] = ()
+    samples: ClassVar[tuple[Sample, ...]] = SAMPLES
 
     def normalize(
         self,

@@ -5,7 +5,7 @@ path below the whole payload (`$.tenant`), several paths of which the first that
 literal (`{value: …}`). What is missing is missing; what is there but unreadable is reported, never guessed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ import msgspec
 
 from plugins.contract import Collector, Normalized, Sample, after
 from plugins.payload import MAX_ITEMS, digest, follow, parse_path, parse_time, text_of
+from plugins.samples.generic import SAMPLES
 from risk.model import Identifier, Severity, Signal, SignalType
 from risk.values import Duration, Strict
 
@@ -185,18 +186,25 @@ class _Reader:
         self._item = item
         self.used: dict[str, str] = {}
 
-    def values(self, field: str, source: Source) -> list[Any]:
-        """Return all values of the first path that leads to any, null included, else the literal."""
+    def values(
+        self, field: str, source: Source, is_meant: Callable[[Any], bool] = lambda value: value is not None
+    ) -> list[Any]:
+        """Return all values of the first path that leads to one that is meant.
+
+        Without one: the literal, else whatever any path leads to, null included.
+        """
+        rest: list[Any] = []
         for path in _paths(source):
             inner = path.removeprefix("$.")
             root = self._payload if path != inner else self._item
             found = follow(root, parse_path(inner))
-            if any(value is not None for value in found) or (found and isinstance(source, str)):
+            if any(is_meant(value) for value in found):
                 self.used[field] = path
                 return found
+            rest += found
         literal = source.value if isinstance(source, Lookup) else None
         if literal is None:
-            return []
+            return rest
         self.used[field] = f"literal {literal!r}"
         return [literal]
 
@@ -246,7 +254,7 @@ class GenericSensor:
             gathered.add(number, signal, reader.used)
         return gathered.done(max(1, len(items)))
 
-    samples: ClassVar[tuple[Sample, ...]] = ()
+    samples: ClassVar[tuple[Sample, ...]] = SAMPLES
 
 
 def _items(payload: Any, options: GenericOptions) -> list[Any]:
@@ -322,15 +330,18 @@ def _from_ranges(value: Any, ranges: Sequence[Range]) -> Severity | None:
 
 
 def _observed_at(reader: _Reader, options: GenericOptions, received_at: datetime) -> datetime:
-    value = reader.first("observed_at", options.observed_at)
-    if value is None or value == "":
-        return received_at
-    at = parse_time(value)
-    if at is None:
+    found = reader.values(
+        "observed_at", options.observed_at, is_meant=lambda value: parse_time(value) is not None
+    )
+    times = [at for value in found if (at := parse_time(value)) is not None]
+    if times:
+        return times[0]
+    sent = next((value for value in found if value not in (None, "")), None)
+    if sent is not None:
         raise _ItemFault(
-            "time-unreadable", f"`observed_at`: `{_word(value)[:64]}` is no time that is understood"
+            "time-unreadable", f"`observed_at`: `{_word(sent)[:64]}` is no time that is understood"
         )
-    return at
+    return received_at
 
 
 def _external_id(reader: _Reader, options: GenericOptions) -> str:

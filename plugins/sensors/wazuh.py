@@ -22,6 +22,7 @@ import msgspec
 
 from plugins.contract import Collector, Normalized, Sample, after
 from plugins.payload import digest, list_at, object_at, parse_number, parse_time, text_at
+from plugins.samples.wazuh import SAMPLES
 from risk.model import Identifier, Severity, Signal, SignalType
 from risk.values import Duration, Strict
 
@@ -72,7 +73,7 @@ class WazuhSensor:
     kind: ClassVar[str] = "wazuh"
     title: ClassVar[str] = "Wazuh"
     options_type: ClassVar[type[Strict]] = WazuhOptions
-    samples: ClassVar[tuple[Sample, ...]] = ()
+    samples: ClassVar[tuple[Sample, ...]] = SAMPLES
 
     def normalize(
         self,

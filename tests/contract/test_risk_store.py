@@ -106,7 +106,9 @@ async def test_an_empty_batch_changes_nothing(store):
 async def test_pruning_removes_by_age_and_by_count_and_keeps_devices(store):
     for number in range(6):
         await store.commit(batch(number))
-    retention = Retention(seen_s=7200, signals_s=86400, signals_most=2, dead_letters_s=7200, dead_letters_most=1)
+    retention = Retention(
+        seen_s=7200, signals_s=86400, signals_most=2, dead_letters_s=7200, dead_letters_most=1
+    )
     gone = await store.prune(T0 + 5 * HOUR, retention, 100)
     rows, _ = await store.recent_seen(10)
     assert [row.key for row in rows] == [b"key-3", b"key-4", b"key-5"]
@@ -165,6 +167,6 @@ async def test_decision_records_are_kept_by_code(database):
 
 async def test_decision_records_go_by_age_and_by_count(database):
     store = SqliteDecisionStore(database)
-    await store.put_decisions([(f"c{n}", T0 + n * HOUR, b"r") for n in range(6)])
+    await store.put_many([(f"c{n}", T0 + n * HOUR, b"r") for n in range(6)])
     assert await store.prune(T0 + 2 * HOUR, 3) == 3
     assert [await store.get(f"c{n}") for n in range(6)] == [None, None, None, b"r", b"r", b"r"]

@@ -45,7 +45,7 @@ def folded(history):
 
 @st.composite
 def histories(draw):
-    """A history, and the same statements in another order with repetitions."""
+    """Return a history, and the same statements in another order with repetitions."""
     history = draw(st.lists(signals(), min_size=1, max_size=MAX_OPENINGS - 1))
     repeated = history + draw(st.lists(st.sampled_from(history), max_size=6))
     return history, draw(st.permutations(repeated))

@@ -1,11 +1,13 @@
-"""The pages in a real Chromium: how they look, whether everybody can use them, and whether they bring people back.
+"""The pages in a real Chromium: how they look, whether everybody can use them, how they bring people back.
 
 Screenshots of every page go to `test-artifacts/pages/`.
 """
 
 import asyncio
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import msgspec
 import pytest
 from aiohttp import web
 from browser import ARTIFACTS, chromium
@@ -17,75 +19,11 @@ from tests.unit.hub.page_samples import NOW, SAMPLES, WANTED
 
 pytestmark = pytest.mark.browser
 
-# Runs in the page and returns what is wrong with it, as texts.
-AUDIT = """
-() => {
-  const wrong = [];
-  const all = css => Array.from(document.querySelectorAll(css));
-  const shown = el => el.checkVisibility({visibilityProperty: true}) && !el.closest(".sr, .skip, head, script");
-  const name = el => el.tagName.toLowerCase() + (el.className && el.className.baseVal === undefined ? "." + el.className : "")
-    + " `" + el.textContent.trim().slice(0, 30) + "`";
-  if (document.documentElement.scrollWidth > innerWidth) wrong.push("scrolls sideways: " + document.documentElement.scrollWidth);
-
-  // contrast (WCAG 1.4.3): text against the nearest painted background
-  const parse = text => { const n = text.match(/[\\d.]+/g).map(Number); return n.length > 3 ? n : [...n, 1]; };
-  const lum = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
-  const ratio = (a, b) => { const [x, y] = [lum(a), lum(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); };
-  const behind = el => {
-    for (; el; el = el.parentElement) { const c = parse(getComputedStyle(el).backgroundColor); if (c[3] === 1) return c; }
-    return [255, 255, 255, 1];
-  };
-  for (const el of all("body *")) {
-    const own = Array.from(el.childNodes).some(node => node.nodeType === 3 && node.textContent.trim());
-    if (!own || !shown(el)) continue;
-    const style = getComputedStyle(el), size = parseFloat(style.fontSize), bold = style.fontWeight >= 700;
-    const least = size >= 24 || (bold && size >= 18.66) ? 3 : 4.5;
-    const is = ratio(parse(style.color), behind(el));
-    if (is < least) wrong.push("contrast " + is.toFixed(2) + ": " + name(el));
-  }
-  for (const el of all(".button, .dot, .dot b")) {
-    if (!shown(el)) continue;
-    const style = getComputedStyle(el);
-    const paint = el.matches(".button") ? style.borderTopColor : style.color;
-    const ground = el.matches(".button") ? behind(el.parentElement) : behind(el);
-    if (ratio(parse(paint), ground) < 3) wrong.push("edge contrast: " + name(el));
-  }
-
-  // structure
-  if (!document.documentElement.lang) wrong.push("no lang");
-  if (all("h1").filter(shown).length !== 1) wrong.push("not one h1");
-  for (const css of ["header", "main", "footer"]) if (all("body > " + css).length !== 1) wrong.push("not one " + css);
-  let level = 0;
-  for (const el of all("h1, h2, h3, h4").filter(shown)) {
-    const next = Number(el.tagName[1]);
-    if (next > level + 1) wrong.push("skipped a heading level: " + name(el));
-    level = next;
-  }
-  const ids = all("[id]").map(el => el.id);
-  for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) wrong.push("id twice: " + id);
-  for (const el of all("[aria-labelledby]"))
-    for (const id of el.getAttribute("aria-labelledby").split(" "))
-      if (!document.getElementById(id)) wrong.push("label missing: " + id);
-  for (const el of all("svg")) if (el.getAttribute("aria-hidden") !== "true") wrong.push("icon that is read out");
-  for (const el of all("a, button, summary")) if (!el.textContent.trim()) wrong.push("no name: " + el.outerHTML);
-  for (const el of all("[style], [onclick]")) wrong.push("inline: " + name(el));
-  for (const el of all("ul, ol"))
-    for (const child of el.children) if (child.tagName !== "LI") wrong.push("list holds " + child.tagName);
-  for (const el of all("dl > *")) if (el.tagName !== "DIV" || el.children[0].tagName !== "DT") wrong.push("bad dl");
-  if (!all("[role=status]").length) wrong.push("nowhere to announce");
-  const zoom = document.querySelector("meta[name=viewport]").content;
-  if (/maximum-scale|user-scalable/.test(zoom)) wrong.push("zoom is locked");
-
-  // targets (WCAG 2.5.8), links inside sentences excepted
-  for (const el of all("a, button, summary, input:not([type=hidden])")) {
-    if (!shown(el) || (el.tagName === "A" && el.closest("p:not(.actions), .md"))) continue;
-    const box = el.getBoundingClientRect();
-    if (box.width < 24 || box.height < 24) wrong.push("small target: " + name(el));
-  }
-  return wrong;
-}
-"""
+AUDIT = (Path(__file__).parent / "page_audit.js").read_text("utf-8")
+FOCUS = """() => {
+  const el = document.activeElement, name = el === document.body ? "" : el.innerText.split("\\n")[0].trim();
+  return [name, getComputedStyle(el).outlineStyle];
+}"""
 
 
 class Gate:
@@ -97,7 +35,7 @@ class Gate:
         self.has_stream = True
         self.rechecks = 0
         self.changed = asyncio.Event()
-        self.streams = 0
+        self.watched = asyncio.Event()
         self.origin = ""
         self.asked: list[str] = []
 
@@ -119,13 +57,17 @@ class Gate:
     async def stream(self, request: web.Request) -> web.StreamResponse:
         if not self.has_stream:
             return web.Response(status=503)
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+        )
         await response.prepare(request)
-        self.streams += 1
+        self.watched.set()
         try:
             while True:
                 changed = self.changed
-                await response.write(b"event: status\ndata: " + web.json_response(status_payload(self.view)).body + b"\n\n")
+                await response.write(
+                    b"event: status\ndata: " + web.json_response(status_payload(self.view)).body + b"\n\n"
+                )
                 await changed.wait()
         except (ConnectionError, asyncio.CancelledError):
             return response
@@ -137,7 +79,9 @@ class Gate:
         raise web.HTTPSeeOther("/.gate/fix")
 
     async def app(self, _: web.Request) -> web.Response:
-        return web.Response(text="<!doctype html><title>Payroll</title><h1>Payslip</h1>", content_type="text/html")
+        return web.Response(
+            text="<!doctype html><title>Payroll</title><h1>Payslip</h1>", content_type="text/html"
+        )
 
 
 @asynccontextmanager
@@ -163,14 +107,21 @@ async def serve():
 
 @asynccontextmanager
 async def opened(gate, **options):
-    """Give a browser page; fail on script errors, refusals by the content policy, and requests to elsewhere."""
+    """Give a browser page; fail on script errors, refusals by the content policy, requests elsewhere."""
     wrong: list[str] = []
-    options = {"viewport": {"width": 1280, "height": 800}, "timezone_id": "Europe/Zagreb", "locale": "en-GB"} | options
+    options = {
+        "viewport": {"width": 1280, "height": 800},
+        "timezone_id": "Europe/Zagreb",
+        "locale": "en-GB",
+    } | options
     async with chromium() as browser:
         page = await (await browser.new_context(**options)).new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
-        page.on("console", lambda message: wrong.append(message.text) if "Security Policy" in message.text else None)
+        page.on(
+            "console",
+            lambda message: wrong.append(message.text) if "Security Policy" in message.text else None,
+        )
         page.on("request", lambda request: gate.asked.append(request.url))
         yield page
         assert wrong == []
@@ -179,13 +130,13 @@ async def opened(gate, **options):
 
 def with_form(view, **changes):
     """Return the sample view with the form field that the stand-in expects."""
-    return page_samples.msgspec.structs.replace(view, csrf="secret", **changes)
+    return msgspec.structs.replace(view, csrf="secret", **changes)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360, 320])
 async def test_every_page_is_sound_and_fits(scheme, width):
-    """Contrast, outline, names, target sizes and no sideways scrolling; 320 px is 400 % zoom of a 1280 px window."""
+    """Contrast, outline, names, target sizes, no sideways scrolling; 320 px is a 1280 px window at 400 %."""
     folder = ARTIFACTS / "pages"
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
@@ -226,10 +177,7 @@ async def test_the_keyboard_reaches_everything_in_order_and_shows_where_it_is():
         stops = []
         for _ in range(30):
             await page.keyboard.press("Tab")
-            stop, outline = await page.evaluate(
-                "() => { const el = document.activeElement;"
-                "return [el === document.body ? '' : el.innerText.split('\\n')[0].trim(), getComputedStyle(el).outlineStyle]; }"
-            )
+            stop, outline = await page.evaluate(FOCUS)
             if not stop:
                 break
             assert outline == "solid", stop
@@ -281,18 +229,17 @@ async def test_without_javascript_everything_works():
 
 
 async def test_the_person_is_brought_back_when_access_is_restored():
-    """The stream says so: the page announces it, puts the focus there, and goes to exactly the page wanted."""
+    """The stream says so: the page announces it, puts the focus there, and goes to just the page wanted."""
     async with serve() as gate, opened(gate) as page:
         await page.goto(f"{gate.origin}/.gate/fix")
         await page.wait_for_function("document.querySelector('#live').checkVisibility()")
-        while not gate.streams:
-            await asyncio.sleep(0.01)
+        await gate.watched.wait()
         gate.show(page_samples.fix_clear())
         await page.get_by_role("heading", name="Access is back").wait_for()
         assert await page.evaluate("document.activeElement.id") == "back"
-        await page.locator("#say", has_text="Access is back. We take you back to Payroll in a moment.").wait_for(
-            state="attached"
-        )
+        await page.locator(
+            "#say", has_text="Access is back. We take you back to Payroll in a moment."
+        ).wait_for(state="attached")
         await page.screenshot(path=ARTIFACTS / "pages" / "restored.png")
         await page.wait_for_url(gate.origin + WANTED, timeout=10_000)
         assert await page.locator("h1").inner_text() == "Payslip"
@@ -303,8 +250,7 @@ async def test_the_person_may_stay(how):
     async with serve() as gate, opened(gate) as page:
         await page.clock.install()
         await page.goto(f"{gate.origin}/.gate/fix")
-        while not gate.streams:
-            await asyncio.sleep(0.01)
+        await gate.watched.wait()
         gate.show(page_samples.fix_clear())
         await page.get_by_role("heading", name="Access is back").wait_for()
         if how == "button":
@@ -327,8 +273,7 @@ async def test_progress_is_shown_in_place():
         await page.get_by_text("What we hold about this device").click()
         await page.locator("#again").focus()
         await page.evaluate("window.stayed = true")
-        while not gate.streams:
-            await asyncio.sleep(0.01)
+        await gate.watched.wait()
         gate.show(with_form(page_samples.fix_risk()))
         await page.get_by_role("heading", name="A program that steals passwords was found").wait_for()
         assert await page.evaluate("window.stayed")
@@ -393,8 +338,7 @@ async def test_hostile_texts_do_nothing():
         assert await page.locator("script").count() == 2
         assert await page.locator("img").count() == 0
         assert await page.locator("#back a").get_attribute("href") == "/"
-        while not gate.streams:
-            await asyncio.sleep(0.01)
-        gate.show(page_samples.msgspec.structs.replace(gate.view, can_continue=True))
+        await gate.watched.wait()
+        gate.show(msgspec.structs.replace(gate.view, can_continue=True))
         await asyncio.sleep(0.5)
         assert page.url == f"{gate.origin}/.gate/fix"

@@ -47,7 +47,7 @@
   // Access is back: say so, then lead the person to the page they wanted, unless they would rather stay.
   function restored(target) {
     var url = new URL(target || start.page, location.href), left = 3;
-    if (url.origin !== location.origin) return;
+    if (!/^https?:$/.test(url.protocol)) return;
     one("a", back).href = url.href;
     back.hidden = false;
     back.focus();

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-import msgspec
 from aiohttp import web
 
 from compliance.model import (
@@ -133,7 +132,11 @@ def posture(*findings: Finding, **changes) -> Posture:
 
 
 def risk(*findings: Finding, **changes) -> RiskAssessment:
-    levels = {Severity.CRITICAL: RiskLevel.HIGH, Severity.HIGH: RiskLevel.HIGH, Severity.MEDIUM: RiskLevel.MEDIUM}
+    levels = {
+        Severity.CRITICAL: RiskLevel.HIGH,
+        Severity.HIGH: RiskLevel.HIGH,
+        Severity.MEDIUM: RiskLevel.MEDIUM,
+    }
     contributions = tuple(
         RiskContribution(
             sensor=item.sensor,
@@ -176,13 +179,19 @@ RISKY = rule(
     why="",
     fix="",
 )
-UPDATED = rule(rule="os", state=ComplianceState.COMPLIANT, reason="met", title="macOS is up to date", seen="15.1")
-FIREWALL = rule(rule="firewall", state=ComplianceState.COMPLIANT, reason="met", title="The firewall is on", seen="yes")
+UPDATED = rule(
+    rule="os", state=ComplianceState.COMPLIANT, reason="met", title="macOS is up to date", seen="15.1"
+)
+FIREWALL = rule(
+    rule="firewall", state=ComplianceState.COMPLIANT, reason="met", title="The firewall is on", seen="yes"
+)
 
 
 def access(*results: RuleResult, known: bool = True, **changes) -> AccessContext:
     states = [item.state for item in results]
-    state = next((item for item in ("noncompliant", "unknown", "in-grace-period") if item in states), "compliant")
+    state = next(
+        (item for item in ("noncompliant", "unknown", "in-grace-period") if item in states), "compliant"
+    )
     values = {
         "app": "payroll",
         "user": user(),
@@ -261,7 +270,9 @@ def fix_grace() -> RemediationView:
 
 
 def fix_limited() -> RemediationView:
-    found = finding(level=Severity.MEDIUM, title="An old version of OpenSSL is in use", recommended_actions=())
+    found = finding(
+        level=Severity.MEDIUM, title="An old version of OpenSSL is in use", recommended_actions=()
+    )
     return wording.remediation(
         access(UPDATED, risk=risk(found)),
         context(),
@@ -274,7 +285,13 @@ def fix_limited() -> RemediationView:
 
 def fix_silent() -> RemediationView:
     last = NOW - timedelta(days=3, hours=2)
-    waits = {"state": ComplianceState.UNKNOWN, "reason": "sensor-silent", "observed_at": last, "fix": "", "why": ""}
+    waits = {
+        "state": ComplianceState.UNKNOWN,
+        "reason": "sensor-silent",
+        "observed_at": last,
+        "fix": "",
+        "why": "",
+    }
     return wording.remediation(
         access(
             rule(**waits, title="Disk encrypted"),
@@ -310,6 +327,27 @@ def fix_clear() -> RemediationView:
     )
 
 
+def fix_notice() -> RemediationView:
+    return wording.remediation(
+        access(rule(), UPDATED),
+        context(app="Lunch menu"),
+        can_continue=True,
+        decision=refused(Outcome.ALLOW),
+        posture=posture(),
+        continue_url="/today",
+    )
+
+
+def fix_clear_unknown_device() -> RemediationView:
+    return wording.remediation(
+        access(known=False, risk=risk(level=RiskLevel.UNKNOWN, is_known=False)),
+        context(app="Lunch menu"),
+        can_continue=True,
+        decision=refused(Outcome.ALLOW),
+        continue_url="/today",
+    )
+
+
 HOSTILE = "<script>alert(1)</script>\u202e\u2066gpj.exe\u200f" + "W" * 10_000
 
 
@@ -321,7 +359,9 @@ def fix_hostile() -> RemediationView:
         recommended_actions=tuple(f"{number} {HOSTILE}" for number in range(100)),
     )
     return wording.remediation(
-        access(RISKY, rule(title=HOSTILE, seen=HOSTILE, wanted=HOSTILE), device_name=HOSTILE, risk=risk(found)),
+        access(
+            RISKY, rule(title=HOSTILE, seen=HOSTILE, wanted=HOSTILE), device_name=HOSTILE, risk=risk(found)
+        ),
         context(app="פורטל שכר", account=HOSTILE, owner=HOSTILE),
         can_continue=False,
         posture=posture(found, identifiers=(Identifier("serial", HOSTILE),) * 100),
@@ -342,11 +382,15 @@ SAMPLES: dict[str, Callable[[Pages], web.Response]] = {
     "fix-silent": _remediation(fix_silent),
     "fix-unknown-device": _remediation(fix_unknown_device),
     "fix-clear": _remediation(fix_clear, 200),
+    "fix-notice": _remediation(fix_notice, 200),
+    "fix-clear-unknown-device": _remediation(fix_clear_unknown_device, 200),
     "fix-hostile": _remediation(fix_hostile),
     "blocked": lambda pages: pages.blocked(
         wording.blocked(
             context(),
-            refused(Outcome.BLOCK, reason="Payroll is for the finance team. Others get their payslip by e-mail."),
+            refused(
+                Outcome.BLOCK, reason="Payroll is for the finance team. Others get their payslip by e-mail."
+            ),
             retry_url=WANTED,
         )
     ),
@@ -389,7 +433,10 @@ SAMPLES: dict[str, Callable[[Pages], web.Response]] = {
     "choose-provider": lambda pages: pages.choose_provider(
         wording.choose_provider(
             context(account="", reference=""),
-            (ProviderChoice("Corp Login", "/.gate/login?p=corp"), ProviderChoice("Partner Login", "/.gate/login?p=p")),
+            (
+                ProviderChoice("Corp Login", "/.gate/login?p=corp"),
+                ProviderChoice("Partner Login", "/.gate/login?p=p"),
+            ),
         )
     ),
     "me": lambda pages: pages.me(
@@ -416,8 +463,3 @@ SAMPLES: dict[str, Callable[[Pages], web.Response]] = {
     )
     for code in wording.ERROR_STATUS
 }
-
-
-def without_ages(view: RemediationView) -> RemediationView:
-    """Return the same view as if another minute had passed."""
-    return msgspec.structs.replace(view, notice="")

@@ -79,6 +79,7 @@ class Rig:
         self.seen = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.asked = asyncio.Event()
         self.fault = None
         self.mono = Clock()
         ready = hook_sensors(sensors or (sensor(),), CATALOG)
@@ -87,6 +88,7 @@ class Rig:
         )
 
     async def enforce(self, devices, received_ns):
+        self.asked.set()
         await self.gate.wait()
         if self.fault is not None:
             raise self.fault
@@ -100,7 +102,9 @@ class Rig:
         self.client = await self._client_maker(application)
         return self
 
-    async def send(self, payload, *, to="edr", secret=SECRET, headers=None, message="msg_1", at=NOW, method="POST"):
+    async def send(
+        self, payload, *, to="edr", secret=SECRET, headers=None, message="msg_1", at=NOW, method="POST"
+    ):
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         signature = Webhook(secret).sign(message, at.replace(tzinfo=None), body.decode("utf-8", "replace"))
         signed = {
@@ -149,8 +153,8 @@ async def refused(response, status, code):
 async def test_a_delivery_is_enforced_before_it_is_answered(rig):
     rig.gate.clear()
     sending = asyncio.ensure_future(rig.send({"alerts": [alert(1), alert(2)]}))
-    while not rig.findings():
-        await asyncio.sleep(0)
+    await rig.asked.wait()
+    assert len(rig.findings()) == 2
     assert not sending.done(), "durable and known, but not enforced yet"
     rig.gate.set()
     response = await sending
@@ -227,7 +231,9 @@ async def test_a_repeated_signature_header_is_refused(rig):
 
 async def test_a_clock_that_is_off_is_refused(rig):
     await refused(
-        await rig.send({"alerts": [alert()]}, at=NOW - timedelta(seconds=301)), 401, "timestamp-outside-tolerance"
+        await rig.send({"alerts": [alert()]}, at=NOW - timedelta(seconds=301)),
+        401,
+        "timestamp-outside-tolerance",
     )
 
 
@@ -311,7 +317,9 @@ async def test_some_bad_items_are_reported_beside_the_good_ones(rig):
 
 async def test_junk_identifiers_name_no_device(rig):
     response = await rig.send({"alerts": [alert(1), alert(2, serial="0000-0000")]})
-    assert [(each["index"], each["code"]) for each in (await response.json())["rejected"]] == [(1, "no-device")]
+    assert [(each["index"], each["code"]) for each in (await response.json())["rejected"]] == [
+        (1, "no-device")
+    ]
 
 
 async def test_a_delivery_without_a_usable_item_is_refused_and_kept(rig):
@@ -433,7 +441,9 @@ KINDS = {"wazuh": {}, "fleet": {}, "generic": MAPPING}
 async def test_no_payload_ends_in_a_fault_of_ours(make, kind):
     """Random JSON and random bytes at every kind: each answer is one that is documented."""
     rig = await make(
-        sensor(kind=kind, options=KINDS[kind], auth=Bearer(secrets=(Secret(BEARER),)), rate=1e9, body_bytes=10**6)
+        sensor(
+            kind=kind, options=KINDS[kind], auth=Bearer(secrets=(Secret(BEARER),)), rate=1e9, body_bytes=10**6
+        )
     )
     bodies = []
 

@@ -84,6 +84,15 @@ def test_of_two_statements_of_one_instant_the_message_id_decides():
         assert finding(folded(*order)).level is Severity.HIGH
 
 
+def test_of_two_statements_of_one_instant_the_later_received_wins():
+    """Products that put the beginning of a condition into its close as well must be able to close it."""
+    later = T0 + 9 * MINUTE
+    closing, reopened = close(1, received_at=later), signal(1, received_at=later + MINUTE)
+    for order in ((signal(1), closing), (closing, signal(1))):
+        assert not finding(folded(*order)).is_open
+    assert finding(folded(reopened, closing, signal(1))).is_open
+
+
 def test_conditions_of_two_sensors_never_mix():
     posture = folded(signal(1), close(2, sensor="mdm"))
     assert finding(posture).is_open

@@ -1,0 +1,172 @@
+"""`posturegate sensor test KIND FILE [--options YAML]`: what a payload becomes, and from which field.
+
+Nothing is stored or sent. Exit code 0: every item is understood; 1: something is rejected, or nothing comes
+of it; 2: the kind, the file or the options cannot be used.
+"""
+
+import argparse
+import io
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from plugins.catalog import Catalog, OptionsFault, PluginFault
+from plugins.contract import Normalized
+from plugins.payload import PayloadFault, parse_payloads
+from risk.devices import normalise_identifier
+from risk.model import Rejection, Signal
+
+MAX_FILE_BYTES = 16 * 1024 * 1024
+SENSOR_NAME = "test"
+
+
+class _Usage(Exception):
+    """What was asked for cannot be done; the text says why."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `posturegate sensor`."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    test = actions.add_parser("test", help="print what a payload becomes, and from which field")
+    test.add_argument("kind", metavar="KIND", help="kind of sensor: generic, wazuh, fleet, ...")
+    test.add_argument(
+        "file", metavar="FILE", help="file with the body of one delivery; `-` reads standard input"
+    )
+    test.add_argument(
+        "--options", metavar="YAML", help="the sensor's options, as YAML text or as a YAML file"
+    )
+
+
+def run(arguments: argparse.Namespace, out: TextIO | None = None, catalog: Catalog | None = None) -> int:
+    """Print what the payload in `arguments.file` becomes for `arguments.kind`; return the exit code.
+
+    `arguments.file` may be `-` for standard input. `arguments.options` is YAML text, or the name of a YAML
+    file, with the sensor's `options`; None without.
+    """
+    stream = sys.stdout if out is None else out
+    try:
+        normalized = _normalized(arguments, catalog or Catalog.discover())
+    except (_Usage, PluginFault) as error:
+        print(f"posturegate sensor test: {error}", file=sys.stderr)
+        return 2
+    except OptionsFault as error:
+        print(f"posturegate sensor test: options.{error.path}: {error.text}", file=sys.stderr)
+        return 2
+    except PayloadFault as error:
+        print(f"the body is refused with 400 {error.code}: {error}", file=stream)
+        return 1
+    _print(normalized, stream)
+    return 0 if not normalized.rejections and (normalized.signals or normalized.ignored) else 1
+
+
+def _normalized(arguments: argparse.Namespace, catalog: Catalog) -> Normalized:
+    facade = catalog.sensor(arguments.kind)
+    options = facade.parse_options(_options(getattr(arguments, "options", None)))
+    payloads = parse_payloads(_body(arguments.file))
+    return facade.normalize(payloads, options, sensor=SENSOR_NAME, received_at=datetime.now(UTC), headers={})
+
+
+def _body(name: str) -> bytes:
+    try:
+        if name == "-":
+            body = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        else:
+            with Path(name).open("rb") as file:
+                body = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise _Usage(f"`{name}`: {error.strerror}") from error
+    if len(body) > MAX_FILE_BYTES:
+        raise _Usage(f"`{name}`: larger than {MAX_FILE_BYTES} bytes")
+    return body
+
+
+def _options(given: str | None) -> dict[str, Any]:
+    """Return the options from YAML text or from the file of that name."""
+    if not given:
+        return {}
+    from ruamel.yaml import YAML  # noqa: PLC0415 - slow to import, rarely needed
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415 - slow to import, rarely needed
+
+    text, where = given, "--options"
+    if "\n" not in given and ":" not in given:
+        try:
+            text, where = Path(given).read_text(encoding="utf-8"), given
+        except (OSError, UnicodeDecodeError) as error:
+            raise _Usage(f"--options: `{given}` is neither YAML nor a readable file") from error
+    try:
+        value = YAML(typ="safe").load(io.StringIO(text))
+    except YAMLError as error:
+        raise _Usage(f"{where}: {error}") from error
+    if isinstance(value, dict) and set(value) == {"options"}:
+        value = value["options"]
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _Usage(f"{where}: options are a mapping")
+    return value
+
+
+def _print(normalized: Normalized, out: TextIO) -> None:
+    counts = (
+        (len(normalized.signals), "signal"),
+        (len(normalized.rejections), "rejected item"),
+        (normalized.ignored, "ignored item"),
+    )
+    print(", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts), file=out)
+    parts = zip(normalized.signals, normalized.origins, normalized.sources, strict=True)
+    for signal, item, sources in parts:
+        print(f"\nitem {item}", file=out)
+        for field, value in _rows(signal):
+            print(f"  {field:<26} {value:<50} {_source(field, sources)}".rstrip(), file=out)
+    for rejection in normalized.rejections:
+        print(_rejected(rejection), file=out)
+
+
+def _rejected(rejection: Rejection) -> str:
+    return f"\nitem {rejection.index} is rejected with {rejection.code}: {rejection.error}"
+
+
+def _rows(signal: Signal) -> list[tuple[str, str]]:
+    """Return what the signal says, field by field; empty fields are left out."""
+    rows = [("type", signal.type.value), ("effect", _effect(signal))]
+    for each in signal.device_ids:
+        note = "" if normalise_identifier(each) else " (junk: names no device)"
+        rows.append((f"device.{each.kind}", each.value + note))
+    rows += [
+        ("level", signal.level.value if signal.level else ""),
+        ("title", signal.title),
+        ("description", signal.description),
+        ("rationale", signal.rationale),
+        ("category", signal.category),
+    ]
+    rows += [(f"actions[{number}]", text) for number, text in enumerate(signal.recommended_actions)]
+    rows += [(f"facts.{name}", repr(value)) for name, value in signal.facts.items()]
+    rows += [
+        ("observed_at", signal.observed_at.isoformat()),
+        ("expires_at", signal.expires_at.isoformat() if signal.expires_at else ""),
+        ("external_id", signal.external_id),
+        ("event_id", signal.event_id),
+    ]
+    return [(field, _one_line(value)) for field, value in rows if value]
+
+
+def _effect(signal: Signal) -> str:
+    if signal.resolves:
+        return "closes the condition"
+    return "states facts" if signal.level is None else "opens or updates the condition"
+
+
+def _source(field: str, sources: Any) -> str:
+    """Return the payload path that the field came from."""
+    path = sources.get(field) or sources.get(field.partition("[")[0]) or sources.get(_ALIASES.get(field, ""))
+    return f"<- {path}" if path else ""
+
+
+_ALIASES = {"rationale": "why", "effect": "resolves"}
+
+
+def _one_line(text: str) -> str:
+    shown = " ".join(text.split())
+    shown = "".join(each if each.isprintable() else "?" for each in shown)
+    return shown if len(shown) <= 100 else f"{shown[:99]}…"  # noqa: PLR2004 - what a terminal line holds

@@ -1,0 +1,28 @@
+"""Loading with the installed sensor kinds and the real environment: what every command and the hub use."""
+
+import os
+from functools import cache
+
+import msgspec
+
+from gateway.config.load import LoadedConfig, load
+from plugins.catalog import Catalog, PluginFault
+
+
+def load_config(path: str) -> LoadedConfig:
+    """Return the configuration of a file, sensor options checked by their plugins. Raises `ConfigInvalid`."""
+    catalog = installed()
+
+    def options(kind: str) -> type[msgspec.Struct] | None:
+        try:
+            return catalog.sensor(kind).options_type
+        except PluginFault:
+            return None
+
+    return load(path, os.environ, sensor_options=options, sensor_kinds=catalog.kinds)
+
+
+@cache
+def installed() -> Catalog:
+    """Return the installed sensor kinds; found once, since a process never gains one."""
+    return Catalog.discover()

@@ -1,0 +1,54 @@
+"""TLS of the listener: several certificates by SNI, and client certificates of a device CA where asked for."""
+
+import ssl
+
+from cryptography import x509
+
+from gateway.config.schema import Certificate, ClientCertificates, Tls
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Return whether a certificate's name is for this host; `*.` stands for one label (RFC 6125 section 6.4.3)."""
+    return pattern == name or (pattern.startswith("*.") and name.partition(".")[2] == pattern[2:])
+
+
+def listener_tls(tls: Tls) -> ssl.SSLContext:
+    """Return the server context: the first certificate is the default, the others answer to their names by SNI.
+
+    Raises `OSError` or `ssl.SSLError` when a file cannot be used.
+    """
+    contexts = [_context(tls, certificate) for certificate in tls.certificates]
+    by_name = [(name, context) for context, each in zip(contexts, tls.certificates, strict=True) for name in _names(each)]
+
+    def choose(connection: ssl.SSLObject, name: str | None, _default: ssl.SSLContext) -> None:
+        for pattern, context in by_name:
+            if name is not None and _matches(pattern, name.lower()):
+                connection.context = context
+                return
+
+    contexts[0].sni_callback = choose
+    return contexts[0]
+
+
+def _context(tls: Tls, certificate: Certificate) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(certificate.cert, certificate.key)
+    if tls.client_certificates is not ClientCertificates.OFF:
+        # INVARIANT: only the device CA; the system store would let any public certificate in.
+        context.load_verify_locations(cafile=tls.client_ca)
+        is_required = tls.client_certificates is ClientCertificates.REQUIRED
+        context.verify_mode = ssl.CERT_REQUIRED if is_required else ssl.CERT_OPTIONAL
+    return context
+
+
+def _names(certificate: Certificate) -> list[str]:
+    """Return the DNS names that a certificate is for, lower-case."""
+    with open(certificate.cert, "rb") as file:  # noqa: PTH123 - one read of a small file
+        leaf = x509.load_pem_x509_certificates(file.read())[0]
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [name.lower() for name in names.get_values_for_type(x509.DNSName)]
