@@ -269,6 +269,7 @@ class Worker:
             client=facts.client,
             networks=tuple(sorted(facts.networks)),
             control=control,
+            controls=tuple(sorted(decision.controls)),
             acr_values=() if step_up is None else step_up.acr_values,
             max_age=None if step_up is None else step_up.max_age,
             is_cut=is_cut,

@@ -26,7 +26,7 @@ FLUSH_EVERY_S = 0.5
 class RecordStore(Protocol):
     """Where records are kept (see `risk.store`)."""
 
-    async def put_decisions(self, records: Sequence[tuple[str, datetime, bytes]]) -> None:
+    async def put_many(self, records: Sequence[tuple[str, datetime, bytes]]) -> None:
         """Keep (code, time, record) rows durably."""
         ...
 
@@ -59,7 +59,7 @@ class DecisionRecorder:
     async def now(self, record: DecisionRecord) -> bool:
         """Write a record and return whether it is kept."""
         try:
-            await self._store.put_decisions([(record.code, record.decided_at, msgspec.json.encode(record))])
+            await self._store.put_many([(record.code, record.decided_at, msgspec.json.encode(record))])
         except (StoreFault, StoreOverloaded) as error:
             log.error("decision-record-lost", code=record.code, error=str(error))
             return False
@@ -76,7 +76,7 @@ class DecisionRecorder:
         rows = [(code, at, msgspec.json.encode(make())) for code, at, make in self._queue]
         self._queue.clear()
         try:
-            await self._store.put_decisions(rows)
+            await self._store.put_many(rows)
         except (StoreFault, StoreOverloaded) as error:
             self.dropped += len(rows)
             log.error("decision-records-lost", count=len(rows), error=str(error))

@@ -16,8 +16,8 @@ class SignIn(msgspec.Struct, frozen=True, tag="sign-in", tag_field="kind"):
 class Refused(msgspec.Struct, frozen=True, tag="refused", tag_field="kind"):
     """An access decision other than allow, or a session control that this request meets.
 
-    `decision` is the reference code of the ticket's decision record. `control` names the session control that
-    refused, None when the decision itself did. `is_cut` tells that the request was allowed when it began.
+    `decision` is the id of the ticket's decision record. `control` names the session control that refused, None when
+    the decision itself did; `controls` are all that are in force. `is_cut` tells that the request was allowed when it began.
     """
 
     app: str
@@ -30,6 +30,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused", tag_field="kind"):
     client: ClientKind
     networks: tuple[str, ...]
     control: SessionControl | None = None
+    controls: tuple[SessionControl, ...] = ()
     acr_values: tuple[str, ...] = ()
     max_age: float | None = None
     is_cut: bool = False

@@ -43,8 +43,8 @@ class SignedIn(Protocol):
         """Return the live session of the cookie on this host, or None."""
         ...
 
-    async def start(self, request: web.Request) -> web.StreamResponse:
-        """Begin a sign-in, or answer 401 to what is not a navigation."""
+    async def start(self, request: web.Request, *, step_up: StepUp | None = None) -> web.StreamResponse:
+        """Begin a sign-in, a stronger one for `step_up`, or answer 401 to what is not a navigation."""
         ...
 
     def sign_in_path(self, path: str, step_up: StepUp | None = None) -> str:
@@ -109,7 +109,7 @@ class Remediation:
         code = await self._record(front, verdict, app, session)
         decision = Decision(outcome=verdict.outcome, policy=verdict.policy, reason=verdict.reason)
         if front.kind is ClientKind.BROWSER:
-            return self._refusal_page(request, front, verdict, app, session, decision, code)
+            return await self._refusal_page(request, front, verdict, app, session, decision, code)
         return self._refusal_problem(front, verdict, app, decision, code)
 
     async def _record(self, front: Front, verdict: Refused, app: App, session: Session) -> str:
@@ -124,7 +124,7 @@ class Remediation:
             record = msgspec.structs.replace(record, reason=f"session control {verdict.control.value}")
         return code if await self._recorder.now(record) else ""
 
-    def _refusal_page(
+    async def _refusal_page(
         self,
         request: web.Request,
         front: Front,
@@ -137,12 +137,14 @@ class Remediation:
         context = self._context(request, app, session, code)
         wanted = front.origin + request.raw_path
         if verdict.control is not None:
-            controls = frozenset({verdict.control})
+            controls = frozenset(verdict.controls)
             view = wording.restricted(context, verdict.control, controls=controls, reason=verdict.reason)
             return self._pages.restricted(view)
         if verdict.outcome is Outcome.REMEDIATE:
             return _redirect(f"/.gate/fix?c={quote(code)}&t={self._returns.seal(wanted)}")
         if verdict.outcome is Outcome.STEP_UP:
+            if request.method in ("GET", "HEAD"):
+                return await self._sign_in.start(request, step_up=_step_up(verdict))
             url = self._sign_in.sign_in_path(request.raw_path, _step_up(verdict))
             return self._pages.step_up(wording.step_up(context, decision, continue_url=url))
         return self._pages.blocked(wording.blocked(context, decision, retry_url=request.raw_path))

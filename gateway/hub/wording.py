@@ -311,6 +311,12 @@ def is_silence(result: RuleResult) -> bool:
 
 
 def _device(access: AccessContext) -> str:
+    """Return the device's name for the middle of a sentence."""
+    return name_in_sentence(access.device_name) or text("your_device_inside")
+
+
+def _this_device(access: AccessContext) -> str:
+    """Return the device's name for the beginning of a sentence."""
     return name_in_sentence(access.device_name) or text("your_device")
 
 
@@ -566,7 +572,7 @@ def remediation(
         access=access_text,
         can_continue=can_continue,
         deadline=_deadline(still_open) if can_continue else None,
-        device=_device(access) if access.device_id else "",
+        device=_this_device(access) if access.device_id else "",
         device_system=text(f"system_{context.system}")
         if context.system is not OperatingSystem.UNKNOWN
         else "",
@@ -644,7 +650,7 @@ def _remediation_words(  # noqa: PLR0911 - one per kind of page
     match kind:
         case RemediationKind.FIX:
             return (
-                _sentence("fix_title", context, device=device),
+                _sentence("fix_title", context, device=_this_device(access)),
                 plural("fix_lead", count),
                 _sentence("access_paused", context),
             )
@@ -664,7 +670,7 @@ def _remediation_words(  # noqa: PLR0911 - one per kind of page
             )
         case RemediationKind.NOTICE:
             return (
-                text("fix_title_no_app", device=device),
+                text("fix_title_no_app", device=_this_device(access)),
                 _sentence("notice_lead", context),
                 _sentence("access_open", context),
             )
@@ -681,7 +687,9 @@ def _remediation_words(  # noqa: PLR0911 - one per kind of page
         case RemediationKind.CLEAR:
             is_known = access.device_id is not None
             return (
-                text("clear_title", device=device) if is_known else _sentence("clear_unknown_title", context),
+                text("clear_title", device=_this_device(access))
+                if is_known
+                else _sentence("clear_unknown_title", context),
                 _sentence("clear_lead", context) if is_known else text("clear_unknown_lead"),
                 _sentence("access_open", context),
             )
@@ -1106,7 +1114,7 @@ def me(
         groups=tuple(clean(group, NAME_MAX) for group in sorted(user.groups)[:HELD_MAX]),
         signed_in=context.moment(signed_in_at) if signed_in_at else None,
         ends=context.moment(ends_at) if ends_at else None,
-        device=_device(access) if access.device_id else "",
+        device=_this_device(access) if access.device_id else "",
         device_help=_device_help(access),
         compliance=text(f"compliance_{access.compliance.state}"),
         held=held(posture, context),

@@ -72,20 +72,23 @@ class Stub:
         self.make_token: Callable[[dict[str, Any], dict[str, Any]], str] | None = None
         self.token_response: Callable[[dict[str, Any]], web.Response] | None = None
         self.token_members: dict[str, Any] = {}
-        self.userinfo: dict[str, Any] | None = {}
+        self.userinfo: dict[str, Any] = {}
+        self.subjects: dict[str, str] = {}
         self.userinfo_response: Callable[[], web.Response] | None = None
         self.callback: dict[str, Any] = {}
         self.codes: dict[str, dict[str, str]] = {}
         self.calls: dict[str, int] = {}
         self.token_requests: list[tuple[dict[str, str], str | None]] = []
         self.is_down = False
+        self.issued = 0
 
     def authorize(self, url: str, *, subject: str = "u-1", **callback: Any) -> str:
         """Return the callback URL that the browser is sent back to."""
         parts = urlsplit(url)
         assert f"{parts.scheme}://{parts.netloc}{parts.path}" == f"{self.issuer}/authorize"
         asked = dict(parse_qsl(parts.query))
-        code = f"code-{len(self.codes)}"
+        self.issued += 1
+        code = f"code-{self.issued}"
         self.codes[code] = {**asked, "subject": subject}
         answer = {"code": code, "state": asked["state"], "iss": self.issuer, **self.callback, **callback}
         kept = {name: value for name, value in answer.items() if value is not DROP}
@@ -177,6 +180,7 @@ class Stub:
         ):
             return web.json_response({"error": "invalid_grant"}, status=400)
         access_token = f"at-{form['code']}"
+        self.subjects[access_token] = asked["subject"]
         members = {
             "access_token": access_token,
             "token_type": "Bearer",
@@ -200,8 +204,8 @@ class Stub:
         self._count("userinfo")
         if self.userinfo_response:
             return self.userinfo_response()
-        assert request.headers["Authorization"].startswith("Bearer at-")
-        return web.json_response(self.userinfo)
+        subject = self.subjects[request.headers["Authorization"].removeprefix("Bearer ")]
+        return web.json_response({"sub": subject, **self.userinfo})
 
 
 @asynccontextmanager

@@ -44,7 +44,7 @@ class Outline(HTMLParser):
 
     def handle_data(self, data):
         if not {"script", "style"} & set(self.stack):
-            self.shown += data
+            self.shown += data + " "
 
     def all(self, tag):
         return [attrs for name, attrs in self.tags if name == tag]

@@ -172,7 +172,7 @@ def test_a_finding_is_told_with_what_when_who_why_and_how():
 
 
 def test_a_finding_speaks_instead_of_the_risk_rule():
-    assert [problem.key for problem in samples.fix_risk().problems][0] == "finding:wazuh/alert-1"
+    assert samples.fix_risk().problems[0].key == "finding:wazuh/alert-1"
     assert "rule:laptops/risk" not in [problem.key for problem in samples.fix_risk().problems]
 
 
@@ -270,6 +270,17 @@ def test_a_device_that_no_sensor_ever_told_of():
     assert view.problems[0].title == "Let the checks on ANA-MBP report again"
 
 
+def test_a_device_without_a_name_is_your_device():
+    seen = access(rule(), device_name="\u202e")
+    view = wording.remediation(seen, context(), can_continue=False)
+    assert view.title == "Your device needs attention before you can open Payroll"
+    seen = access(risk=risk(level=RiskLevel.UNKNOWN, is_known=False), device_name="")
+    assert (
+        wording.remediation(seen, context(), can_continue=False).title
+        == "We haven't heard from your device yet"
+    )
+
+
 def test_danger_beats_silence():
     """One finding among silent sensors is a page about the finding."""
     found = finding()
@@ -361,7 +372,7 @@ def test_check_again_says_what_it_waits_for():
 def test_the_revision_changes_with_the_news_and_not_with_the_clock():
     view = samples.fix_rules()
     later = msgspec.structs.replace(view, notice="", problems=tuple(
-        msgspec.structs.replace(item, observed=item.observed and msgspec.structs.replace(item.observed, ago="later"))
+        msgspec.structs.replace(item, observed=None)
         for item in view.problems
     ))  # fmt: skip
     assert later.revision == view.revision
