@@ -14,7 +14,7 @@ ARGS   ?=
 # Two processes: most of the tests wait for processes of their own.
 JOBS   ?= 2
 
-.PHONY: help demo demo-check test check fix docs bench setup setup-dev setup-test clean
+.PHONY: help demo demo-check test check docs fix setup setup-dev setup-test clean
 
 help: ## list the recipes
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -29,10 +29,21 @@ test: setup-test ## unit, property, contract, wire and system tests (ARGS="..." 
 	@exec $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: setup-dev ## every gate: lint, format, types, import directions, generated files
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@failed=; \
+	gate() { echo "--- $$*"; "$$@" || failed="$$failed\n  $$*"; }; \
+	is_fresh() { diff -u "$$1" <("$${@:2}") || { echo "\`make docs\` brings $$1 up to date"; return 1; }; }; \
+	gate $(BIN)/ruff check --output-format concise .; \
+	gate $(BIN)/ruff format --check .; \
+	gate $(BIN)/mypy; \
+	gate $(BIN)/mypy scripts/setup.py; \
+	gate $(BIN)/lint-imports; \
+	gate is_fresh conf/posturegate.schema.json $(BIN)/posturegate config schema; \
+	gate is_fresh docs/configuration.md $(BIN)/posturegate config reference; \
+	[ -z "$$failed" ] || { echo -e "these gates are closed:$$failed"; exit 1; }
+
+docs: setup-dev ## write what is generated: the reference of the configuration and its JSON Schema
+	@$(BIN)/posturegate config schema > .make/schema.json && mv .make/schema.json conf/posturegate.schema.json
+	@$(BIN)/posturegate config reference > .make/reference.md && mv .make/reference.md docs/configuration.md
 
 fix: setup-dev ## repair what ruff can repair
 	@$(BIN)/ruff check --fix .

@@ -49,9 +49,6 @@ from risk.model import RiskLevel
 
 DEFAULT_DENY_REASON = "No policy lets you into this app."
 
-Missed = tuple[str, str]
-"""Why a policy does not match: the condition's key, and what was seen instead."""
-
 
 def decide(
     policies: Iterable[AccessPolicy], context: AccessContext, request: RequestFacts
@@ -69,8 +66,8 @@ def decide(
                 decision=policy.decision,
                 matched=missed is None,
                 mode=policy.mode,
-                missed=missed[0] if missed else "",
-                seen=missed[1] if missed else "",
+                missed=missed or "",
+                seen=seen(missed, context, request) if missed else "",
             )
         )
     return combine(matched), tuple(traces)
@@ -148,12 +145,15 @@ def _step_up(matched: Iterable[ResidualEntry]) -> StepUp:
 # --- per session ------------------------------------------------------------------------------------------
 
 
-def session_miss(policy: AccessPolicy, context: AccessContext) -> Missed | None:
-    """Return what keeps the policy from matching by the slow facts, None when they all hold. Never raises."""
+def session_miss(policy: AccessPolicy, context: AccessContext) -> str | None:
+    """Return the key of what keeps the policy from matching by the slow facts, None when all hold.
+
+    Never raises.
+    """
     try:
         return _session_miss(policy, context, limits=policy.decision is not Outcome.ALLOW)
-    except Exception as fault:  # noqa: BLE001 - INVARIANT: a fault while evaluating never allows
-        return ("fault", type(fault).__name__) if policy.decision is Outcome.ALLOW else None
+    except Exception:  # noqa: BLE001 - INVARIANT: a fault while evaluating never allows
+        return "fault" if policy.decision is Outcome.ALLOW else None
 
 
 def _is_sure(policy: AccessPolicy, context: AccessContext) -> bool:
@@ -164,14 +164,14 @@ def _is_sure(policy: AccessPolicy, context: AccessContext) -> bool:
         return False
 
 
-def _session_miss(policy: AccessPolicy, context: AccessContext, *, limits: bool) -> Missed | None:
+def _session_miss(policy: AccessPolicy, context: AccessContext, *, limits: bool) -> str | None:
     user = context.user
     if policy.apps and context.app not in policy.apps:
-        return ("apps", context.app)
+        return "apps"
     if not _is_included(policy.include, user, limits):
-        return ("include", _who(user))
+        return "include"
     if policy.exclude is not None and _is_excluded(policy.exclude, user, limits):
-        return ("exclude", _who(user))
+        return "exclude"
     missed = _conditions_miss(policy.when, context, limits)
     if missed is None and policy.decision is Outcome.STEP_UP and policy.step_up is not None:
         missed = _already_stepped_up(policy.step_up, context)
@@ -214,17 +214,17 @@ def _is_member(groups: tuple[str, ...], user: User, if_unsure: bool) -> bool:
     return not user.groups.isdisjoint(groups)
 
 
-def _conditions_miss(when: Conditions, context: AccessContext, limits: bool) -> Missed | None:
+def _conditions_miss(when: Conditions, context: AccessContext, limits: bool) -> str | None:
     user = context.user
     if when.compliance and context.compliance.state not in when.compliance:
-        return ("compliance", context.compliance.state)
+        return "compliance"
     if when.risk and not _risk_holds(when.risk, context, limits):
-        return ("risk", " or ".join(sorted(possible_risk(context))))
+        return "risk"
     known = "unknown" if context.device_id is None else "known"
     if when.device and known not in when.device:
-        return ("device", known)
+        return "device"
     if when.providers and user.provider not in when.providers:
-        return ("providers", user.provider)
+        return "providers"
     return _strength_miss(when, context, limits)
 
 
@@ -239,29 +239,29 @@ def _risk_holds(levels: tuple[RiskLevel, ...], context: AccessContext, limits: b
     return not possible.isdisjoint(levels) if limits else possible.issubset(levels)
 
 
-def _strength_miss(when: Conditions, context: AccessContext, limits: bool) -> Missed | None:
+def _strength_miss(when: Conditions, context: AccessContext, limits: bool) -> str | None:
     user = context.user
     is_acr_held = limits if user.acr is None else user.acr in when.acr
     if when.acr and not is_acr_held:
-        return ("acr", user.acr or "not told")
+        return "acr"
     is_other_acr = limits if user.acr is None else user.acr not in when.not_acr
     if when.not_acr and not is_other_acr:
-        return ("not_acr", user.acr or "not told")
+        return "not_acr"
     is_amr_held = limits if user.amr is None else not set(user.amr).isdisjoint(when.amr)
     if when.amr and not is_amr_held:
-        return ("amr", _amr(user))
+        return "amr"
     is_other_amr = limits if user.amr is None else set(user.amr).isdisjoint(when.not_amr)
     if when.not_amr and not is_other_amr:
-        return ("not_amr", _amr(user))
+        return "not_amr"
     if when.auth_older_than is not None:
         reached_at = after(user.auth_at, when.auth_older_than)
         is_older = limits if reached_at is None else reached_at <= context.now
         if not is_older:
-            return ("auth_older_than", _signed_in(user))
+            return "auth_older_than"
     return None
 
 
-def _already_stepped_up(step_up: StepUp, context: AccessContext) -> Missed | None:
+def _already_stepped_up(step_up: StepUp, context: AccessContext) -> str | None:
     """Return a miss when the session already brings what the step-up asks for; unknown brings nothing."""
     user = context.user
     if step_up.acr_values and user.acr not in step_up.acr_values:
@@ -270,7 +270,7 @@ def _already_stepped_up(step_up: StepUp, context: AccessContext) -> Missed | Non
         too_old_at = after(user.auth_at, step_up.max_age)
         if too_old_at is None or too_old_at <= context.now:
             return None
-    return ("step_up", f"acr {user.acr or 'not told'}, {_signed_in(user)}")
+    return "step_up"
 
 
 def after(moment: datetime | None, seconds: float) -> datetime | None:
@@ -278,43 +278,24 @@ def after(moment: datetime | None, seconds: float) -> datetime | None:
     return None if moment is None else moment + timedelta(seconds=seconds)
 
 
-def _amr(user: User) -> str:
-    if user.amr is None:
-        return "not told"
-    return ", ".join(user.amr) or "none"
-
-
-def _signed_in(user: User) -> str:
-    return "time of sign-in not told" if user.auth_at is None else f"signed in {user.auth_at.isoformat()}"
-
-
-def _who(user: User) -> str:
-    groups = ", ".join(sorted(user.groups)) or "none"
-    return f"groups {groups if user.are_groups_known else 'not known'}"
-
-
 # --- per request ------------------------------------------------------------------------------------------
 
 
-def request_miss(when: Conditions, request: RequestFacts) -> Missed | None:  # noqa: PLR0911 - one line a key
-    """Return what keeps conditions from holding by the request alone, None when they all hold."""
+def request_miss(when: Conditions, request: RequestFacts) -> str | None:  # noqa: PLR0911 - one line a key
+    """Return the key of what keeps conditions from holding by the request alone, None when all hold."""
     if when.networks and request.networks.isdisjoint(when.networks):
-        return ("networks", _networks(request))
+        return "networks"
     if when.not_networks and not request.networks.isdisjoint(when.not_networks):
-        return ("not_networks", _networks(request))
+        return "not_networks"
     if when.methods and request.method not in when.methods:
-        return ("methods", request.method)
+        return "methods"
     if when.paths and not any(path_matches(pattern, request.path) for pattern in when.paths):
-        return ("paths", request.path)
+        return "paths"
     if when.not_paths and any(path_matches(pattern, request.path) for pattern in when.not_paths):
-        return ("not_paths", request.path)
+        return "not_paths"
     if when.clients and request.client not in when.clients:
-        return ("clients", request.client)
+        return "clients"
     return None
-
-
-def _networks(request: RequestFacts) -> str:
-    return ", ".join(sorted(request.networks)) or "none"
 
 
 def depends_on_request(when: Conditions) -> bool:
@@ -322,3 +303,58 @@ def depends_on_request(when: Conditions) -> bool:
     return bool(
         when.networks or when.not_networks or when.methods or when.paths or when.not_paths or when.clients
     )
+
+
+# --- texts -----------------------------------------------------------------------------------------------
+
+
+def seen(  # noqa: C901, PLR0911 - one line a key
+    missed: str, context: AccessContext, request: RequestFacts
+) -> str:
+    """Return what a missed condition saw, as a short text for people. `missed` is a condition's key."""
+    user = context.user
+    match missed:
+        case "apps":
+            return context.app
+        case "include" | "exclude":
+            return f"groups {_listed(user.groups) if user.are_groups_known else 'not known'}"
+        case "compliance":
+            return context.compliance.state
+        case "risk":
+            return " or ".join(sorted(possible_risk(context)))
+        case "device":
+            return "unknown" if context.device_id is None else "known"
+        case "providers":
+            return user.provider
+        case "acr" | "not_acr":
+            return user.acr or "not told"
+        case "amr" | "not_amr":
+            return "not told" if user.amr is None else _listed(user.amr)
+        case "auth_older_than":
+            return _signed_in(user)
+        case "step_up":
+            return f"acr {user.acr or 'not told'}, {_signed_in(user)}"
+        case _:
+            return _seen_of_request(missed, request)
+
+
+def _seen_of_request(missed: str, request: RequestFacts) -> str:
+    match missed:
+        case "networks" | "not_networks":
+            return _listed(request.networks)
+        case "methods":
+            return request.method
+        case "paths" | "not_paths":
+            return request.path
+        case "clients":
+            return request.client
+        case _:
+            return ""
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(sorted(words)) or "none"
+
+
+def _signed_in(user: User) -> str:
+    return "time of sign-in not told" if user.auth_at is None else f"signed in {user.auth_at.isoformat()}"

@@ -66,12 +66,14 @@ def valid_until(policies: Iterable[AccessPolicy], context: AccessContext) -> dat
     """
     moments = [context.risk.changes_at, context.compliance.changes_at]
     for policy in policies:
-        if not policy.apps or context.app in policy.apps:
+        asks = policy.when.auth_older_than is not None or policy.step_up is not None
+        if asks and (not policy.apps or context.app in policy.apps):
             moments += _moments(policy, context)
     return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _moments(policy: AccessPolicy, context: AccessContext) -> list[datetime]:
+    """Return the instants ahead at which the sign-in reaches an age that the policy asks about."""
     ages = [policy.when.auth_older_than]
     if policy.decision is Outcome.STEP_UP and policy.step_up is not None:
         ages.append(policy.step_up.max_age)

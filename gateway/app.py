@@ -41,6 +41,7 @@ from gateway.hub.web import MAX_FIELD_BYTES, HubWeb
 from gateway.observe.logs import configure_logs
 from gateway.observe.metrics import Metrics
 from gateway.observe.ops import Component, ops_application
+from gateway.observe.systemd import notify
 from gateway.oidc.io import ProviderClient
 from gateway.sessions import sqlite as session_tables
 from gateway.sessions.model import Session
@@ -58,6 +59,7 @@ log = structlog.get_logger("hub")
 
 SCHEMAS = {"risk": risk_tables.SCHEMA, "sessions": session_tables.SCHEMA}
 PRUNE_EVERY_S = 600.0
+READY_POLL_S = 0.05
 RESTART_ONLY = ("listen", "ops", "workers", "run_dir", "tls")
 
 
@@ -155,7 +157,14 @@ class Hub:
         await self._listen_unix(admin_application(actions), "admin.sock")
         await self._listen_ops(self._runtime.config.server.ops)
         self._pruning = spawn(self._keep_pruning(), name="prune")
+        spawn(self._tell_ready(), name="notify-ready")
         log.info("hub-started", revision=self._runtime.revision, devices=len(self.risk), sessions=len(self.sessions))
+
+    async def _tell_ready(self) -> None:
+        """Tell the service manager once every worker serves."""
+        while self.feed.serving < max(1, self._workers):
+            await asyncio.sleep(READY_POLL_S)
+        notify("READY=1")
 
     async def stop(self) -> None:
         """End everything in the opposite order; what was accepted is on disk already."""
@@ -198,10 +207,10 @@ class Hub:
 
     def components(self) -> list[Component]:
         """Return the readiness of each part. A provider that is away degrades sign-in, not the gateway."""
-        linked = len(self.feed.workers)
+        serving = self.feed.serving
         parts = [
             Component("store", is_ready=self.database.is_running, detail="sqlite"),
-            Component("workers", is_ready=linked >= 1, detail=f"{linked} of {max(1, self._workers)} linked"),
+            Component("workers", is_ready=serving >= 1, detail=f"{serving} of {max(1, self._workers)} serving"),
         ]
         for name, client in sorted(self._providers.items()):
             status = client.status()

@@ -86,7 +86,7 @@ class Supervisor:
                 self._stopping.set()
                 return
             failures = 1 if loop.time() - started > STEADY_S else failures + 1
-            log.error("child-ended", child=name, code=code, restarts=failures)
+            log.error("child-ended", child=name, exit_code=code, restarts=failures)
 
     def _pass_on_hangup(self) -> None:
         hub = self._children.get("hub")

@@ -348,6 +348,7 @@ class Worker:
         host, _, port = settings.listen.rpartition(":")
         await front.listen_tcp(host.strip("[]"), int(port), reuse_port=True)
         self._front = front
+        self._feed.serving()
         log.info("worker-listening", worker=self._name, listen=settings.listen)
 
     async def _keep_reporting(self) -> None:

@@ -106,6 +106,8 @@ class SensorFacade:
             raise PluginFault("the result is not a whole `Normalized`")
         checked = [self._checked(signal, sensor, received_at) for signal in one.signals]
         sources = one.sources or tuple({} for _ in checked)
+        if len(sources) != len(checked):
+            raise PluginFault("`sources` does not match `signals`")
         for signal, origin, source in zip(checked, one.origins, sources, strict=True):
             into.add(first + origin, signal, source)
         for each in one.rejections:

@@ -17,6 +17,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -39,6 +40,7 @@ SENSOR_SCOPED: frozenset[str] = frozenset({"sensor-device-id", "sensor-device-uu
 
 _STRENGTH: dict[str, int] = {kind: rank for rank, kind in enumerate(STRONG_KINDS)}
 _SEPARATOR = "\x1f"
+_HOSTNAME = f"hostname{_SEPARATOR}"
 _MEANINGLESS = re.compile(r"[0\-:. ]*|[f\-:. ]+|x+|\?+|.*[\x00-\x1f\x7f].*", re.DOTALL)
 _CONTAINER = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
 _ADDRESS = re.compile(r"[0-9.]+|[0-9a-f]*:[0-9a-f:.]*")
@@ -59,6 +61,7 @@ def random_device_id() -> DeviceId:
     return DeviceId(f"dev_{secrets.token_hex(10)}")
 
 
+@lru_cache(maxsize=16_384)
 def normalise_identifier(identifier: Identifier) -> Identifier | None:
     """Return the identifier in the form that is compared, None when it is junk that many devices share.
 
@@ -151,14 +154,15 @@ class DeviceIndex:
     def load(self, device_id: DeviceId, keys: str) -> None:
         """Take over a stored record: `keys` as `keys_text` gave them."""
         for key in keys.split("\n"):
-            if key.startswith("hostname" + _SEPARATOR):
-                shared = self._shared.get(key)
-                if shared is None:
-                    self._shared[key] = (device_id,)
-                elif len(shared) < MAX_SHARED:
-                    self._shared[key] = (*shared, device_id)
-            elif key:
+            if not key.startswith(_HOSTNAME):
                 self._owners[key] = device_id
+            elif key not in self._owners:
+                # Most names are alone; a tuple for each would be a quarter of the index.
+                self._owners[key] = device_id
+            else:
+                shared = self._named(key)
+                self._shared[key] = (*shared, device_id)[:MAX_SHARED]
+        self._owners.pop("", None)
 
     def resolve(self, identifiers: Iterable[Identifier]) -> DeviceId | None:
         """Return the record that the identifiers name, None without one or when a hostname is ambiguous."""
@@ -247,8 +251,10 @@ class DeviceIndex:
         if len(named) >= MAX_SHARED:
             self._conflict(device_id, identifier, None, "too many records have this name")
         elif self._add(device_id, identifier):
-            self._shared[key] = (*named, device_id)
-            if named:
+            if not named:
+                self._owners[key] = device_id
+            else:
+                self._shared[key] = (*named, device_id)
                 self._conflict(device_id, identifier, named[0], "another record has this name")
 
     def _add(self, device_id: DeviceId, identifier: Identifier) -> bool:
@@ -270,10 +276,14 @@ class DeviceIndex:
         return self._base._owner(key) if owner is None and self._base is not None else owner  # noqa: SLF001
 
     def _named(self, key: str) -> tuple[DeviceId, ...]:
+        """Return every record that has this hostname: the one that had it first, or all of them."""
         named = self._shared.get(key)
-        if named is None:
-            return self._base._named(key) if self._base is not None else ()  # noqa: SLF001 - the same class
-        return named
+        if named is not None:
+            return named
+        alone = self._owners.get(key)
+        if alone is not None:
+            return (alone,)
+        return self._base._named(key) if self._base is not None else ()  # noqa: SLF001 - the same class
 
 
 def keys_text(identifiers: Iterable[Identifier]) -> str:

@@ -12,7 +12,7 @@ import msgspec
 from risk.model import DeviceId, Signal
 
 
-class DeviceRow(msgspec.Struct, frozen=True):
+class DeviceRow(msgspec.Struct, frozen=True, gc=False):
     """A device record as stored: index keys one a line, posture as `risk.packing` writes it."""
 
     device_id: DeviceId

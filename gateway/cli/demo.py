@@ -22,18 +22,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo until Ctrl-C, or its check. Returns 1 when a step of the check did not happen."""
-    return asyncio.run(_check(arguments.port) if arguments.check else _demo(arguments.port))
+    from gateway.demo.loopback import is_free  # noqa: PLC0415 - lazy: `--help` must not pay for it
+
+    port: int | None = arguments.port
+    if port is not None and not is_free(port):
+        print(_Style().bad(f"port {port} is in use or not allowed: choose another with --port"))
+        return 1
+    if arguments.check:
+        try:
+            return asyncio.run(_check(port))
+        except asyncio.CancelledError:
+            return 128 + signal.SIGTERM
+    return asyncio.run(_demo(port or (DEFAULT_PORT if is_free(DEFAULT_PORT) else None)))
 
 
 async def _demo(port: int | None) -> int:
-    from gateway.demo.loopback import is_free  # noqa: PLC0415 - lazy: `--help` must not pay for it
-    from gateway.demo.world import WorldError, free_addresses, running_world  # noqa: PLC0415
+    from gateway.demo.world import WorldError, free_addresses, log_tail, running_world  # noqa: PLC0415 - lazy
+    from gateway.tasks import spawn  # noqa: PLC0415
 
-    if port is None:
-        port = DEFAULT_PORT if is_free(DEFAULT_PORT) else None
-    elif not is_free(port):
-        print(_Style().bad(f"port {port} is in use: choose another with --port"), file=sys.stderr)
-        return 1
+    style = _Style()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -41,18 +48,24 @@ async def _demo(port: int | None) -> int:
     try:
         async with running_world(free_addresses(port)) as world:
             _print_tour(world.addresses.app_url, world.addresses.wiki_url, world.addresses.simulator_url)
-            print(f"  {_Style().soft(f'configuration  {world.config}')}")
-            print(f"  {_Style().soft(f'gateway log    {world.log}')}", end="\n\n", flush=True)
-            await stop.wait()
+            print(f"  {style.soft(f'configuration  {world.config}')}")
+            print(f"  {style.soft(f'gateway log    {world.log}')}", end="\n\n", flush=True)
+            asked = spawn(stop.wait(), name="demo-stop")
+            ended = spawn(world.gateway.wait(), name="demo-gateway")
+            await asyncio.wait((asked, ended), return_when=asyncio.FIRST_COMPLETED)
+            asked.cancel()
+            if ended.done():
+                print(style.bad(f"The gateway ended by itself:\n{log_tail(world.log)}"))
+                return 1
             print("\nStopping …", flush=True)
     except WorldError as error:
-        print(_Style().bad(str(error)), file=sys.stderr)
+        print(style.bad(str(error)))
         return 1
     return 0
 
 
 async def _check(port: int | None) -> int:
-    from gateway.demo.tour import StepFailedError, Tour  # noqa: PLC0415 - lazy: `--help` must not pay for it
+    from gateway.demo.tour import StepFailedError, Tour  # noqa: PLC0415 - lazy: `--help` is quick
     from gateway.demo.world import WorldError, free_addresses, log_tail, running_world  # noqa: PLC0415
 
     style = _Style()
@@ -65,6 +78,8 @@ async def _check(port: int | None) -> int:
         print(f"    {style.good('✓')} {text:<74}{style.soft(took)}".rstrip(), flush=True)
 
     began = time.monotonic()
+    if (this := asyncio.current_task()) is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     try:
         async with running_world(free_addresses(port)) as world:
             print(style.strong("The tour of the demo, without a browser"))

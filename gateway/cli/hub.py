@@ -13,5 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the hub until a signal ends it."""
     from gateway.app import serve_hub  # noqa: PLC0415 - lazy: `--help` must not pay for it
+    from gateway.supervisor import die_with_parent  # noqa: PLC0415
+
+    die_with_parent()
 
     return serve_hub(arguments.config)

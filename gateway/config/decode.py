@@ -59,6 +59,7 @@ class Invalid:
 
 
 INVALID = Invalid()
+ABSENT = Invalid()
 
 
 class Decoder:
@@ -187,25 +188,34 @@ class Decoder:
             if field is None:
                 self._unknown_key(key, kind, fields, path)
                 continue
-            inner = (*path, key.value)
-            self.places[inner] = position(value if isinstance(value, ScalarNode) and value.value else key)
-            if _is_null(value) and not field.required and not takes_null(field.type):
-                continue
-            decoded = self.decode(value, field.type, inner)
-            if decoded is not INVALID:
+            decoded = self._decode_field(key, value, field, path)
+            if decoded is INVALID:
+                is_whole = is_whole and not field.required
+            elif decoded is not ABSENT:
                 values[field.name] = decoded
-            elif field.required:
-                is_whole = False
         for field in kind.fields:
             if field.required and field.encode_name not in seen:
                 self._missing_key(field, node, path)
                 is_whole = False
             if field.required and field.name not in values:
                 values[field.name] = _placeholder(field.type)
+        return self._build(kind, values, node, path, is_whole=is_whole)
+
+    def _decode_field(self, key: ScalarNode, value: Node, field: mi.Field, path: KeyPath) -> Any:
+        """Return the value of a key; a key without a value is as good as absent where there is a default."""
+        inner = (*path, key.value)
+        self.places[inner] = position(value if isinstance(value, ScalarNode) and value.value else key)
+        if _is_null(value) and not field.required and not takes_null(field.type):
+            return ABSENT
+        return self.decode(value, field.type, inner)
+
+    def _build(
+        self, kind: mi.StructType, values: dict[str, Any], node: Node, path: KeyPath, *, is_whole: bool
+    ) -> Any:
         try:
             built = kind.cls(**values)
-        except (ValueError, TypeError) as error:
-            # A plugin's own check of its options; of a section with other faults it says nothing new.
+        except Exception as error:  # noqa: BLE001 - a plugin checks its own options, in its own way
+            # Of a section with other faults it says nothing new.
             if is_whole:
                 self.fault(Code.FORM, path, str(error), at=node)
             return INVALID

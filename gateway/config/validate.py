@@ -642,10 +642,23 @@ class _Checks:
             where: KeyPath = ("access", "policies") if self.decoder.is_given(("access",)) else ()
             self.fault(Code.NOBODY_GETS_IN, where, message, "add one with `decision: allow`")
             return
+        self._limits_that_let_in(letting_in)
         for path, app in self.all(App):
             if not any(not policy.apps or app.name in policy.apps for policy in letting_in):
                 message = f"no access policy lets anybody into `{app.name}`"
                 self.fault(Code.NOBODY_GETS_IN, path, message, "add one with `decision: allow`")
+
+
+    def _limits_that_let_in(self, letting_in: list[AccessPolicy]) -> None:
+        """Point at a `restrict` that covers everyone where others let in only some."""
+        allows = [policy for policy in letting_in if policy.decision is Outcome.ALLOW]
+        if not allows or any(is_for_everyone(policy) for policy in allows):
+            return
+        for path, policy in self.all(AccessPolicy):
+            if policy in letting_in and policy.decision is Outcome.RESTRICT and is_for_everyone(policy):
+                message = f"`{policy.name}` lets in everyone who signs in, with limits"
+                hint = "`restrict` lets in by itself: name whom it covers by `include`"
+                self.fault(Code.LENIENT, path, message, hint)
 
 
 _Check = Callable[[_Checks, KeyPath, Any], None]
@@ -677,6 +690,11 @@ _BY_SECTION: Mapping[type, _Check] = {
 
 
 # --- forms ------------------------------------------------------------------------------------------------
+
+
+def is_for_everyone(policy: AccessPolicy) -> bool:
+    """Return whether a policy covers every person."""
+    return not policy.include.users and not policy.include.groups
 
 
 def parse_url(text: str) -> SplitResult | None:

@@ -66,7 +66,7 @@ def is_free(port: int) -> bool:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((LOOPBACK, port))
-        except OSError:
+        except (OSError, OverflowError):  # the latter is for what is no port number at all
             return False
     return True
 

@@ -22,6 +22,7 @@ from gateway.demo.loopback import LOOPBACK, free_port, loopback_client, serving
 from gateway.demo.openid import Client
 from gateway.demo.provider import Provider
 from gateway.demo.simulator import Sensor, SimulatorPage
+from gateway.supervisor import die_with_parent
 
 CLIENT_ID = "posturegate-demo"
 SENSOR = "demo-edr"
@@ -85,7 +86,7 @@ compliance:
         - type: risk
           name: no-active-threat
           max: low
-          title: Your laptop is free of active threats
+          title: No active threat on this laptop
           why: Somebody who controls your laptop can use everything that you are signed in to.
           fix: |
             1. Leave the laptop on and connected.
@@ -95,7 +96,7 @@ compliance:
           name: disk-encrypted
           fact: disk_encrypted
           equals: true
-          title: Disk encryption is on
+          title: Disk encryption
           why: Whoever finds or steals an unencrypted laptop can read everything on it.
           fix: Turn on disk encryption in your system settings, and wait for the next report.
 
@@ -210,6 +211,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     sensor: Sensor
     sensor_secret: str
     log: Path
+    gateway: asyncio.subprocess.Process
 
 
 @asynccontextmanager
@@ -245,14 +247,21 @@ async def running_world(addresses: Addresses) -> AsyncIterator[World]:
             await stack.enter_async_context(serving(web_app, port))
 
         log = folder / "gateway.log"
-        await stack.enter_async_context(_gateway(config, log, f"{addresses.ops_url}/readyz", client))
+        gateway = await stack.enter_async_context(_gateway(config, log, addresses, client))
         first = await sensor.report_all()
         if not first.is_enforced:
             raise WorldError(
                 f"the gateway did not take the sensor's first report: {first.status} {first.answer}"
             )
         await stack.enter_async_context(sensor.beating())
-        yield World(addresses=addresses, config=config, sensor=sensor, sensor_secret=sensor_secret, log=log)
+        yield World(
+            addresses=addresses,
+            config=config,
+            sensor=sensor,
+            sensor_secret=sensor_secret,
+            log=log,
+            gateway=gateway,
+        )
 
 
 def config_text(addresses: Addresses, folder: Path) -> str:
@@ -273,24 +282,27 @@ def config_text(addresses: Addresses, folder: Path) -> str:
 
 @asynccontextmanager
 async def _gateway(
-    config: Path, log: Path, ready_url: str, client: aiohttp.ClientSession
-) -> AsyncIterator[None]:
+    config: Path, log: Path, addresses: Addresses, client: aiohttp.ClientSession
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `posturegate serve` until the context is left, with its log in a file."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gateway", "serve", "--config", str(config),
             stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
             start_new_session=True,  # Ctrl-C is ours: we end it in order
+            preexec_fn=die_with_parent,  # one system call, and no other thread holds a lock
         )  # fmt: skip
     try:
-        await _until_ready(process, log, ready_url, client)
-        yield
+        # Ready means that hub and workers know of each other; a worker opens the public port a moment later.
+        for url in (f"{addresses.ops_url}/readyz", f"{addresses.login_url}/.well-known/gate"):
+            await _until_ready(process, log, url, client)
+        yield process
     finally:
         await _end(process)
 
 
 async def _until_ready(
-    process: asyncio.subprocess.Process, log: Path, ready_url: str, client: aiohttp.ClientSession
+    process: asyncio.subprocess.Process, log: Path, url: str, client: aiohttp.ClientSession
 ) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
     seen = "nothing listens there yet"
@@ -298,7 +310,7 @@ async def _until_ready(
         if process.returncode is not None:
             raise WorldError(f"the gateway ended with {process.returncode}:\n{log_tail(log)}")
         try:
-            async with client.get(ready_url) as answer:
+            async with client.get(url) as answer:
                 if answer.status == 200:  # noqa: PLR2004 - HTTP
                     return
                 seen = f"{answer.status} {await answer.text()}"

@@ -86,8 +86,8 @@ def verify_leaf(der: bytes, ca: DeviceCa, now: datetime) -> x509.Certificate:
 def device_of(leaf: x509.Certificate, source: DeviceCertificate) -> Identifier:
     """Return the identifier that `source` reads from a verified certificate.
 
-    The field must hold exactly one value, `match` must match all of it, and its one capture is the identifier.
-    Raises `CertificateRefused`.
+    The field must hold exactly one value, `match` must match all of it, and its one capture is the
+    identifier. Raises `CertificateRefused`.
     """
     try:
         values = _values(leaf, source.field)
@@ -148,7 +148,7 @@ def _check_ca(_policy: object, _certificate: object, constraints: x509.BasicCons
 
 _CA_POLICY = ExtensionPolicy.permit_all().require_present(
     x509.BasicConstraints, Criticality.AGNOSTIC, _check_ca,
-)  # fmt: skip
+)
 """Private authorities are plainer than public ones; that they are authorities is required all the same."""
 
 

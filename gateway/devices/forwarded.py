@@ -23,8 +23,8 @@ class ForwardedCertificateRefused(Exception):
 def parse_client_cert(values: Sequence[bytes]) -> bytes | None:
     """Return the DER of the one `Client-Cert` line, None when there is no line.
 
-    Raises `ForwardedCertificateRefused` for repeated lines, parameters, other spellings and what is too large. A
-    sequence whose last group lacks padding is accepted, as RFC 8941 section 4.2.7 wishes.
+    Raises `ForwardedCertificateRefused` for repeated lines, parameters, other spellings and what is too
+    large. A sequence whose last group lacks padding is accepted, as RFC 8941 section 4.2.7 wishes.
     """
     if not values:
         return None

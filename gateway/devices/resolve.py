@@ -62,9 +62,9 @@ def identify_device(
 ) -> DeviceIdentity:
     """Return what the session's claims and the connection's certificate say of the device. Never raises.
 
-    `claimed` is from the session, `evidence` the DER of the client certificate (empty without one). Certificates count
-    only with a device `ca`; claims count only while the configuration still names them. A certificate that is refused
-    says nothing: whoever shows it could as well have shown none.
+    `claimed` is from the session, `evidence` the DER of the client certificate (empty without one).
+    Certificates count only with a device `ca`; claims count only while the configuration still names them. A
+    certificate that is refused says nothing: whoever shows it could as well have shown none.
     """
     from_certificate, refused = _certificate_statements(evidence, sources, ca, now)
     from_claims = [
@@ -73,7 +73,7 @@ def identify_device(
         )
         for each in claimed
         if any(isinstance(source, DeviceClaim) and _is_of(each, source) for source in sources)
-    ]  # fmt: skip
+    ]
     return DeviceIdentity(statements=(*from_certificate, *from_claims), refused=refused)
 
 
@@ -107,5 +107,5 @@ def _certificate_statements(
                 DeviceStatement(
                     source=f"certificate {source.field}", strength=Strength.CERTIFICATE, identifiers=(identifier,),
                 ),
-            )  # fmt: skip
+            )
     return statements, refused

@@ -26,6 +26,7 @@ from gateway.feed.protocol import (
     HubReader,
     Invalidate,
     Lease,
+    Serving,
     Settings,
     Stats,
     Ticket,
@@ -45,6 +46,8 @@ LEASE_EVERY_S = 1.0
 ACK_DEADLINE_S = 2.0
 """How long a worker may take to enforce a change before it is fenced."""
 DEATH_DEADLINE_S = 5.0
+SILENCE_DEADLINE_S = 6.0
+"""A worker reports every two seconds; one that says nothing for this long hangs with its clients, and is replaced."""
 
 
 class NotEnforced(Exception):
@@ -79,6 +82,8 @@ class Link(asyncio.Protocol):
         self.pid = 0
         self.seq = 0
         self.is_open = False
+        self.is_serving = False
+        self.heard_mono_s = time.monotonic()
         self._transport: asyncio.Transport | None = None
         self._reader = HubReader()
         self._waiting: dict[int, asyncio.Future[int]] = {}
@@ -90,6 +95,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Handle every complete message; a worker that breaks the protocol is dropped, and so fenced."""
+        self.heard_mono_s = time.monotonic()
         try:
             for message in self._reader.messages(data):
                 self._handle(message)
@@ -142,6 +148,8 @@ class Link(asyncio.Protocol):
                         future.set_result(message.cut if seq == message.seq else 0)
             case Touch():
                 self.hub.handlers.touch(message.sessions)
+            case Serving():
+                self.is_serving = True
             case Stats():
                 self.hub.handlers.stats(self.worker, message.counters)
             case Hello():
@@ -196,6 +204,11 @@ class FeedHub:
     def workers(self) -> list[str]:
         """Names of the connected workers."""
         return sorted(link.worker for link in self._links)
+
+    @property
+    def serving(self) -> int:
+        """Number of connected workers whose listener is open."""
+        return sum(link.is_serving for link in self._links)
 
     async def invalidate(self, keys: tuple[str, ...], reason: str) -> Enforcement:
         """Make every worker enforce what follows from a change of `keys`; return once that is so.
@@ -297,7 +310,19 @@ class FeedHub:
         while True:
             for link in self._links:
                 link.send(lambda seq: Lease(seq, LEASE_S))
+            before = time.monotonic()
             await asyncio.sleep(LEASE_EVERY_S)
+            # A hub that was itself held up has not read what its workers said meanwhile: it must not blame them.
+            if time.monotonic() - before < 2 * LEASE_EVERY_S:
+                self._fence_silent()
+
+    def _fence_silent(self) -> None:
+        """Replace workers that say nothing any more."""
+        overdue = time.monotonic() - SILENCE_DEADLINE_S
+        for link in [each for each in self._links if each.heard_mono_s < overdue]:
+            if link.pid != os.getpid() and link not in self._fencing:
+                log.error("worker-silent", worker=link.worker, pid=link.pid)
+                self._fencing[link] = spawn(self._fence(link), name=f"fence-{link.worker}")
 
 
 async def kill_and_wait(pid: int, seconds: float) -> None:

@@ -79,6 +79,10 @@ class Touch(msgspec.Struct, frozen=True, tag="touch"):
     sessions: tuple[str, ...]
 
 
+class Serving(msgspec.Struct, frozen=True, tag="serving"):
+    """Worker says: the listener is open."""
+
+
 class Stats(msgspec.Struct, frozen=True, tag="stats"):
     """Worker's counters since it started, by metric and label values."""
 
@@ -122,7 +126,7 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
     seconds: float
 
 
-WorkerMessage = Hello | TicketRequest | Ack | Touch | Stats
+WorkerMessage = Hello | TicketRequest | Ack | Touch | Serving | Stats
 HubMessage = TicketReply | Invalidate | Settings | Lease | Drain
 
 _encoder = msgspec.msgpack.Encoder()

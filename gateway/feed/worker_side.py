@@ -25,6 +25,7 @@ from gateway.feed.protocol import (
     HubMessage,
     Invalidate,
     Lease,
+    Serving,
     Settings,
     Stats,
     Ticket,
@@ -130,6 +131,7 @@ class FeedWorker(Generic[E]):
         self._link: _WorkerLink[E] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._is_closed = False
+        self._is_serving = False
 
     # --- life cycle ------------------------------------------------------------------------------------------
 
@@ -162,6 +164,11 @@ class FeedWorker(Generic[E]):
     def ticket_count(self) -> int:
         """Tickets that could be used now."""
         return len(self._tickets)
+
+    def serving(self) -> None:
+        """Tell the hub that the listener is open, and every later hub too."""
+        self._is_serving = True
+        self._send(Serving())
 
     def report(self, counters: dict[str, float]) -> None:
         """Send the worker's counters to the hub; lost without harm when the hub is away."""
@@ -381,6 +388,8 @@ class FeedWorker(Generic[E]):
         keys = list(self._requested)
         self._requested.clear()
         self._send(Hello(self._name, self._pid))
+        if self._is_serving:
+            self._send(Serving())
         for key in keys:
             self._ask(key)
 

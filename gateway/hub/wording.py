@@ -5,6 +5,7 @@ module chooses among them. It also makes hostile texts harmless: device names an
 machines that somebody else may control.
 """
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -69,6 +70,8 @@ def clean(untrusted: str, limit: int, *, keep_lines: bool = False, keep: str = "
     white space becomes single spaces, and at most two marks stay on one letter. `keep_lines` keeps line
     breaks and indentation, `keep` the characters in it.
     """
+    if len(untrusted) <= limit and untrusted.isascii() and untrusted.isprintable():
+        return untrusted.strip() if keep_lines else " ".join(untrusted.split())
     kept: list[str] = []
     marks = 0
     for sign in untrusted[: 4 * limit]:
@@ -408,7 +411,9 @@ def _waited_for(results: list[RuleResult]) -> list[str]:
 
 
 def _texts(prefix: str) -> tuple[str, ...]:
-    return tuple(TEXTS[key] for key in sorted(TEXTS) if re.fullmatch(rf"{prefix}_\d", key))
+    """Return the texts `prefix_1`, `prefix_2` and so on."""
+    keys = itertools.takewhile(TEXTS.__contains__, (f"{prefix}_{number}" for number in itertools.count(1)))
+    return tuple(TEXTS[key] for key in keys)
 
 
 def _finding_problem(

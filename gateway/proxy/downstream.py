@@ -4,7 +4,8 @@ The next request is not even parsed before the last response is complete, so pip
 and cost only the bytes they are; reading stops above `READ_HIGH_BYTES`.
 
 What one connection holds at most: `READ_HIGH_BYTES` plus one read (256 KiB in asyncio and uvloop) of the request, and
-`WRITE_HIGH_BYTES` plus one read of the upstream's of the response.
+`WRITE_HIGH_BYTES` plus one read of the upstream's of the response. A client that leaves while it is not read is noticed
+at the next deadline, or at the next write to it.
 """
 
 import asyncio
@@ -244,7 +245,7 @@ class Downstream(asyncio.Protocol):
             self.abandon()
         elif exchange is None:
             self._refuse(RequestFault(FaultCode.HEAD_TIMEOUT, "the request head took too long"))
-        elif self._half_closed and not exchange.response_started:
+        elif self._half_closed:
             self.abandon()
         else:
             exchange.expired()

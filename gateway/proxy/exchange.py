@@ -287,7 +287,7 @@ class Exchange:
             self._break_off()
         else:
             self._leave_upstream()
-            self._answer_instead(route, 403, reason.value)
+            self._answer_instead(route, 503 if reason is CutReason.GOING_AWAY else 403, reason.value)
 
     # --- the request's body ----------------------------------------------------------------------------------
 

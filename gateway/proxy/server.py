@@ -72,11 +72,6 @@ class Front:
     ) -> None:
         self.gatekeeper = gatekeeper
         self.limits = limits
-        self.head_limits = HeadLimits(
-            request_line_bytes=limits.request_line_bytes,
-            head_bytes=limits.header_bytes,
-            fields=limits.headers,
-        )
         self.trusted = trusted or TrustedNetworks()
         self.stats = Stats()
         self.now = time.monotonic()
@@ -89,6 +84,16 @@ class Front:
         self._sweep: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._empty.set()
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds; connections made after they are replaced keep the new ones."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        self.head_limits = HeadLimits(limits.request_line_bytes, limits.header_bytes, limits.headers)
 
     # --- listening -------------------------------------------------------------------------------------------
 

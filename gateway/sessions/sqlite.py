@@ -1,7 +1,7 @@
 """Sessions in the SQLite file. Tables begin with `session_`; times are microseconds since 1970 in UTC."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -91,7 +91,7 @@ class SqliteSessionStore:
             session.sealed_id_token,
             session.sealed_refresh_token,
         )
-        await self._database.write(lambda connection: connection.execute(_PUT, row))
+        await self._write(lambda connection: connection.execute(_PUT, row))
 
     async def put_cookie(self, cookie: HostCookie, *, replaces: Iterable[str] = ()) -> None:
         """Keep a cookie and forget those with the hashes of `replaces`."""
@@ -102,12 +102,12 @@ class SqliteSessionStore:
             connection.executemany("DELETE FROM session_cookie WHERE hash = ?", old)
             connection.execute(_PUT_COOKIE, row)
 
-        await self._database.write(run)
+        await self._write(run)
 
     async def touch(self, seen: Mapping[SessionId, datetime]) -> None:
         """Note when sessions were last used."""
         rows = [(_us(at), session_id, _us(at)) for session_id, at in seen.items()]
-        await self._database.write(
+        await self._write(
             lambda connection: connection.executemany(
                 "UPDATE session_session SET seen_us = ? WHERE id = ? AND seen_us < ?", rows,
             ),
@@ -116,9 +116,16 @@ class SqliteSessionStore:
     async def remove(self, ids: Iterable[SessionId]) -> None:
         """Forget sessions; foreign keys take their cookies along."""
         rows = [(session_id,) for session_id in ids]
-        await self._database.write(
+        await self._write(
             lambda connection: connection.executemany("DELETE FROM session_session WHERE id = ?", rows),
         )
+
+
+    async def _write(self, run: Callable[[sqlite3.Connection], object]) -> None:
+        try:
+            await self._database.write(run)
+        except sqlite3.Error as error:
+            raise StoreFault(f"sessions cannot be written: {error}") from error
 
 
 def _session(row: tuple[str, int, int, int, str, str, str | None, bytes | None, bytes | None]) -> Session:

@@ -1,19 +1,26 @@
 """What every store of risk must do, run against each of them."""
 
+import signal as signal_module
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from risk.database import Database, StoreFault
+from risk.intake import Intake
 from risk.memory import MemoryRiskStore
 from risk.model import DeviceId, Identifier, Severity, Signal, SignalType
 from risk.packing import pack_signal
+from risk.snapshot import RiskState
 from risk.sqlite import SCHEMA, SqliteDecisionStore, SqliteRiskStore
 from risk.store import Batch, DeadLetter, DeviceRow, Retention, SeenRow, SignalRow
 
 T0 = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 DEVICE = DeviceId("dev_1")
 HOUR = timedelta(hours=1)
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -147,6 +154,48 @@ async def test_a_batch_that_fails_changes_nothing(database):
         await store.commit(bad)
     assert await store.load() == []
     assert await store.seen([b"key-0"]) == {}
+
+
+CRASH = """
+import asyncio, os, signal, sys
+from datetime import UTC, datetime
+from risk.database import Database
+from risk.intake import Intake
+from risk.model import Identifier, Severity, Signal, SignalType
+from risk.snapshot import RiskState
+from risk.sqlite import SCHEMA, SqliteRiskStore
+
+async def main():
+    database = Database(sys.argv[1], SCHEMA)
+    database.start()
+    intake = Intake(RiskState(), SqliteRiskStore(database), clock=lambda: datetime.now(UTC))
+    await intake.start()
+    at = datetime.now(UTC)
+    await intake.submit("edr", [
+        Signal(sensor="edr", type=SignalType.DETECTION, observed_at=at, received_at=at, external_id=f"c{n}",
+               event_id=f"e{n}", device_ids=(Identifier("serial", "SN-1"),), level=Severity.HIGH)
+        for n in range(20)
+    ])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_was_accepted_survives_kill_9(tmp_path):
+    """The process dies at the very moment at which it would have answered the sensor."""
+    path = tmp_path / "state.db"
+    died = subprocess.run([sys.executable, "-c", CRASH, str(path)], cwd=ROOT, check=False, timeout=60)  # noqa: S603, ASYNC221
+    assert died.returncode == -signal_module.SIGKILL
+    database = Database(path, SCHEMA)
+    database.start()
+    state = RiskState()
+    intake = Intake(state, SqliteRiskStore(database), clock=lambda: T0)
+    await intake.start()
+    posture = state.posture(state.resolve([Identifier("serial", "SN-1")]))
+    assert len(posture.findings) == 20
+    await intake.stop()
+    database.close()
 
 
 def test_a_file_of_a_newer_program_is_refused(tmp_path):

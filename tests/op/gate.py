@@ -189,14 +189,13 @@ class Gate(msgspec.Struct):
 
     async def visit(self, browser: Browser, url: str, authorize: Callable[[str], str | Awaitable[str]]) -> Answer:
         """Go to `url` as a person would, signing in by `authorize` (authorization URL to callback URL)."""
-        login_origin = self.config.public_url
         answer = await browser.send(url)
-        ours = ("https://app", "https://login", "https://wiki", "http://app.localhost", login_origin)
+        providers = tuple(provider.issuer for provider in self.config.providers)
         for _ in range(12):
             if answer.status not in (302, 303):
                 return answer
             location = answer.location
-            if not location.startswith(ours):
+            if location.startswith(providers):
                 back = authorize(location)
                 location = back if isinstance(back, str) else await back
             answer = await browser.send(location)

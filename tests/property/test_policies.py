@@ -1,4 +1,4 @@
-"""Access policies for arbitrary policies, contexts and requests: the ticket decides as the full evaluation does."""
+"""Access policies for arbitrary policies, contexts and requests: a ticket decides as full evaluation does."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -47,6 +47,9 @@ NETWORKS = ["office", "vpn"]
 PATHS = ["/", "/admin", "/admin/", "/api/*/keys", "/**", "/**/x", "/a*/b"]
 SECONDS = st.sampled_from([0.0, 60.0, 3600.0, 86400.0])
 
+ANY_OUTCOME = st.sampled_from(list(Outcome))
+ANY_MODE = st.sampled_from(list(Mode))
+
 conditions = st.builds(
     Conditions,
     compliance=rarely(some(list(ComplianceState)), ()),
@@ -69,7 +72,7 @@ assignments = st.builds(Assignment, users=some(USERS), groups=some(GROUPS))
 step_ups = st.builds(StepUp, acr_values=some(ACRS), max_age=st.none() | SECONDS)
 
 
-def policies_of(outcomes=st.sampled_from(list(Outcome)), modes=st.sampled_from(list(Mode))):
+def policies_of(outcomes=ANY_OUTCOME, modes=ANY_MODE):
     return st.builds(
         AccessPolicy,
         name=st.text("pqrs", min_size=1, max_size=3),
@@ -210,8 +213,8 @@ def test_the_order_of_policies_never_changes_the_outcome(policies, context, requ
 def test_what_is_not_known_never_widens_access(policies, context, request):
     """Whatever the true value of what is not known, access is never wider without the knowledge.
 
-    Where the provider tells no groups, any set of groups could be the true one; `decide` must be at least as strict
-    as for every one of them. The same holds for `acr`.
+    Where the provider tells no groups, any set of groups could be the true one; `decide` must be at least as
+    strict as for every one of them. The same holds for `acr`.
     """
     unknown = msgspec.structs.replace(context.user, are_groups_known=False, acr=None)
     blind, _ = decide(policies, msgspec.structs.replace(context, user=unknown), request)

@@ -204,7 +204,7 @@ async def running_upstream(handler: Handler, *, path: Path | None = None) -> Asy
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.add(asyncio.current_task())
         try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await handler(reader, writer)
         finally:
             writer.close()

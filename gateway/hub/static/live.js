@@ -101,6 +101,7 @@
   function poll() {
     ask(start.status, "application/json").then(answer => {
       if (answer.status === 401) { tell(words.wordSignedOut); show(words.wordSignedOut); return; }
+      if (!answer.ok) throw answer;
       return answer.json().then(status => { apply(status); listen(); });
     }).catch(later);
   }

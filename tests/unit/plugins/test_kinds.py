@@ -1,0 +1,260 @@
+"""What the samples leave open: message ids, pairs of open and close, the corners of the mapping."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from plugins.catalog import SensorFacade
+from plugins.sensors.fleet import FleetSensor
+from plugins.sensors.generic import GenericSensor
+from plugins.sensors.wazuh import WazuhSensor
+from risk.folding import fold
+from risk.model import DeviceId, Posture, Severity, SignalType
+
+RECEIVED = datetime(2026, 3, 2, 12, tzinfo=UTC)
+FACADES = {
+    facade.kind: facade for facade in map(SensorFacade, (WazuhSensor(), FleetSensor(), GenericSensor()))
+}
+
+
+def read(kind, payload, options=None, at=RECEIVED, headers=None):
+    facade = FACADES[kind]
+    parsed = facade.parse_options(options or {})
+    return facade.normalize([payload], parsed, sensor="s", received_at=at, headers=headers or {})
+
+
+def one(kind, payload, options=None, **rest):
+    (signal,) = read(kind, payload, options, **rest).signals
+    return signal
+
+
+def sample(kind, name):
+    return next(each.payload for each in FACADES[kind].samples if each.name == name)
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"), [("sca-failed", "sca-passed"), ("vulnerability-active", "vulnerability-solved")]
+)
+def test_wazuh_closes_what_it_opened(opening, closing):
+    """Also when both alerts carry the same time, and whatever the level of the news is."""
+    posture = Posture(device_id=DeviceId("dev_1"))
+    opened = fold(posture, one("wazuh", sample("wazuh", opening)))
+    assert [finding.is_open for finding in opened.findings.values()] == [True]
+    late = one("wazuh", sample("wazuh", closing), at=RECEIVED + timedelta(seconds=1))
+    assert [finding.is_open for finding in fold(opened, late).findings.values()] == [False]
+
+
+@pytest.mark.parametrize(
+    ("level", "severity"),
+    [
+        (0, "informational"),
+        (3, "informational"),
+        (4, "low"),
+        (6, "low"),
+        (7, "medium"),
+        (11, "medium"),
+        (12, "high"),
+        (14, "high"),
+        (15, "critical"),
+        ("10", "medium"),
+        (None, "unknown"),
+        ([], "unknown"),
+    ],
+)
+def test_wazuh_levels(level, severity):
+    alert = sample("wazuh", "file-integrity")
+    alert = alert | {"rule": alert["rule"] | {"level": level}}
+    assert one("wazuh", alert).level == severity
+
+
+def test_wazuh_levels_can_be_changed():
+    assert one("wazuh", sample("wazuh", "file-integrity"), {"levels": {"high": 7}}).level is Severity.HIGH
+
+
+def test_wazuh_never_names_the_attacker():
+    alert = sample("wazuh", "file-integrity") | {"data": {"srcip": "203.0.113.7", "dstuser": "root"}}
+    signal = one("wazuh", alert)
+    assert {each.value for each in signal.device_ids} == {"023", "LT-SALES-7"}
+    assert signal.user_ids == ()
+
+
+def test_wazuh_alert_without_an_id_is_still_recognised_when_sent_again():
+    alert = {name: value for name, value in sample("wazuh", "file-integrity").items() if name != "id"}
+    assert one("wazuh", alert).event_id == one("wazuh", alert, at=RECEIVED + timedelta(hours=1)).event_id
+
+
+def test_fleet_message_ids_differ_by_host_and_by_run():
+    payload = sample("fleet", "failing-policy-of-two-hosts")
+    first = [each.event_id for each in read("fleet", payload).signals]
+    again = [each.event_id for each in read("fleet", payload, at=RECEIVED + timedelta(hours=1)).signals]
+    later = [each.event_id for each in read("fleet", payload | {"timestamp": "2026-03-03T09:15:30Z"}).signals]
+    assert first == again
+    assert len({*first, *later}) == 4
+
+
+def test_fleet_message_without_a_time_is_new_unless_its_sender_names_it():
+    payload = sample("fleet", "hosts-that-do-not-report")
+    later = RECEIVED + timedelta(hours=1)
+    unnamed = {read("fleet", payload, at=at).signals[0].event_id for at in (RECEIVED, later)}
+    named = {
+        read("fleet", payload, at=at, headers={"webhook-id": "m1"}).signals[0].event_id
+        for at in (RECEIVED, later)
+    }
+    assert (len(unnamed), len(named)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("score", "is_exploited", "severity"),
+    [
+        (0.0, False, "none"),
+        (3.9, False, "low"),
+        (6.9, False, "medium"),
+        ("8.8", False, "high"),
+        (9.0, False, "critical"),
+        (8.8, True, "critical"),
+        (None, True, "high"),
+        (None, False, "unknown"),
+        (9.8, True, "critical"),
+    ],
+)
+def test_fleet_vulnerability_levels(score, is_exploited, severity):
+    payload = {
+        "vulnerability": {
+            "cve": "CVE-1",
+            "cvss_score": score,
+            "cisa_known_exploit": is_exploited,
+            "hosts_affected": [{"id": 1}],
+        }
+    }
+    assert one("fleet", payload).level == severity
+
+
+def test_fleet_admin_is_nobodys_device():
+    payload = sample("fleet", "left-management")
+    assert one("fleet", payload).user_ids == ()
+    assert one("fleet", payload | {"type": "mdm_enrolled"}).facts == {"managed": True}
+
+
+DEVICE = {"device": [{"kind": "serial", "path": "sn"}]}
+
+
+def test_generic_needs_no_more_than_a_device():
+    signal = one("generic", {"sn": "S1"}, DEVICE)
+    assert (signal.type, signal.level, signal.observed_at) == (SignalType.HEARTBEAT, None, RECEIVED)
+
+
+@pytest.mark.parametrize(
+    ("word", "severity"),
+    [
+        ("HIGH", "high"),
+        ("Moderate", "medium"),
+        ("info", "informational"),
+        ("ok", "none"),
+        (None, "unknown"),
+        (3, "unknown"),
+        ({}, "unknown"),
+    ],
+)
+def test_generic_words_without_a_table(word, severity):
+    assert one("generic", {"sn": "S1", "l": word}, DEVICE | {"level": {"path": "l"}}).level == severity
+
+
+@pytest.mark.parametrize(
+    ("value", "severity"),
+    [(5, "critical"), (5.0, "critical"), ("5", "critical"), (True, "high"), ("high", "low"), (None, "low")],
+)
+def test_generic_table(value, severity):
+    """With a table only the table counts: `high` may mean something else there."""
+    level = {"path": "l", "table": {"5": "critical", "true": "high"}, "default": "low"}
+    assert one("generic", {"sn": "S1", "l": value}, DEVICE | {"level": level}).level == severity
+
+
+@pytest.mark.parametrize(
+    ("score", "severity"),
+    [(-1, "unknown"), (0, "none"), ("39.9", "none"), (40, "medium"), (1e9, "high"), ("x", "unknown")],
+)
+def test_generic_ranges(score, severity):
+    ranges = [
+        {"at_least": 70, "level": "high"},
+        {"at_least": 0, "level": "none"},
+        {"at_least": 40, "level": "medium"},
+    ]
+    assert (
+        one("generic", {"sn": "S1", "l": score}, DEVICE | {"level": {"path": "l", "ranges": ranges}}).level
+        == severity
+    )
+
+
+def test_generic_reads_the_whole_payload_and_literals():
+    options = DEVICE | {
+        "items": "rows",
+        "title": "$.product.name",
+        "description": {"value": "always this"},
+        "why": {"path": ["nothing", "sn"]},
+        "category": {"path": "nothing", "value": "fallback"},
+        "actions": ["steps[*]", {"value": "Call us"}],
+        "level": {"path": {"value": "high"}},
+    }
+    signal = one(
+        "generic", {"product": {"name": "Acme"}, "rows": [{"sn": "S1", "steps": ["a", "b", 3]}]}, options
+    )
+    assert (signal.title, signal.description, signal.rationale, signal.category) == (
+        "Acme",
+        "always this",
+        "S1",
+        "fallback",
+    )
+    assert signal.recommended_actions == ("a", "b", "3", "Call us")
+    assert signal.level is Severity.HIGH
+
+
+def test_generic_type_from_the_payload():
+    options = DEVICE | {"type": {"path": "t", "table": {"Vuln": "exposure"}}}
+    assert one("generic", {"sn": "S1", "t": "vuln"}, options).type is SignalType.EXPOSURE
+    (rejection,) = read("generic", {"sn": "S1", "t": "?"}, options).rejections
+    assert rejection.code == "type-unknown"
+
+
+def test_generic_message_ids():
+    options = DEVICE | {"observed_at": "t"}
+    timed = {"sn": "S1", "t": "2026-03-02T09:00:00Z"}
+    later = RECEIVED + timedelta(hours=1)
+    assert one("generic", timed, options).event_id == one("generic", timed, options, at=later).event_id
+    untimed = {"sn": "S1"}
+    assert one("generic", untimed, options).event_id != one("generic", untimed, options, at=later).event_id
+    headers = {"webhook-id": "m1"}
+    ids = {one("generic", untimed, options, at=at, headers=headers).event_id for at in (RECEIVED, later)}
+    assert ids == {"m1#0"}
+    assert one("generic", {"sn": "S1", "e": 7}, DEVICE | {"event_id": "e"}, headers=headers).event_id == "7"
+
+
+def test_generic_gives_each_sensors_numbers_its_own_name():
+    options = {"device": [{"kind": "sensor-device-id", "path": "id"}, {"kind": "serial", "path": "sn"}]}
+    assert [each.issuer for each in one("generic", {"id": 7, "sn": "S1"}, options).device_ids] == ["s", ""]
+
+
+def test_generic_reads_a_list_at_any_depth():
+    options = DEVICE | {"items": "groups[*].hosts[*]"}
+    payload = {"groups": [{"hosts": [{"sn": "S1"}]}, {"hosts": [{"sn": "S2"}, {"sn": "S3"}]}]}
+    assert [each.device_ids[0].value for each in read("generic", payload, options).signals] == [
+        "S1",
+        "S2",
+        "S3",
+    ]
+
+
+def test_generic_close_keeps_no_severity_and_never_expires():
+    options = DEVICE | {
+        "level": {"path": "l"},
+        "expires_after": "1h",
+        "resolves": {"path": "open", "equals": [False]},
+    }
+    closing = one("generic", {"sn": "S1", "l": "high", "open": False}, options)
+    assert (closing.type, closing.level, closing.expires_at, closing.resolves) == (
+        SignalType.REMEDIATION,
+        None,
+        None,
+        True,
+    )
+    opening = one("generic", {"sn": "S1", "l": "high", "open": True}, options)
+    assert (opening.external_id, opening.expires_at) == (closing.external_id, RECEIVED + timedelta(hours=1))

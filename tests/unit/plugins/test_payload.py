@@ -1,0 +1,216 @@
+"""Reading bodies: what is JSON, what is too much, and the small readings of plugins."""
+
+import contextlib
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plugins.payload import (
+    MAX_DEPTH,
+    MAX_ITEMS,
+    MAX_KEYS,
+    MAX_VALUES,
+    PayloadFault,
+    dig,
+    digest,
+    follow,
+    list_at,
+    object_at,
+    parse_number,
+    parse_path,
+    parse_payloads,
+    parse_time,
+    text_at,
+    text_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "payloads"),
+    [
+        (b'{"a": 1}', [{"a": 1}]),
+        (b'[{"a": 1}, 2]', [{"a": 1}, 2]),
+        (b"[]", []),
+        (b'{"a": 1}\n{"b": 2}\n', [{"a": 1}, {"b": 2}]),
+        (b'\n{"a": 1}\r\n\r\n{"b": 2}', [{"a": 1}, {"b": 2}]),
+        (b'\xef\xbb\xbf{"a": 1}', [{"a": 1}]),
+        ('{"a": "\u2028"}'.encode(), [{"a": "\u2028"}]),
+        (b'"text"', ["text"]),
+        (b'{"a": 18446744073709551615}', [{"a": 18446744073709551615.0}]),
+        (b'{"a": -9223372036854775808}', [{"a": -(2**63)}]),
+    ],
+)
+def test_bodies_that_are_read(body, payloads):
+    assert parse_payloads(body) == payloads
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "body-empty"),
+        (b" \n ", "body-empty"),
+        (b"\xff", "body-not-utf8"),
+        (b"{", "body-not-json"),
+        (b"{'a': 1}", "body-not-json"),
+        (b'{"a": 1} x', "body-not-json"),
+        (b'{"a": 1}\n{"b": ', "body-not-json"),
+        (b'{"a": 1, "a": 2}', "duplicate-key"),
+        (b'[{"a": {"b": 1, "b": 1}}]', "duplicate-key"),
+        (b'{"a": NaN}', "number-not-finite"),
+        (b'{"a": -Infinity}', "number-not-finite"),
+        (b'{"a": 1e999}', "number-not-finite"),
+        (b'{"a": %s}' % (b"9" * 5000), "number-not-finite"),
+        (b'{"a": "\\ud800"}', "text-not-unicode"),
+        (b'{"\\udfff": 1}', "text-not-unicode"),
+        (b"[" * 100_000, "too-deep"),
+        (b'{"a":' * 60 + b"1" + b"}" * 60, "too-deep"),
+        (b"[%s]" % b",".join([b"1"] * (MAX_ITEMS + 1)), "too-many-items"),
+        (b"1\n" * (MAX_ITEMS + 1), "too-many-items"),
+        (b"{%s}" % b",".join(b'"%d":1' % n for n in range(MAX_KEYS + 1)), "too-many-keys"),
+        (b'{"a":[%s]}' % b",".join([b"1"] * (MAX_VALUES + 1)), "too-many-values"),
+    ],
+)
+def test_bodies_that_are_refused(body, code):
+    with pytest.raises(PayloadFault) as caught:
+        parse_payloads(body)
+    assert caught.value.code == code
+    assert len(str(caught.value)) < 200
+
+
+def test_depth_is_counted_from_the_payload():
+    deepest = b"[" * (MAX_DEPTH - 1) + b"1" + b"]" * (MAX_DEPTH - 1)
+    assert parse_payloads(b'{"a":%s}' % deepest[1:-1])
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(body):
+    with contextlib.suppress(PayloadFault):
+        assert isinstance(parse_payloads(body), list)
+
+
+@given(st.text(alphabet='{}[]",:\\u0123eE+-. \ntrulsfan', max_size=60))
+def test_anything_like_json_is_read_or_refused(text):
+    with contextlib.suppress(PayloadFault):
+        assert isinstance(parse_payloads(text.encode()), list)
+
+
+NOON = datetime(2024, 2, 14, 17, 6, 37, 782000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2024-02-14T22:06:37.782+0500",
+        "2024-02-14T22:06:37.782+05:00",
+        "2024-02-14T17:06:37.782Z",
+        "2024-02-14 17:06:37.782",
+        "2024-02-14t17:06:37,782z",
+        "2024-02-14T17:06:37.782000000Z",
+        "2024-02-14T17:06:37.7820004Z",
+        1707930397.782,
+        1707930397782,
+        1707930397782000,
+        1707930397782000000,
+        "1707930397.782",
+        "1707930397782",
+    ],
+)
+def test_times_of_every_clock(value):
+    assert parse_time(value) == NOON
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        "",
+        "yesterday",
+        "2024-02-14",
+        "2024-13-14T00:00:00Z",
+        "2024-02-14T25:00:00Z",
+        "2024-02-14T22:06:37+99:99",
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59Z",
+        "0001-01-01T00:00:00+0500",
+        0,
+        -5,
+        1e300,
+        "12",
+        "x" * 1000,
+        [],
+        {},
+        "\u0662024-02-14T22:06:37Z",
+    ],
+)
+def test_what_is_no_time(value):
+    assert parse_time(value) is None
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists))
+def test_no_value_breaks_the_clock(value):
+    found = parse_time(value)
+    assert found is None or found.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("7", 7), ("7.5", 7.5), ("72.0", 72), ("", None), ("x", None), ("nan", None), ("1e99", None)],
+)
+def test_numbers_in_texts(text, number):
+    assert parse_number(text) == number
+
+
+def test_readings_tolerate_what_is_missing_or_of_another_type():
+    payload = {"a": {"b": 1, "c": [1], "d": "x "}, "e": None}
+    assert (dig(payload, "a", "b"), dig(payload, "a", "b", "c"), dig(None, "a")) == (1, None, None)
+    assert (text_at(payload, "a", "d"), text_at(payload, "a", "c"), text_at(payload, "e")) == ("x", "", "")
+    assert (object_at(payload, "a", "c"), list_at(payload, "a", "c"), list_at(payload, "a")) == ({}, [1], [])
+    assert (text_of(value=True), text_of(None), text_of(1.5)) == ("true", "", "1.5")
+
+
+def test_digests_are_equal_for_equal_content_only():
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest("a", "b") != digest("ab")
+
+
+DOCUMENT = {"a": [{"b": 1}, {"b": 2}, 3], "os.name": "x", "c": {"d.e": {"f": 5}}, "g": {"h": None}}
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("a[0].b", [1]),
+        ("a[-2].b", [2]),
+        ("a[*].b", [1, 2]),
+        ("a[9]", []),
+        ("a.b", []),
+        ("os.name", ["x"]),
+        ('["os.name"]', ["x"]),
+        ("c['d.e'].f", [5]),
+        ("g.h", [None]),
+        ("nothing.at.all", []),
+    ],
+)
+def test_paths(path, found):
+    assert follow(DOCUMENT, parse_path(path)) == found
+
+
+@pytest.mark.parametrize("path", ["", ".a", "a..b", "a[", "a[x]", "a[*", "a]", 'a["b]'])
+def test_unreadable_paths(path):
+    with pytest.raises(ValueError, match="path"):
+        parse_path(path)
+
+
+@given(
+    st.text(max_size=30),
+    st.recursive(st.none() | st.integers(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)),
+)
+def test_any_path_over_anything(path, value):
+    try:
+        steps = parse_path(path)
+    except ValueError:
+        return
+    assert len(follow(value, steps)) <= 1000

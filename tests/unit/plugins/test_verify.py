@@ -1,0 +1,213 @@
+"""Who sent a delivery: vectors of our own, and the `standardwebhooks` package as a sender."""
+
+import base64
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from standardwebhooks import Webhook
+
+from plugins.verify import (
+    BearerVerifier,
+    StandardWebhooksVerifier,
+    VerifyCode,
+    VerifyFault,
+    parse_signing_secret,
+    sign,
+)
+from risk.values import Secret
+
+KEY = b"posturegate-example-secret-32byt"
+SECRET = Secret("whsec_" + base64.b64encode(KEY).decode())
+NEXT = Secret("whsec_" + base64.b64encode(b"another-example-secret-of-32-byt").decode())
+BODY = b'{"event": "posture",  "n": 1.0, "t": "\\u00e9"}'
+SENT_AT = 1_772_366_400
+VECTOR = {
+    "webhook-id": "msg_2ZkDf9",
+    "webhook-timestamp": "1772366400",
+    "webhook-signature": "v1,yYcNopYK3yuiNBxxubOkQw8Ym7cXT3Bw1QfQDQx/0xI=",
+}
+
+
+def fields(headers):
+    return list(headers.items())
+
+
+def verified(headers, body=BODY, now=SENT_AT, secrets=(SECRET,)):
+    return StandardWebhooksVerifier(secrets).verify(headers, body, now)
+
+
+def code(headers, **rest):
+    with pytest.raises(VerifyFault) as caught:
+        verified(headers, **rest)
+    return caught.value.code
+
+
+def test_a_fixed_vector():
+    """Computed with `openssl dgst -sha256 -hmac KEY -binary | base64` over `id.timestamp.body`."""
+    assert verified(fields(VECTOR)).message_id == "msg_2ZkDf9"
+
+
+def test_the_reference_sender_is_understood():
+    body = '{"a": "é"}'
+    signature = Webhook(SECRET.reveal()).sign(
+        "msg_1", datetime.fromtimestamp(SENT_AT, UTC).replace(tzinfo=None), body
+    )
+    headers = {"Webhook-Id": "msg_1", "Webhook-Timestamp": str(SENT_AT), "Webhook-Signature": signature}
+    assert verified(fields(headers), body.encode()).secret == 0
+
+
+def test_our_sender_is_understood_by_the_reference_receiver():
+    now = int(datetime.now(UTC).timestamp())
+    Webhook(SECRET.reveal()).verify(b'{"a": 1}', dict(sign(KEY, "msg_1", now, b'{"a": 1}')))
+
+
+def test_the_bytes_count_and_not_what_they_mean():
+    assert code(fields(VECTOR), body=BODY.replace(b"  ", b" ")) is VerifyCode.MISMATCH
+    assert code(fields(VECTOR), body=BODY.replace(b"posture", b"Posture")) is VerifyCode.MISMATCH
+
+
+@pytest.mark.parametrize("secrets", [(SECRET, NEXT), (NEXT, SECRET)])
+def test_two_secrets_live_while_rotating(secrets):
+    assert verified(fields(VECTOR), secrets=secrets).secret == secrets.index(SECRET)
+    assert code(fields(VECTOR), secrets=(NEXT,)) is VerifyCode.MISMATCH
+
+
+def test_any_signature_of_the_list_is_enough_and_other_versions_are_skipped():
+    good = VECTOR["webhook-signature"]
+    for listed in (f"v1a,AAAA {good}", f"v1,AAAA {good}", f"{good} v1,%%%", f"v2,x v1 , {good}"):
+        assert verified(fields(VECTOR | {"webhook-signature": listed}))
+    flood = " ".join(["v1,AAAA"] * 50 + [good])
+    assert code(fields(VECTOR | {"webhook-signature": flood})) is VerifyCode.MISMATCH
+
+
+@pytest.mark.parametrize(("off", "accepted"), [(299, True), (300, True), (301, False)])
+@pytest.mark.parametrize("direction", [1, -1])
+def test_the_clock_may_be_off_by_the_tolerance(off, accepted, direction):
+    now = SENT_AT + direction * off
+    if accepted:
+        assert verified(fields(VECTOR), now=now)
+    else:
+        assert code(fields(VECTOR), now=now) is VerifyCode.CLOCK
+
+
+def test_a_stranger_is_not_told_about_the_clock():
+    assert code(fields(VECTOR), body=b"x", now=SENT_AT + 9999) is VerifyCode.MISMATCH
+
+
+@pytest.mark.parametrize("name", list(VECTOR))
+def test_each_header_must_be_there_once(name):
+    assert code([each for each in fields(VECTOR) if each[0] != name]) is VerifyCode.MISSING
+    assert code([*fields(VECTOR), (name.upper(), VECTOR[name])]) is VerifyCode.REPEATED
+    assert code([*fields(VECTOR), (name.replace("-", "_"), VECTOR[name])]) is VerifyCode.REPEATED
+    underscored = [
+        (each.replace("-", "_") if each == name else each, value) for each, value in fields(VECTOR)
+    ]
+    assert code(underscored) is VerifyCode.REPEATED
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"webhook-timestamp": "1772366400.5"},
+        {"webhook-timestamp": "-1"},
+        {"webhook-timestamp": "x"},
+        {"webhook-timestamp": "1" * 40},
+        {"webhook-timestamp": "\u0661"},
+        {"webhook-id": ""},
+        {"webhook-id": "a b"},
+        {"webhook-id": "x" * 300},
+        {"webhook-id": "é"},
+    ],
+)
+def test_unreadable_headers(change):
+    assert code(fields(VECTOR | change)) is VerifyCode.UNREADABLE
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([*VECTOR, "other"]), st.text(max_size=40)), max_size=6),
+    st.binary(max_size=40),
+)
+def test_nothing_that_is_sent_raises_anything_else(headers, body):
+    with pytest.raises(VerifyFault):
+        verified(headers, body)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "whsec_",
+        "whsec_%%%",
+        KEY.decode(),
+        "whsec_" + base64.b64encode(b"x" * 23).decode(),
+        "whsec_" + base64.b64encode(b"x" * 65).decode(),
+    ],
+)
+def test_secrets_that_are_refused(text):
+    with pytest.raises(ValueError, match="secret") as caught:
+        parse_signing_secret(Secret(text))
+    assert not text or text == "whsec_" or text not in str(caught.value)
+
+
+@pytest.mark.parametrize("length", [24, 32, 64])
+def test_secrets_of_24_to_64_bytes_are_fine_with_and_without_padding(length):
+    text = "whsec_" + base64.b64encode(b"x" * length).decode()
+    assert parse_signing_secret(Secret(text)) == b"x" * length
+    assert parse_signing_secret(Secret(text.rstrip("="))) == b"x" * length
+
+
+def test_one_or_two_secrets_are_needed():
+    for count in (0, 3):
+        with pytest.raises(ValueError, match="one or two"):
+            StandardWebhooksVerifier([SECRET] * count)
+        with pytest.raises(ValueError, match="one or two"):
+            BearerVerifier([Secret("x" * 20)] * count)
+
+
+BEARER = BearerVerifier([Secret("first-secret-0123456789"), Secret("second-secret-0123456789")])
+
+
+@pytest.mark.parametrize(
+    ("value", "position"),
+    [
+        ("Bearer first-secret-0123456789", 0),
+        ("bearer second-secret-0123456789 ", 1),
+        ("BEARER  first-secret-0123456789", 0),
+    ],
+)
+def test_bearer(value, position):
+    assert BEARER.verify([("authorization", value)], b"", 0).secret == position
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([], VerifyCode.MISSING),
+        ([("authorization", "Basic first-secret-0123456789")], VerifyCode.UNREADABLE),
+        ([("authorization", "first-secret-0123456789")], VerifyCode.UNREADABLE),
+        ([("authorization", "Bearer ")], VerifyCode.MISMATCH),
+        ([("authorization", "Bearer first-secret-012345678")], VerifyCode.MISMATCH),
+        ([("authorization", "Bearer \udcff")], VerifyCode.MISMATCH),
+        ([("authorization", "Bearer first-secret-0123456789")] * 2, VerifyCode.REPEATED),
+    ],
+)
+def test_bearer_refusals(headers, expected):
+    with pytest.raises(VerifyFault) as caught:
+        BEARER.verify(headers, b"", 0)
+    assert caught.value.code is expected
+    assert "0123456789" not in str(caught.value)
+
+
+def test_a_secret_in_a_header_of_its_own():
+    verifier = BearerVerifier([Secret("first-secret-0123456789")], "X-Sensor-Key")
+    assert verifier.verify([("X-SENSOR-KEY", "first-secret-0123456789")], b"", 0)
+    with pytest.raises(VerifyFault):
+        verifier.verify([("X-Sensor-Key", "Bearer first-secret-0123456789")], b"", 0)
+
+
+@pytest.mark.parametrize("text", ["short", "has a space in it....", "not-ascii-é-0123456789", ""])
+def test_bearer_secrets_that_are_refused(text):
+    with pytest.raises(ValueError, match="bearer secret"):
+        BearerVerifier([Secret(text)])

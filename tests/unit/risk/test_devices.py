@@ -1,0 +1,225 @@
+"""Which record identifiers name: junk, strength, conflicts, and drafts."""
+
+import itertools
+
+import pytest
+
+from risk.devices import (
+    MAX_IDENTIFIERS,
+    MAX_VALUE_CHARS,
+    DeviceIndex,
+    keys_text,
+    name_of,
+    normalise_identifier,
+    random_device_id,
+)
+from risk.model import DeviceId, Identifier
+
+
+def serial(value):
+    return Identifier("serial", value)
+
+
+def host(value):
+    return Identifier("hostname", value)
+
+
+def agent(value, sensor="wazuh"):
+    return Identifier("sensor-device-id", value, sensor)
+
+
+class Records:
+    """An index whose records remember their identifiers, as the state does."""
+
+    def __init__(self):
+        numbers = itertools.count(1)
+        self.known = {}
+        self.index = DeviceIndex(
+            lambda device_id: self.known.get(device_id, ()), lambda: DeviceId(f"d{next(numbers)}")
+        )
+
+    def take(self, *identifiers):
+        draft = self.index.draft()
+        device_id = draft.resolve_or_create(identifiers)
+        self.known.update(draft.changed)
+        draft.commit()
+        return device_id
+
+    def find(self, *identifiers):
+        return self.index.resolve(identifiers)
+
+
+@pytest.fixture
+def records():
+    return Records()
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    [
+        host(""),
+        host("  "),
+        host("localhost"),
+        host("LOCALHOST.localdomain"),
+        host("localhost.example.org"),
+        host("172.17.0.1"),
+        host("fe80::1"),
+        host("3f4e1a2b9c0d"),
+        host("a" * 64),
+        serial("0"),
+        serial("00000000"),
+        serial("0000-0000"),
+        serial("To be filled by O.E.M."),
+        serial("System Serial Number"),
+        serial("ffffffff-ffff-ffff-ffff-ffffffffffff"),
+        serial("a\nb"),
+        serial("x" * (MAX_VALUE_CHARS + 1)),
+        agent(""),
+        Identifier("", "x"),
+    ],
+)
+def test_junk_names_nothing(records, identifier):
+    assert normalise_identifier(identifier) is None
+    assert records.take(identifier) is None
+    assert records.find(identifier) is None
+
+
+@pytest.mark.parametrize(
+    ("identifier", "value"),
+    [
+        (serial(" 5cg2149XVW "), "5cg2149xvw"),
+        (host("LT-014.Example.ORG."), "lt-014.example.org"),
+        (Identifier("certificate-sha256", "AB:CD"), "abcd"),
+        (Identifier("udid", "{AB-1}"), "ab-1"),
+        (host("STRASSE-1"), "strasse-1"),
+        (host("Straße-1"), "strasse-1"),
+        (agent("0"), "0"),
+    ],
+)
+def test_values_are_compared_in_one_form(identifier, value):
+    assert normalise_identifier(identifier).value == value
+
+
+def test_case_and_space_do_not_make_another_device(records):
+    assert records.take(serial("ABC-1")) == records.find(serial(" abc-1 "))
+
+
+def test_the_issuer_of_a_serial_does_not_matter_but_that_of_a_sensors_number_does(records):
+    device = records.take(Identifier("serial", "S1", "mdm"), agent("001"))
+    assert records.find(serial("S1")) == device
+    assert records.find(agent("001", "other")) is None
+
+
+def test_identifiers_add_up(records):
+    device = records.take(agent("001"), host("lt-1"))
+    assert records.take(host("lt-1"), serial("S1")) == device
+    assert records.find(serial("s1")) == device
+    assert records.known[device] == (agent("001"), host("lt-1"), serial("S1"))
+
+
+def test_a_strong_identifier_beats_a_hostname(records):
+    first = records.take(serial("S1"), host("laptop"))
+    second = records.take(serial("S2"), host("other"))
+    assert records.take(serial("S2"), host("laptop")) == second
+    assert first != second
+
+
+def test_a_hostname_that_contradicts_a_strong_identifier_makes_a_new_record(records):
+    first = records.take(agent("001"), host("laptop"))
+    second = records.take(agent("002"), host("laptop"))
+    assert first != second
+    assert records.find(host("laptop")) is None, "two records have this name"
+    assert [conflict.reason for conflict in records.index.conflicts] == ["another record has this name"]
+
+
+def test_an_ambiguous_hostname_never_joins_a_strong_identifier(records):
+    devices = {records.take(agent("001"), host("laptop")), records.take(agent("002"), host("laptop"))}
+    assert records.take(serial("S9"), host("laptop")) not in devices
+
+
+def test_signals_with_an_ambiguous_hostname_alone_share_one_record(records):
+    strong = {records.take(agent("001"), host("laptop")), records.take(agent("002"), host("laptop"))}
+    alone = records.take(host("laptop"))
+    assert alone not in strong
+    assert records.take(host("laptop")) == alone
+
+
+def test_a_recycled_agent_number_does_not_drag_a_new_serial_along(records):
+    old = records.take(serial("S1"), agent("001"))
+    new = records.take(serial("S2"), agent("001"))
+    assert new != old
+    assert records.find(agent("001")) == old
+    (conflict,) = records.index.conflicts
+    assert (conflict.device_id, conflict.owner, conflict.identifier) == (new, old, agent("001"))
+
+
+def test_two_records_are_never_merged(records):
+    one, other = records.take(serial("S1")), records.take(agent("001"))
+    assert records.take(serial("S1"), agent("001")) == one
+    assert records.find(agent("001")) == other
+    records.take(serial("S1"), agent("001"))
+    assert len(records.index.conflicts) == 1, "one conflict is recorded once"
+
+
+def test_a_reinstalled_agent_of_one_serial_keeps_its_record(records):
+    device = records.take(serial("S1"), agent("001"))
+    assert records.take(serial("S1"), agent("007")) == device
+    assert records.find(agent("007")) == device
+
+
+def test_a_full_hostname_and_its_first_label_are_two_names(records):
+    device = records.take(host("lt-1.example.org"))
+    assert records.find(host("lt-1")) is None
+    assert records.find(host("LT-1.example.org.")) == device
+
+
+def test_other_weak_kinds_join_when_they_do_not_contradict(records):
+    device = records.take(serial("S1"), Identifier("asset-tag", "A7"))
+    assert records.find(Identifier("asset-tag", "a7")) == device
+    assert records.take(serial("S2"), Identifier("asset-tag", "A7")) != device
+
+
+def test_a_draft_is_invisible_until_it_is_committed(records):
+    draft = records.index.draft()
+    device = draft.resolve_or_create([serial("S1"), host("lt-1")])
+    assert draft.resolve([host("lt-1")]) == device
+    assert records.find(serial("S1")) is None
+    assert records.find(host("lt-1")) is None
+    draft.commit()
+    assert records.find(host("lt-1")) == device
+
+
+def test_a_draft_that_is_thrown_away_leaves_nothing(records):
+    records.take(serial("S1"), host("lt-1"))
+    draft = records.index.draft()
+    draft.resolve_or_create([serial("S2"), host("lt-1")])
+    assert records.find(host("lt-1")) == "d1"
+    assert records.index.conflicts == ()
+
+
+def test_identifiers_of_a_record_are_bounded(records):
+    device = records.take(serial("S1"))
+    for number in range(MAX_IDENTIFIERS + 5):
+        records.take(serial("S1"), host(f"name-{number}"))
+    assert len(records.known[device]) == MAX_IDENTIFIERS
+    assert records.find(host("name-1")) == device
+
+
+def test_stored_keys_give_the_same_index(records):
+    device = records.take(serial("S1"), agent("001"), host("lt-1"))
+    again = DeviceIndex(lambda _: records.known[device])
+    again.load(device, keys_text(records.known[device]))
+    for identifier in records.known[device]:
+        assert again.resolve([identifier]) == device
+
+
+def test_people_call_a_device_by_its_hostname():
+    assert name_of([agent("1"), serial("S1"), host("lt-1")]) == "lt-1"
+    assert name_of([agent("1"), serial("S1")]) == "S1"
+    assert name_of([]) == ""
+
+
+def test_ids_are_random_and_recognisable():
+    made = {random_device_id() for _ in range(100)}
+    assert len(made) == 100
+    assert all(each.startswith("dev_") and len(each) == 24 for each in made)
