@@ -369,9 +369,8 @@ class Decoder:
 
     def _decode_resolved(self, text: str, node: Node, kinds: list[mi.Type], path: KeyPath) -> Any:
         """Decode a text that came from elsewhere: as a text where one is accepted, else as plain YAML."""
-        tag = _TAG + "str"
-        if all(isinstance(each, mi.IntType | mi.FloatType | mi.BoolType | mi.NoneType) for each in kinds):
-            tag = _tag_of(text)
+        is_text = any(isinstance(each, mi.StrType) or is_secret(each) for each in kinds)
+        tag = _TAG + "str" if is_text else _tag_of(text)
         return self._decode_scalar(scalar(text, node, tag), kinds, path, is_literal=False)
 
     # --- scalars -------------------------------------------------------------------------------------------

@@ -648,7 +648,6 @@ class _Checks:
                 message = f"no access policy lets anybody into `{app.name}`"
                 self.fault(Code.NOBODY_GETS_IN, path, message, "add one with `decision: allow`")
 
-
     def _limits_that_let_in(self, letting_in: list[AccessPolicy]) -> None:
         """Point at a `restrict` that covers everyone where others let in only some."""
         allows = [policy for policy in letting_in if policy.decision is Outcome.ALLOW]

@@ -335,7 +335,7 @@ class Exchange:
             return
         head = self.head
         self._attempts += 1
-        self._sends_body = route.send_body and not self._body_is_whole
+        self._sends_body = route.send_body and not self._body_is_whole and not self._body_bytes
         block = upstream_head(
             head,
             target=route.target or head.target.canonical,

@@ -151,13 +151,15 @@ class Gate:
     async def talk(self, data: bytes) -> bytes:
         """Send `data`, return everything up to the end of the connection, however it ends."""
         reader, writer = await self.connect()
-        writer.write(data)
-        received = b""
-        with contextlib.suppress(ConnectionError):
-            while piece := await reader.read(65536):
-                received += piece
-        writer.close()
-        return received
+        try:
+            writer.write(data)
+            received = b""
+            with contextlib.suppress(ConnectionError):
+                while piece := await reader.read(65536):
+                    received += piece
+            return received
+        finally:
+            writer.close()
 
 
 @contextlib.asynccontextmanager
