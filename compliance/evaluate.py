@@ -41,6 +41,7 @@ from compliance.model import (
     PolicyTrace,
     RequestFacts,
     ResidualEntry,
+    SessionControl,
     StepUp,
     User,
 )
@@ -48,6 +49,8 @@ from compliance.paths import path_matches
 from risk.model import RiskLevel
 
 DEFAULT_DENY_REASON = "No policy lets you into this app."
+
+_NO_CONTROLS: frozenset[SessionControl] = frozenset()
 
 
 def decide(
@@ -73,16 +76,19 @@ def decide(
     return combine(matched), tuple(traces)
 
 
-def entry(policy: AccessPolicy, context: AccessContext) -> ResidualEntry:
-    """Return what a policy contributes once it matches: controls of a `restrict`, demand of a `step-up`."""
+def entry(policy: AccessPolicy, context: AccessContext, when: Conditions | None = None) -> ResidualEntry:
+    """Return what a policy contributes once it matches: controls of a `restrict`, demand of a `step-up`.
+
+    `when` replaces the policy's conditions where only some are left to test.
+    """
     return ResidualEntry(
         policy=policy.name,
         outcome=policy.decision,
         reason=policy.reason,
-        controls=frozenset(policy.controls) if policy.decision is Outcome.RESTRICT else frozenset(),
+        controls=frozenset(policy.controls) if policy.decision is Outcome.RESTRICT else _NO_CONTROLS,
         step_up=policy.step_up if policy.decision is Outcome.STEP_UP else None,
         mode=policy.mode,
-        when=policy.when,
+        when=policy.when if when is None else when,
         is_sure=policy.decision is not Outcome.RESTRICT or _is_sure(policy, context),
     )
 
@@ -108,7 +114,7 @@ _DEFAULT_DENY = ResidualEntry(
     policy="",
     outcome=Outcome.BLOCK,
     reason=DEFAULT_DENY_REASON,
-    controls=frozenset(),
+    controls=_NO_CONTROLS,
     step_up=None,
     mode=Mode.ENFORCE,
     when=Conditions(),
@@ -142,7 +148,7 @@ def _step_up(matched: Iterable[ResidualEntry]) -> StepUp:
     return StepUp(acr_values=common or first, max_age=min(ages, default=None))
 
 
-# --- per session ------------------------------------------------------------------------------------------
+# --- per session ---------------------------------------------------------------------------------------
 
 
 def session_miss(policy: AccessPolicy, context: AccessContext) -> str | None:
@@ -278,7 +284,7 @@ def after(moment: datetime | None, seconds: float) -> datetime | None:
     return None if moment is None else moment + timedelta(seconds=seconds)
 
 
-# --- per request ------------------------------------------------------------------------------------------
+# --- per request ---------------------------------------------------------------------------------------
 
 
 def request_miss(when: Conditions, request: RequestFacts) -> str | None:  # noqa: PLR0911 - one line a key
@@ -305,7 +311,7 @@ def depends_on_request(when: Conditions) -> bool:
     )
 
 
-# --- texts -----------------------------------------------------------------------------------------------
+# --- texts ---------------------------------------------------------------------------------------------
 
 
 def seen(  # noqa: C901, PLR0911 - one line a key

@@ -67,7 +67,7 @@ class Mode(StrEnum):
     REPORT = "report"
 
 
-# --- compliance policies ----------------------------------------------------------------------------------
+# --- compliance policies -------------------------------------------------------------------------------
 
 
 class RiskRule(Strict, tag="risk", tag_field="type", frozen=True):
@@ -190,7 +190,7 @@ class ComplianceResult(msgspec.Struct, frozen=True, kw_only=True):
     deadline: datetime | None = None
 
 
-# --- access policies --------------------------------------------------------------------------------------
+# --- access policies -----------------------------------------------------------------------------------
 
 
 class Assignment(Strict, frozen=True):

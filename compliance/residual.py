@@ -8,8 +8,6 @@ tests hold both.
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-import msgspec
-
 from compliance.evaluate import after, combine, depends_on_request, entry, request_miss, session_miss
 from compliance.model import (
     AccessContext,
@@ -27,6 +25,9 @@ MAX_REMEMBERED_DECISIONS = 256
 """Most decisions that one compiled residual keeps; there is one per set of matching policies that really
 occurs.
 """
+
+
+_NOTHING = Conditions()
 
 
 def residual(policies: Iterable[AccessPolicy], context: AccessContext) -> Residual:
@@ -48,6 +49,8 @@ def residual(policies: Iterable[AccessPolicy], context: AccessContext) -> Residu
 def _left(policy: AccessPolicy, context: AccessContext) -> ResidualEntry:
     """Return the policy's entry with nothing but the conditions on the request."""
     when = policy.when
+    if not depends_on_request(when):
+        return entry(policy, context, _NOTHING)
     left = Conditions(
         networks=when.networks,
         not_networks=when.not_networks,
@@ -56,7 +59,7 @@ def _left(policy: AccessPolicy, context: AccessContext) -> ResidualEntry:
         not_paths=when.not_paths,
         clients=when.clients,
     )
-    return msgspec.structs.replace(entry(policy, context), when=left)
+    return entry(policy, context, left)
 
 
 def valid_until(policies: Iterable[AccessPolicy], context: AccessContext) -> datetime | None:

@@ -139,7 +139,7 @@ def _judge(policy: str, rule: ComplianceRule, evidence: _Evidence) -> tuple[Rule
     assert_never(rule)
 
 
-# --- risk -------------------------------------------------------------------------------------------------
+# --- risk ----------------------------------------------------------------------------------------------
 
 
 def _judge_risk(policy: str, rule: RiskRule, evidence: _Evidence) -> tuple[RuleResult, datetime | None]:
@@ -195,7 +195,7 @@ def _risky_since(highest: RiskLevel, posture: Posture, risk: RiskAssessment) -> 
     return min(moments, default=None)
 
 
-# --- facts ------------------------------------------------------------------------------------------------
+# --- facts ---------------------------------------------------------------------------------------------
 
 
 def _judge_fact(policy: str, rule: FactRule, evidence: _Evidence) -> tuple[RuleResult, datetime | None]:
@@ -318,7 +318,7 @@ def _failing_since(fact: FactValue, posture: Posture) -> datetime:
     return since if isinstance(since, datetime) else fact.observed_at
 
 
-# --- sensors ----------------------------------------------------------------------------------------------
+# --- sensors -------------------------------------------------------------------------------------------
 
 
 def _judge_sensor(policy: str, rule: SensorRule, evidence: _Evidence) -> tuple[RuleResult, datetime | None]:
@@ -354,7 +354,7 @@ def _judge_sensor(policy: str, rule: SensorRule, evidence: _Evidence) -> tuple[R
     return result, moment
 
 
-# --- shared -----------------------------------------------------------------------------------------------
+# --- shared --------------------------------------------------------------------------------------------
 
 
 def _grace(since: datetime | None, grace: float, now: datetime) -> tuple[ComplianceState, datetime | None]:

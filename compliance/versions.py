@@ -50,8 +50,11 @@ def parse_version(text: str) -> Version | None:
     a number (`1.1.1w`, `22H2`) has no order that every vendor shares: None.
 
     Example:
-    >>> parse_version("14.10").is_at_least(parse_version("14.9")) True
-    >>> parse_version("23C64") is None True
+    >>> parse_version("14.10").is_at_least(parse_version("14.9"))
+    True
+    >>> parse_version("23C64") is None
+    True
+
     """
     text = text.strip()
     match = _VERSION.fullmatch(text) if len(text) <= MAX_VERSION_CHARACTERS else None

@@ -5,7 +5,7 @@ import os
 import secrets
 import signal
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -34,7 +34,7 @@ from gateway.hub.hooks import Delivery, Hooks, SensorConfigFault, hook_sensors
 from gateway.hub.pages import Pages
 from gateway.hub.remediation import Remediation
 from gateway.hub.returns import SealedReturns
-from gateway.hub.runtime import Runtime, make_runtime
+from gateway.hub.runtime import make_runtime
 from gateway.hub.signin import SignIn
 from gateway.hub.signin_pages import HubSignInPages
 from gateway.hub.web import MAX_FIELD_BYTES, HubWeb
@@ -158,11 +158,16 @@ class Hub:
         await self._listen_ops(self._runtime.config.server.ops)
         self._pruning = spawn(self._keep_pruning(), name="prune")
         spawn(self._tell_ready(), name="notify-ready")
-        log.info("hub-started", revision=self._runtime.revision, devices=len(self.risk), sessions=len(self.sessions))
+        log.info(
+            "hub-started",
+            revision=self._runtime.revision,
+            devices=len(self.risk),
+            sessions=len(self.sessions),
+        )
 
     async def _tell_ready(self) -> None:
         """Tell the service manager once every worker serves."""
-        while self.feed.serving < max(1, self._workers):
+        while self.feed.serving < max(1, self._workers):  # noqa: ASYNC110 - once, at the start
             await asyncio.sleep(READY_POLL_S)
         notify("READY=1")
 
@@ -198,7 +203,9 @@ class Hub:
 
     async def _listen_ops(self, address: str) -> None:
         host, _, port = address.rpartition(":")
-        runner = web.AppRunner(ops_application(self.metrics, self.components), access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(
+            ops_application(self.metrics, self.components), access_log=None, shutdown_timeout=1.0
+        )
         await runner.setup()
         await web.TCPSite(runner, host.strip("[]"), int(port)).start()
         self._runners.append(runner)
@@ -210,12 +217,19 @@ class Hub:
         serving = self.feed.serving
         parts = [
             Component("store", is_ready=self.database.is_running, detail="sqlite"),
-            Component("workers", is_ready=serving >= 1, detail=f"{serving} of {max(1, self._workers)} serving"),
+            Component(
+                "workers", is_ready=serving >= 1, detail=f"{serving} of {max(1, self._workers)} serving"
+            ),
         ]
         for name, client in sorted(self._providers.items()):
             status = client.status()
             parts.append(
-                Component(f"provider {name}", is_ready=status.is_ready and status.is_reachable, detail=status.reason, is_required=False),
+                Component(
+                    f"provider {name}",
+                    is_ready=status.is_ready and status.is_reachable,
+                    detail=status.reason,
+                    is_required=False,
+                ),
             )
         return parts
 
@@ -395,7 +409,9 @@ def _device_ca(config: Config) -> DeviceCa | None:
 
 def _restart_needed(before: Config, after: Config) -> tuple[str, ...]:
     changed = [
-        f"server.{name}" for name in RESTART_ONLY if getattr(before.server, name) != getattr(after.server, name)
+        f"server.{name}"
+        for name in RESTART_ONLY
+        if getattr(before.server, name) != getattr(after.server, name)
     ]
     return (*changed, *(["store"] if before.store != after.store else []))
 

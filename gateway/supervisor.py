@@ -106,5 +106,3 @@ class Supervisor:
                 if child.returncode is None:
                     log.error("child-killed", child=name, pid=child.pid)
                     child.kill()
-
-

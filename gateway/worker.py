@@ -102,7 +102,7 @@ class Worker:
         if app is None:
             return self._to_hub(exchange, NoSuchHost())
         if app.public_paths and not head.target.is_ambiguous and _is_public(path, app.public_paths):
-            return self._to_app(exchange, app, (), ResponseRules(reserved_cookies=self._reserved))
+            return self._to_app(app, (), ResponseRules(reserved_cookies=self._reserved))
         cookie = find_cookie(head.header(b"cookie"), self._cookie)
         if cookie is None:
             return self._to_hub(exchange, SignIn(app.name))
@@ -123,7 +123,7 @@ class Worker:
         name = "" if app is None else app.name
         return self._to_hub(exchange, Failed(name, fault.status, fault.value))
 
-    def forbidden(self, exchange: Exchange, reason: str) -> Route | None:
+    def forbidden(self, exchange: Exchange, reason: str) -> Route | None:  # noqa: ARG002 - there is one reason yet
         """Let the hub explain that a session control withholds a response."""
         admitted = exchange.context
         if not isinstance(admitted, _Admitted):
@@ -214,7 +214,7 @@ class Worker:
             return self._to_hub(exchange, self._refusal(exchange, admitted, control))
         exchange.context = admitted
         entry.live.add(exchange)
-        return self._to_app(exchange, app, _headers(entry, decision), self._rules(decision))
+        return self._to_app(app, _headers(entry, decision), self._rules(decision))
 
     def _facts(self, exchange: Exchange) -> RequestFacts:
         head = exchange.head
@@ -234,7 +234,11 @@ class Worker:
         head = exchange.head
         traits = RequestTraits(head.method, exchange.client_kind, head.has_body, head.is_upgrade)
         control = refusing_control(decision.controls, traits)
-        if control is None and SessionControl.NO_DOWNLOADS in decision.controls and exchange.response_is_download:
+        if (
+            control is None
+            and SessionControl.NO_DOWNLOADS in decision.controls
+            and exchange.response_is_download
+        ):
             return SessionControl.NO_DOWNLOADS
         return control
 
@@ -291,7 +295,6 @@ class Worker:
 
     def _to_app(
         self,
-        exchange: Exchange,
         app: WorkerApp,
         headers: tuple[tuple[bytes, bytes], ...],
         rules: ResponseRules,

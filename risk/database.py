@@ -56,7 +56,9 @@ class _Job:
 
 
 class Database:
-    """A SQLite file. `schema` holds, by component, an ordered sequence of migrations that is only ever appended to;
+    """A SQLite file.
+
+    `schema` holds, by component, an ordered sequence of migrations that is only ever appended to;
     the table `schema_versions` counts those applied. A bare sequence is the component `main`.
 
     `path` may be `:memory:` in tests; then reads share the writer's thread and connection.
@@ -143,7 +145,8 @@ class Database:
                     f"store `{self._path}`: {component} schema {version} is newer than this program's {len(scripts)}"
                 )
             for number, script in enumerate(scripts[version:], start=version + 1):
-                note = f"INSERT OR REPLACE INTO schema_versions VALUES ('{component}', {number});"
+                # Components are our own constants, and executescript takes no parameters.
+                note = f"INSERT OR REPLACE INTO schema_versions VALUES ('{component}', {number});"  # noqa: S608
                 connection.executescript(f"BEGIN;{script};{note}COMMIT;")
 
     def _write_loop(self, connection: sqlite3.Connection) -> None:
@@ -163,7 +166,7 @@ class Database:
         try:
             connection.execute("BEGIN IMMEDIATE")
             for job in jobs:
-                outcomes.append((job, *self._attempt(connection, job)))
+                outcomes.append((job, *self._attempt(connection, job)))  # noqa: PERF401 - kept when one fails
             connection.execute("COMMIT")
             self.commits += 1
         except sqlite3.Error as error:

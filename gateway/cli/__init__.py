@@ -28,7 +28,9 @@ COMMANDS: dict[str, str] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 ok, 1 failed, 2 invalid, 3 applied only in part."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    parser = argparse.ArgumentParser(prog="posturegate", description="OIDC-aware reverse-proxy access gateway.")
+    parser = argparse.ArgumentParser(
+        prog="posturegate", description="OIDC-aware reverse-proxy access gateway."
+    )
     parser.add_argument("--version", action="version", version=f"posturegate {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((argument for argument in arguments if argument in COMMANDS), None)

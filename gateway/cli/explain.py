@@ -26,7 +26,9 @@ def run(arguments: argparse.Namespace) -> int:
     code = parse_reference(arguments.code) or arguments.code
     record = _read(loaded.config.store.url, code, arguments.config)
     if record is None:
-        print(f"no decision record has the code {code}; records are kept {loaded.config.decisions.keep / 86400:g} days")
+        print(
+            f"no decision record has the code {code}; records are kept {loaded.config.decisions.keep / 86400:g} days"
+        )
         return EXIT_FAILED
     if arguments.json:
         print(record.decode())

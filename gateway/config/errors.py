@@ -117,7 +117,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         return ": ".join(part for part in (self.place, self.path, self.message, self.hint) if part)
 
 
-class ConfigInvalid(Exception):  # noqa: N818 - the file is invalid; this is not an error of ours
+class ConfigInvalid(Exception):
     """The configuration cannot be used.
 
     `faults` are all of them in the order of the file, `warnings` likewise.

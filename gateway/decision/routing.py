@@ -24,7 +24,9 @@ class RouteTable:
         self._exact: dict[str, list[WorkerApp]] = {}
         self._wildcard: dict[str, list[WorkerApp]] = {}
         for app in apps:
-            table, key = (self._wildcard, app.host[2:]) if app.host.startswith("*.") else (self._exact, app.host)
+            table, key = (
+                (self._wildcard, app.host[2:]) if app.host.startswith("*.") else (self._exact, app.host)
+            )
             table.setdefault(key, []).append(app)
         for routes in (*self._exact.values(), *self._wildcard.values()):
             routes.sort(key=lambda app: -len(app.path_prefix))

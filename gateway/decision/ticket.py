@@ -77,7 +77,9 @@ class TicketMaker:
             valid_until=max(ends, now + timedelta(milliseconds=50)).timestamp(),
         )
 
-    def _claims(self, app: App, situation: Situation, session_id: str, host: str, code: str) -> dict[str, Any]:
+    def _claims(
+        self, app: App, situation: Situation, session_id: str, host: str, code: str
+    ) -> dict[str, Any]:
         user, context = situation.context.user, situation.context
         return {
             "iss": self._issuer,
@@ -99,7 +101,9 @@ class TicketMaker:
             },
         }
 
-    def _variant(self, controls: frozenset[SessionControl], claims: Mapping[str, Any], now: datetime) -> Variant:
+    def _variant(
+        self, controls: frozenset[SessionControl], claims: Mapping[str, Any], now: datetime
+    ) -> Variant:
         outcome = Outcome.RESTRICT if controls else Outcome.ALLOW
         names = sorted(controls)
         gate = {**claims["gate"], "outcome": outcome.value, "restrictions": names}
@@ -115,7 +119,9 @@ def admissible(rest: Residual) -> list[frozenset[SessionControl]]:
     if rest.constant is not None:
         is_in = rest.constant.outcome in (Outcome.ALLOW, Outcome.RESTRICT)
         return [rest.constant.controls] if is_in else []
-    restricting = [entry for entry in rest.entries if entry.outcome is Outcome.RESTRICT and _is_enforced(entry)]
+    restricting = [
+        entry for entry in rest.entries if entry.outcome is Outcome.RESTRICT and _is_enforced(entry)
+    ]
     if len(restricting) > MAX_CONDITIONAL_RESTRICTIONS:
         return [frozenset(), frozenset().union(*(entry.controls for entry in restricting))]
     found = {
@@ -145,9 +151,9 @@ def _identity_headers(app: App, situation: Situation, code: str) -> tuple[tuple[
 
 
 def header_text(text: str) -> bytes:
-    """Return `text` as a header value: UTF-8, control characters removed, at most 1,024 bytes.
+    r"""Return `text` as a header value: UTF-8, control characters removed, at most 1,024 bytes.
 
-    >>> header_text("Ana\\r\\nX-Evil: 1")
+    >>> header_text("Ana\r\nX-Evil: 1")
     b'AnaX-Evil: 1'
     """
     clean = "".join(character for character in text if character.isprintable())

@@ -16,8 +16,9 @@ class SignIn(msgspec.Struct, frozen=True, tag="sign-in", tag_field="kind"):
 class Refused(msgspec.Struct, frozen=True, tag="refused", tag_field="kind"):
     """An access decision other than allow, or a session control that this request meets.
 
-    `decision` is the id of the ticket's decision record. `control` names the session control that refused, None when
-    the decision itself did; `controls` are all that are in force. `is_cut` tells that the request was allowed when it began.
+    `decision` is the id of the ticket's decision record. `control` names the session control that refused,
+    None when the decision itself did; `controls` are all that are in force. `is_cut` tells that the request
+    was allowed when it began.
     """
 
     app: str
@@ -57,7 +58,9 @@ def encode_verdict(verdict: Verdict) -> bytes:
     """Return the header value: ASCII-safe JSON."""
     # JSON may carry UTF-8; a header value is safer in ASCII, and the decoder reads escapes alike.
     text = msgspec.json.encode(verdict).decode()
-    return "".join(c if " " <= c < "\x7f" else "".join(f"\\u{u:04x}" for u in _utf16(c)) for c in text).encode()
+    return "".join(
+        c if " " <= c < "\x7f" else "".join(f"\\u{u:04x}" for u in _utf16(c)) for c in text
+    ).encode()
 
 
 def _utf16(character: str) -> tuple[int, ...]:

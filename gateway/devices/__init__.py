@@ -1,1 +1,1 @@
-"""Which device a request comes from: claims of the sign-in, certificates, certificates that a trusted proxy forwards."""
+"""Which device a request comes from: claims of the sign-in, certificates, certificates that a proxy forwards."""

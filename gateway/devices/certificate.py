@@ -1,4 +1,4 @@
-"""A device by its TLS client certificate: the leaf is verified against the device CA, then mapped to an identifier.
+"""A device by its TLS client certificate: verified against the device CA, then mapped to an identifier.
 
 Rules T2, T8, T9 and H3: never the system's authorities, never text dumps, exactly one value or none.
 """
@@ -55,7 +55,7 @@ def parse_device_ca(pem: bytes) -> DeviceCa:
 
 
 def verify_leaf(der: bytes, ca: DeviceCa, now: datetime) -> x509.Certificate:
-    """Return the certificate when it chains to `ca`, is in its time, may authenticate clients and has a fit key.
+    """Return the certificate when it chains to `ca`, is in its time, is for clients and has a fit key.
 
     Raises `CertificateRefused`, and nothing else, whatever `der` is.
     """
@@ -147,7 +147,9 @@ def _check_ca(_policy: object, _certificate: object, constraints: x509.BasicCons
 
 
 _CA_POLICY = ExtensionPolicy.permit_all().require_present(
-    x509.BasicConstraints, Criticality.AGNOSTIC, _check_ca,
+    x509.BasicConstraints,
+    Criticality.AGNOSTIC,
+    _check_ca,
 )
 """Private authorities are plainer than public ones; that they are authorities is required all the same."""
 

@@ -32,7 +32,10 @@ class DeviceStatement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """What all sources say, strongest first; empty means unknown. `refused` says why a certificate did not count."""
+    """What all sources say, strongest first; empty means unknown.
+
+    `refused` says why a certificate did not count.
+    """
 
     statements: tuple[DeviceStatement, ...] = ()
     refused: str = ""
@@ -69,7 +72,9 @@ def identify_device(
     from_certificate, refused = _certificate_statements(evidence, sources, ca, now)
     from_claims = [
         DeviceStatement(
-            source=f"claim {each.claim}", strength=Strength.PROVIDER_CLAIM, identifiers=(each.identifier,),
+            source=f"claim {each.claim}",
+            strength=Strength.PROVIDER_CLAIM,
+            identifiers=(each.identifier,),
         )
         for each in claimed
         if any(isinstance(source, DeviceClaim) and _is_of(each, source) for source in sources)
@@ -105,7 +110,9 @@ def _certificate_statements(
         else:
             statements.append(
                 DeviceStatement(
-                    source=f"certificate {source.field}", strength=Strength.CERTIFICATE, identifiers=(identifier,),
+                    source=f"certificate {source.field}",
+                    strength=Strength.CERTIFICATE,
+                    identifiers=(identifier,),
                 ),
             )
     return statements, refused

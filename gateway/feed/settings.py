@@ -43,7 +43,9 @@ def worker_settings(config: Config, revision: str) -> WorkerSettings:
         tls=config.server.tls,
         limits=config.server.limits,
         trusted_proxies=config.server.trusted_proxies,
-        accepts_client_cert=any(isinstance(each, DeviceCertificate) and each.header for each in config.devices),
+        accepts_client_cert=any(
+            isinstance(each, DeviceCertificate) and each.header for each in config.devices
+        ),
         networks={network.name: network.cidrs for network in config.networks},
         apps=tuple(_worker_app(app, config.server.limits) for app in config.apps),
     )

@@ -144,4 +144,3 @@ class Desk:
             )
             for statement in identity.statements
         )
-

@@ -107,10 +107,11 @@ class Remediation:
         if app is None or session is None:
             return await self._sign_in.start(request)
         code = await self._record(front, verdict, app, session)
-        decision = Decision(outcome=verdict.outcome, policy=verdict.policy, reason=verdict.reason)
         if front.kind is ClientKind.BROWSER:
-            return await self._refusal_page(request, front, verdict, app, session, decision, code)
-        return self._refusal_problem(front, verdict, app, decision, code)
+            return await self._refusal_page(
+                request, front, verdict, self._context(request, app, session, code)
+            )
+        return self._refusal_problem(front, verdict, code)
 
     async def _record(self, front: Front, verdict: Refused, app: App, session: Session) -> str:
         """Keep the record of a refusal; return its reference code, "" when it could not be kept."""
@@ -129,12 +130,10 @@ class Remediation:
         request: web.Request,
         front: Front,
         verdict: Refused,
-        app: App,
-        session: Session,
-        decision: Decision,
-        code: str,
+        context: PageContext,
     ) -> web.StreamResponse:
-        context = self._context(request, app, session, code)
+        code = context.reference
+        decision = Decision(outcome=verdict.outcome, policy=verdict.policy, reason=verdict.reason)
         wanted = front.origin + request.raw_path
         if verdict.control is not None:
             controls = frozenset(verdict.controls)
@@ -149,39 +148,32 @@ class Remediation:
             return self._pages.step_up(wording.step_up(context, decision, continue_url=url))
         return self._pages.blocked(wording.blocked(context, decision, retry_url=request.raw_path))
 
-    def _refusal_problem(
-        self,
-        front: Front,
-        verdict: Refused,
-        app: App,
-        decision: Decision,
-        code: str,
-    ) -> web.Response:
+    def _refusal_problem(self, front: Front, verdict: Refused, code: str) -> web.Response:
         if verdict.control is not None:
             text = f"this session is limited ({verdict.control.value})"
-            return problem(403, "session-restricted", "Limited access", text, reference=code, app=app.name)
+            return problem(403, "session-restricted", "Limited access", text, reference=code, app=verdict.app)
         if verdict.outcome is Outcome.STEP_UP:
-            return self._step_up_problem(front, verdict, app, code)
+            return self._step_up_problem(front, verdict, code)
         if verdict.outcome is Outcome.REMEDIATE:
             return problem(
                 403,
                 "remediation-required",
                 "Access is paused until a problem is fixed",
-                decision.reason or "open the remediation page to see what to do",
+                verdict.reason or "open the remediation page to see what to do",
                 reference=code,
-                app=app.name,
+                app=verdict.app,
                 remediation_url=f"{front.origin}/.gate/fix?c={quote(code)}",
             )
         return problem(
             403,
             "access-blocked",
             "Access policy does not allow this",
-            decision.reason or "no policy allows this request",
+            verdict.reason or "no policy allows this request",
             reference=code,
-            app=app.name,
+            app=verdict.app,
         )
 
-    def _step_up_problem(self, front: Front, verdict: Refused, app: App, code: str) -> web.Response:
+    def _step_up_problem(self, front: Front, verdict: Refused, code: str) -> web.Response:
         """Answer as RFC 9470 section 3 asks."""
         parts = [
             'Bearer error="insufficient_user_authentication"',
@@ -197,7 +189,7 @@ class Remediation:
             "A stronger sign-in is needed",
             "sign in again with the authentication that this app asks for",
             reference=code,
-            app=app.name,
+            app=verdict.app,
             sign_in_url=front.origin + self._sign_in.sign_in_path("/", _step_up(verdict)),
         )
         response.headers["WWW-Authenticate"] = ", ".join(parts)

@@ -1,8 +1,9 @@
-"""Signing in and out: `/.gate/login`, `/.gate/callback`, `/.gate/session`, `/.gate/logout`, `/.gate/signed-out`.
+"""Signing in and out: `/.gate/` `login`, `callback`, `session`, `logout` and `signed-out`.
 
-The login host (`public_url`) talks to the provider and has a session cookie of its own; every app host gets its cookie
-through a one-time code that counts only in the browser that began. Nothing is remembered before somebody has signed
-in. What a client or a provider sends ends in a page with a reference code, never in a traceback.
+The login host (`public_url`) talks to the provider and has a session cookie of its own; every app host gets
+its cookie through a one-time code that counts only in the browser that began. Nothing is remembered before
+somebody has signed in. What a client or a provider sends ends in a page with a reference code, never in a
+traceback.
 """
 
 import functools
@@ -87,7 +88,7 @@ class PageAction(msgspec.Struct, frozen=True):
 
 
 class SignInPages(Protocol):
-    """The pages of signing in and out, as the hub renders them: HTML for people, problem documents for others."""
+    """The pages of signing in and out: HTML for people, problem documents for others."""
 
     def error(
         self,
@@ -101,24 +102,37 @@ class SignInPages(Protocol):
         actions: tuple[PageAction, ...],
         retry_after_s: int | None,
     ) -> web.Response:
-        """Return a page that says what went wrong. `code` names the cause, `reference` finds it in the log."""
+        """Return a page that says what went wrong.
+
+        `code` names the cause, `reference` finds it in the log.
+        """
         ...
 
     def sign_in_needed(self, request: web.Request, *, sign_in_url: str) -> web.Response:
-        """Return a 401 page with a link: a form was sent without a session, and must not be sent again by itself."""
+        """Return a 401 page with a link: a form was sent without a session; it is not sent again by itself."""
         ...
 
     def confirm_sign_out(
-        self, request: web.Request, *, user: User, back_url: str, form_targets: tuple[str, ...],
+        self,
+        request: web.Request,
+        *,
+        user: User,
+        back_url: str,
+        form_targets: tuple[str, ...],
     ) -> web.Response:
-        """Return a page with a form that posts to `/.gate/logout`; its answer leads to one of `form_targets`."""
+        """Return a page with a form to `/.gate/logout`; its answer leads to one of `form_targets`."""
         ...
 
     def signed_out(
-        self, request: web.Request, *, provider: str, provider_url: str, sign_in_url: str,
+        self,
+        request: web.Request,
+        *,
+        provider: str,
+        provider_url: str,
+        sign_in_url: str,
     ) -> web.Response:
         """Return a page that says that the session is over. `provider_url` "" offers nothing more."""
-        ...  # fmt: skip
+        ...
 
 
 class Front(msgspec.Struct, frozen=True):
@@ -139,7 +153,10 @@ class Front(msgspec.Struct, frozen=True):
 
 
 class _Code(msgspec.Struct, frozen=True):
-    """A one-time code on its way to the app host. `is_used` keeps the target for a browser that asks twice."""
+    """A one-time code on its way to the app host.
+
+    `is_used` keeps the target for a browser that asks twice.
+    """
 
     session: str
     to: ReturnTo
@@ -179,8 +196,9 @@ def _guarded(handler: Handler) -> Handler:
 class SignIn:
     """The handlers of signing in and out.
 
-    `now` is the wall clock, `mono` a monotonic clock, `random_bytes` a CSPRNG. `on_session_changed` is awaited after
-    a session was strengthened or ended and before the answer is sent: when it returns, every worker must know.
+    `now` is the wall clock, `mono` a monotonic clock, `random_bytes` a CSPRNG. `on_session_changed` is
+    awaited after a session was strengthened or ended and before the answer is sent: when it returns, every
+    worker must know.
     """
 
     def __init__(
@@ -229,7 +247,7 @@ class SignIn:
             web.get("/.gate/signed-out", self.signed_out, allow_head=False),
         ]
 
-    # --- what the rest of the hub asks -----------------------------------------------------------------------
+    # --- what the rest of the hub asks --------------------------------------------------------------------
 
     def sign_in_path(self, path: str, step_up: StepUp | None = None) -> str:
         """Return the address on an app's own host that signs in (or steps up) and comes back to `path`."""
@@ -255,14 +273,21 @@ class SignIn:
         if request.headers.get("X-Gate-Client-Kind", "api") != "browser":
             return self._problem(request, front)
         if request.method not in ("GET", "HEAD"):
-            return _finished(self._pages.sign_in_needed(request, sign_in_url=self.sign_in_path(path, step_up)))
-        return self._to_login_host(request, front, path, NOTHING_WANTED if step_up is None else _wanted(step_up))
+            return _finished(
+                self._pages.sign_in_needed(request, sign_in_url=self.sign_in_path(path, step_up))
+            )
+        return self._to_login_host(
+            request, front, path, NOTHING_WANTED if step_up is None else _wanted(step_up)
+        )
 
-    # --- /.gate/login ----------------------------------------------------------------------------------------
+    # --- /.gate/login -------------------------------------------------------------------------------------
 
     @_guarded
     async def login(self, request: web.Request) -> web.StreamResponse:
-        """Begin a sign-in. On an app host: go to the login host. There: hand over at once, or go to the provider."""
+        """Begin a sign-in.
+
+        On an app host: go to the login host. There: hand over at once, or go to the provider.
+        """
         front = self._front(request)
         if front is None:
             return self._refuse_front(request)
@@ -290,7 +315,9 @@ class SignIn:
         path = safe_path(query.get("rd", "/" if is_app or front != self._login else self._home_path))
         return self._to_login_host(request, front, path, wanted)
 
-    def _to_login_host(self, request: web.Request, front: Front, path: str, wanted: Wanted) -> web.StreamResponse:
+    def _to_login_host(
+        self, request: web.Request, front: Front, path: str, wanted: Wanted
+    ) -> web.StreamResponse:
         start = cookies.find(_cookie_headers(request), CookieName.START, is_secure=front.is_secure)
         binding = None if start is None else cookie_hash(start)
         fresh = None
@@ -372,7 +399,8 @@ class SignIn:
                 return self._refuse_step_up(request, client, to)
         attempt = new_attempt(self._random_bytes)
         try:
-            # The second time the credentials are asked for again: some providers ignore `acr_values` otherwise.
+            # The second time the credentials are asked for again: some providers ignore `acr_values`
+            # otherwise.
             url = await client.authorization_url(attempt, wanted=wanted, is_login_forced=tries > 0)
         except ProviderFault as fault:
             return self._refuse_provider(request, client, fault, to)
@@ -397,9 +425,12 @@ class SignIn:
         _add_cookie(
             response,
             cookies.set_cookie(
-                CookieName.LOGIN + attempt.state[:STATE_IN_NAME], text, is_secure=secure, max_age_s=PENDING_COOKIE_S,
+                CookieName.LOGIN + attempt.state[:STATE_IN_NAME],
+                text,
+                is_secure=secure,
+                max_age_s=PENDING_COOKIE_S,
             ),
-        )  # fmt: skip
+        )
         return response
 
     async def _hand_over(self, session: Session, to: ReturnTo) -> web.StreamResponse:
@@ -410,7 +441,7 @@ class SignIn:
         self._codes[code] = _Code(session.id, to)
         return _redirect(303, f"{to.origin}/.gate/session?code={code}")
 
-    # --- /.gate/callback -------------------------------------------------------------------------------------
+    # --- /.gate/callback ----------------------------------------------------------------------------------
 
     @_guarded
     async def callback(self, request: web.Request) -> web.StreamResponse:
@@ -441,7 +472,9 @@ class SignIn:
             return None
         return pending if hmac.compare_digest(pending.attempt.state.encode(), answer.state.encode()) else None
 
-    def _stale(self, request: web.Request, answer: Callback, pending: PendingLogin | None) -> web.StreamResponse:
+    def _stale(
+        self, request: web.Request, answer: Callback, pending: PendingLogin | None
+    ) -> web.StreamResponse:
         """Answer a callback that cannot count (again): whoever is signed in meanwhile just continues."""
         to = pending.to if pending is not None else self._used_states.get(answer.state)
         if to is not None and self._session(request, self._login) is not None:
@@ -450,7 +483,9 @@ class SignIn:
         reason = CallbackReason.STATE_USED if is_used else CallbackReason.STATE_UNKNOWN
         return self._refuse_callback(request, reason, to)
 
-    async def _finish(self, request: web.Request, answer: Callback, pending: PendingLogin) -> web.StreamResponse:
+    async def _finish(
+        self, request: web.Request, answer: Callback, pending: PendingLogin
+    ) -> web.StreamResponse:
         to = pending.to
         if self._now().timestamp() - pending.started_at > PENDING_S:
             if self._session(request, self._login) is not None:
@@ -522,15 +557,16 @@ class SignIn:
         log.info("signed-in", session=session.id, provider=client.provider.name, subject=user.subject)
         response = await self._hand_over(session, pending.to)
         _add_cookie(
-            response, cookies.set_cookie(CookieName.SESSION, value, is_secure=self._login.is_secure),
-        )  # fmt: skip
+            response,
+            cookies.set_cookie(CookieName.SESSION, value, is_secure=self._login.is_secure),
+        )
         return response
 
-    # --- /.gate/session --------------------------------------------------------------------------------------
+    # --- /.gate/session -----------------------------------------------------------------------------------
 
     @_guarded
     async def session(self, request: web.Request) -> web.StreamResponse:
-        """Give an app host its own cookie for a one-time code, in the browser that began, and nowhere else."""
+        """Give an app host its own cookie for a one-time code, in the browser that began and nowhere else."""
         front = self._front(request)
         if front is None:
             return self._refuse_front(request)
@@ -562,18 +598,21 @@ class SignIn:
                 actions=(PageAction(entry.to.url, "Begin again"),),
             )
         if not hmac.compare_digest((cookie_hash(start) or "").encode(), entry.to.binding.encode()):
-            # Another tab began later and replaced the start cookie, or this link is somebody else's. In both cases
-            # the right thing is to begin again from here: it grants nothing and costs an honest tab one redirect.
+            # Another tab began later and replaced the start cookie, or this link is somebody else's. In both
+            # cases the right thing is to begin again from here: it grants nothing and costs an honest tab one
+            # redirect.
             return _redirect(303, entry.to.url)
         value = await self._sessions.add_cookie(
-            entry.session, front.host, is_only=entry.to.wanted != NOTHING_WANTED,
-        )  # fmt: skip
+            entry.session,
+            front.host,
+            is_only=entry.to.wanted != NOTHING_WANTED,
+        )
         response = _redirect(303, entry.to.url)
         if value is not None:
             _add_cookie(response, cookies.set_cookie(CookieName.SESSION, value, is_secure=front.is_secure))
         return response
 
-    # --- /.gate/logout and /.gate/signed-out -----------------------------------------------------------------
+    # --- /.gate/logout and /.gate/signed-out --------------------------------------------------------------
 
     async def confirm_logout(self, request: web.Request) -> web.StreamResponse:
         """Ask whether to sign out; a mere link must not do it."""
@@ -615,8 +654,11 @@ class SignIn:
             log.info("signed-out", session=session.id, subject=session.user.subject)
             code = random_text(self._random_bytes)
             self._sign_outs[code] = _SignOut(
-                session.user.provider, session.user.issuer, session.user.subject, id_token,
-            )  # fmt: skip
+                session.user.provider,
+                session.user.issuer,
+                session.user.subject,
+                id_token,
+            )
             address += f"?c={code}"
         response = _redirect(303, address)
         _add_cookie(response, cookies.delete_cookie(CookieName.SESSION, is_secure=front.is_secure))
@@ -624,12 +666,17 @@ class SignIn:
 
     @_guarded
     async def signed_out(self, request: web.Request) -> web.StreamResponse:
-        """Say that the session is over, offer to end the provider's, and receive the return from there (L2)."""
+        """Say that the session is over, offer to end the provider's, receive the return from there (L2)."""
         front = self._front(request)
         if front != self._login:
-            return self._refuse_front(request) if front is None else _redirect(
-                303, f"{self._login.origin}/.gate/signed-out",
-            )  # fmt: skip
+            return (
+                self._refuse_front(request)
+                if front is None
+                else _redirect(
+                    303,
+                    f"{self._login.origin}/.gate/signed-out",
+                )
+            )
         query = _query(request)
         if "go" in query:
             return self._to_end_session(request, query["go"])
@@ -649,12 +696,15 @@ class SignIn:
             return "", ""
         mine = self._session(request, self._login)
         if mine is not None and (mine.user.issuer, mine.user.subject) == (ended.issuer, ended.subject):
-            # Parallel sign-ins may have left the login host a session of its own: the person has left, all of it goes.
+            # Parallel sign-ins may have left the login host a session of its own: the person has left, all of
+            # it goes.
             await self._end(mine)
         client = self._providers.get(ended.provider)
         if client is None:
             return "", ""
-        can_end = client.end_session_url(id_token_hint=None, post_logout_redirect_uri="", state="") is not None
+        can_end = (
+            client.end_session_url(id_token_hint=None, post_logout_redirect_uri="", state="") is not None
+        )
         return (client.label, f"/.gate/signed-out?go={code}") if can_end else ("", "")
 
     def _to_end_session(self, request: web.Request, code: str) -> web.StreamResponse:
@@ -674,12 +724,17 @@ class SignIn:
         _add_cookie(
             response,
             cookies.set_cookie(
-                CookieName.SIGN_OUT, state, is_secure=self._login.is_secure, max_age_s=int(SIGN_OUT_S),
+                CookieName.SIGN_OUT,
+                state,
+                is_secure=self._login.is_secure,
+                max_age_s=int(SIGN_OUT_S),
             ),
-        )  # fmt: skip
+        )
         return response
 
-    def _returned(self, request: web.Request, query: Mapping[str, str], sent: str | None) -> web.StreamResponse:
+    def _returned(
+        self, request: web.Request, query: Mapping[str, str], sent: str | None
+    ) -> web.StreamResponse:
         response: web.StreamResponse
         if not is_our_return(query.get("state"), sent):
             response = self._refuse(
@@ -696,19 +751,21 @@ class SignIn:
         return response
 
     def _signed_out_page(self, request: web.Request, provider: str, url: str) -> web.Response:
-        sign_in_url = "/.gate/login" if self._home_path != "/" or self._app(self._login, "/") is not None else ""
+        sign_in_url = (
+            "/.gate/login" if self._home_path != "/" or self._app(self._login, "/") is not None else ""
+        )
         return _finished(
             self._pages.signed_out(request, provider=provider, provider_url=url, sign_in_url=sign_in_url),
         )
 
     async def _end(self, session: Session) -> None:
-        """End a session; when this returns, no worker lets it through any more, even if the store lags behind."""
+        """End a session; afterwards no worker lets it through any more, even if the store lags behind."""
         try:
             await self._sessions.end(session.id)
         finally:
             await self._on_session_changed(session)
 
-    # --- refusals --------------------------------------------------------------------------------------------
+    # --- refusals -----------------------------------------------------------------------------------------
 
     def _refuse(
         self,
@@ -806,19 +863,33 @@ class SignIn:
         detail = f"{client.provider.name}: {fault.detail}"
         if fault.is_temporary:
             return self._refuse(
-                request, 503, fault.reason, "Signing in is not possible right now",
+                request,
+                503,
+                fault.reason,
+                "Signing in is not possible right now",
                 f"{client.label} cannot be reached. Your apps come back by themselves as soon as it answers.",
-                detail=detail, actions=again, retry_after_s=RETRY_AFTER_S,
-            )  # fmt: skip
+                detail=detail,
+                actions=again,
+                retry_after_s=RETRY_AFTER_S,
+            )
         if fault.reason in (ProviderReason.CLIENT_REFUSED, ProviderReason.TOKEN_REQUEST_REFUSED):
             return self._refuse(
-                request, 500, fault.reason, "Sign-in is misconfigured",
-                f"{client.label} does not accept this gateway. An administrator has to look.", detail=detail,
-            )  # fmt: skip
+                request,
+                500,
+                fault.reason,
+                "Sign-in is misconfigured",
+                f"{client.label} does not accept this gateway. An administrator has to look.",
+                detail=detail,
+            )
         return self._refuse(
-            request, 502, fault.reason, "Sign-in failed",
-            f"{client.label} gave an answer that cannot be used.", detail=detail, actions=again,
-        )  # fmt: skip
+            request,
+            502,
+            fault.reason,
+            "Sign-in failed",
+            f"{client.label} gave an answer that cannot be used.",
+            detail=detail,
+            actions=again,
+        )
 
     async def _refuse_token(
         self,
@@ -835,19 +906,26 @@ class SignIn:
             self._step_ups[key] = self._step_ups.get(key, 0) + 1
             return await self._to_provider(request, pending.to, session)
         return self._refuse(
-            request, 502, refused.reason, "Sign-in failed",
+            request,
+            502,
+            refused.reason,
+            "Sign-in failed",
             f"{client.label} gave an answer that cannot be trusted. Try again; if it happens again, tell your"
             " administrator the code below.",
-            detail=f"{client.provider.name}: {refused.detail}", actions=(PageAction(pending.to.url, "Try again"),),
-        )  # fmt: skip
+            detail=f"{client.provider.name}: {refused.detail}",
+            actions=(PageAction(pending.to.url, "Try again"),),
+        )
 
     def _refuse_step_up(self, request: web.Request, client: ProviderClient, to: ReturnTo) -> web.Response:
         return self._refuse(
-            request, 403, "step-up-not-met", "A stronger sign-in is needed",
+            request,
+            403,
+            "step-up-not-met",
+            "A stronger sign-in is needed",
             f"This app asks for a stronger or fresher sign-in than {client.label} gave. Ask your administrator which"
             " second factor you need.",
             actions=(PageAction(f"{to.origin}/", "Back to the app"),),
-        )  # fmt: skip
+        )
 
     def _problem(self, request: web.Request, front: Front) -> web.Response:
         """Tell a client that is no navigation where to sign in. No cookie, no state, no redirect."""
@@ -867,10 +945,10 @@ class SignIn:
         )
         return _finished(response)
 
-    # --- reading requests ------------------------------------------------------------------------------------
+    # --- reading requests ---------------------------------------------------------------------------------
 
     def _front(self, request: web.Request) -> Front | None:
-        """Return how the client reached us, None for a host that is not ours or plain http off this machine."""
+        """Return how the client reached us, None for a foreign host or plain http off this machine."""
         scheme = request.headers.get("X-Gate-Scheme", "")
         host = _plain_host(scheme, request.headers.get("X-Gate-Host", ""))
         if scheme not in ("http", "https") or (scheme == "http" and not is_loopback_host(host_name(host))):
@@ -879,7 +957,7 @@ class SignIn:
         return front if front == self._login or self._app(front, None) is not None else None
 
     def _app(self, front: Front, path: str | None) -> App | None:
-        """Return the app of this host with the longest prefix of `path`; any app of the host when `path` is None."""
+        """Return the app of this host with the longest prefix of `path`; any of them when `path` is None."""
         name = host_name(front.host)
         of_host = [app for app in self._apps if _is_host_of(app.host.lower(), name)]
         if path is None:
@@ -895,8 +973,9 @@ class SignIn:
 
 def _wanted(step_up: StepUp) -> Wanted:
     return Wanted(
-        acr_values=step_up.acr_values, max_age_s=None if step_up.max_age is None else int(step_up.max_age),
-    )  # fmt: skip
+        acr_values=step_up.acr_values,
+        max_age_s=None if step_up.max_age is None else int(step_up.max_age),
+    )
 
 
 def _shortened(to: ReturnTo) -> ReturnTo:
@@ -934,7 +1013,7 @@ def _cookie_headers(request: web.Request) -> list[str]:
 
 
 def _query(request: web.Request) -> dict[str, str]:
-    """Return the query of one of our own addresses; the first of repeated parameters counts, garbage is nothing."""
+    """Return the query of one of our own addresses: the first of repeated parameters, nothing for garbage."""
     raw = request.raw_path.partition("?")[2]
     if len(raw) > MAX_QUERY:
         return {}
@@ -949,7 +1028,7 @@ def _query(request: web.Request) -> dict[str, str]:
 
 
 def _referring_path(request: web.Request, front: Front) -> str:
-    """Return the page that sent a fetch, when it is one of the same app: there the person wants to be again."""
+    """Return the page that sent a fetch, if it is of the same app: there the person wants to be again."""
     referrer = request.headers.get("Referer", "")
     return safe_path(referrer[len(front.origin) :]) if referrer.startswith(front.origin + "/") else "/"
 

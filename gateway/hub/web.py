@@ -13,7 +13,8 @@ from aiohttp import web
 from compliance.model import ClientKind
 from gateway import __version__
 from gateway.decision.assertion import AssertionSigner
-from gateway.decision.verdict import Failed, NoSuchHost, Refused, SignIn as SignInVerdict
+from gateway.decision.verdict import Failed, NoSuchHost, Refused
+from gateway.decision.verdict import SignIn as SignInVerdict
 from gateway.hub import wording
 from gateway.hub.front import FrontFault, read_front
 from gateway.hub.hooks import Hooks

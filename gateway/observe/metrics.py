@@ -33,8 +33,12 @@ class Metrics:
             buckets=WINDOW_BUCKETS,
             registry=self.registry,
         )
-        self.cut = Counter("posturegate_exchanges_cut", "Open exchanges ended from our side.", registry=self.registry)
-        self.fenced = Counter("posturegate_workers_fenced", "Workers killed for silence.", registry=self.registry)
+        self.cut = Counter(
+            "posturegate_exchanges_cut", "Open exchanges ended from our side.", registry=self.registry
+        )
+        self.fenced = Counter(
+            "posturegate_workers_fenced", "Workers killed for silence.", registry=self.registry
+        )
         self.decisions = Counter(
             "posturegate_decisions",
             "Tickets and refusals by app and outcome.",
@@ -51,7 +55,9 @@ class Metrics:
             "When a configuration was last applied.",
             registry=self.registry,
         )
-        self.build = Gauge("posturegate_build_info", "Version.", ["version", "revision"], registry=self.registry)
+        self.build = Gauge(
+            "posturegate_build_info", "Version.", ["version", "revision"], registry=self.registry
+        )
         self._workers: dict[str, dict[str, float]] = {}
         self.registry.register(self)
 

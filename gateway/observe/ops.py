@@ -35,7 +35,9 @@ def ops_application(metrics: Metrics, components: Callable[[], list[Component]])
         return web.json_response(body, status=200 if is_ready else 503)
 
     async def metrics_text(_request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(
+            body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
 
     application = web.Application(client_max_size=1024)
     application.router.add_get("/livez", livez)

@@ -1,4 +1,4 @@
-"""The authorization request (rules A1, A2, A3, A8): fresh state, nonce and verifier, and the URL they go into."""
+"""The authorization request (rules A1, A2, A3, A8): fresh state, nonce and verifier, and their URL."""
 
 import base64
 import re
@@ -14,10 +14,23 @@ RANDOM_BYTES = 32
 """Bytes of randomness in each of state, nonce and verifier; 43 characters of base64url."""
 
 RESERVED = frozenset(
-    {"response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge",
-     "code_challenge_method", "response_mode", "max_age", "acr_values", "request", "request_uri"},
-)  # fmt: skip
-"""Parameters that `authorize_params` of the configuration cannot replace: they carry the protocol's safety."""
+    {
+        "response_type",
+        "client_id",
+        "redirect_uri",
+        "scope",
+        "state",
+        "nonce",
+        "code_challenge",
+        "code_challenge_method",
+        "response_mode",
+        "max_age",
+        "acr_values",
+        "request",
+        "request_uri",
+    },
+)
+"""Parameters that `authorize_params` of the configuration cannot replace: safety rests on them."""
 
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}\Z")
 
@@ -31,7 +44,10 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sign-in must prove: one of `acr_values`, authentication at most `max_age_s` old. Empty asks nothing."""
+    """What a sign-in must prove: one of `acr_values`, authentication at most `max_age_s` old.
+
+    Empty asks nothing.
+    """
 
     acr_values: tuple[str, ...] = ()
     max_age_s: int | None = None
@@ -64,8 +80,9 @@ def authorization_url(
 ) -> str:
     """Return the URL that the browser is sent to.
 
-    PKCE is always S256 (A2). `hint_acr_values` are asked for when `wanted` names none; nobody checks them on return.
-    `is_login_forced` asks for the credentials again. `extra` cannot replace a parameter of `RESERVED`.
+    PKCE is always S256 (A2). `hint_acr_values` are asked for when `wanted` names none; nobody checks them on
+    return. `is_login_forced` asks for the credentials again. `extra` cannot replace a parameter of
+    `RESERVED`.
     """
     if _VERIFIER.match(attempt.verifier) is None:
         raise ValueError("verifier breaks RFC 7636 section 4.1")

@@ -1,4 +1,4 @@
-"""The authorization response (rules C1 to C4): parameters, issuer, and what each error code means to a person."""
+"""The authorization response (rules C1 to C4): parameters, issuer, and what each error code means."""
 
 from urllib.parse import parse_qsl
 
@@ -36,25 +36,45 @@ _CONFIGURATION = (
 )
 
 _ERRORS: dict[str, ErrorMeaning] = {
-    "access_denied": ErrorMeaning(403, "Sign-in was refused", "The sign-in service did not let you in, or you cancelled."),
-    "login_required": ErrorMeaning(401, "Sign-in is needed", "The sign-in service asks you to sign in again."),
-    "interaction_required": ErrorMeaning(401, "Sign-in is needed", "The sign-in service has a question for you."),
-    "consent_required": ErrorMeaning(403, "Consent is needed", "The sign-in service needs your consent first."),
+    "access_denied": ErrorMeaning(
+        403, "Sign-in was refused", "The sign-in service did not let you in, or you cancelled."
+    ),
+    "login_required": ErrorMeaning(
+        401, "Sign-in is needed", "The sign-in service asks you to sign in again."
+    ),
+    "interaction_required": ErrorMeaning(
+        401, "Sign-in is needed", "The sign-in service has a question for you."
+    ),
+    "consent_required": ErrorMeaning(
+        403, "Consent is needed", "The sign-in service needs your consent first."
+    ),
     "account_selection_required": ErrorMeaning(
-        401, "Choose an account", "The sign-in service wants you to choose an account.",
+        401,
+        "Choose an account",
+        "The sign-in service wants you to choose an account.",
     ),
     "invalid_request": ErrorMeaning(500, "Sign-in is misconfigured", _CONFIGURATION, is_retry_useful=False),
     "invalid_scope": ErrorMeaning(500, "Sign-in is misconfigured", _CONFIGURATION, is_retry_useful=False),
-    "unauthorized_client": ErrorMeaning(500, "Sign-in is misconfigured", _CONFIGURATION, is_retry_useful=False),
-    "unsupported_response_type": ErrorMeaning(500, "Sign-in is misconfigured", _CONFIGURATION, is_retry_useful=False),
-    "server_error": ErrorMeaning(502, "The sign-in service failed", "It reported an error of its own. Try again."),
+    "unauthorized_client": ErrorMeaning(
+        500, "Sign-in is misconfigured", _CONFIGURATION, is_retry_useful=False
+    ),
+    "unsupported_response_type": ErrorMeaning(
+        500, "Sign-in is misconfigured", _CONFIGURATION, is_retry_useful=False
+    ),
+    "server_error": ErrorMeaning(
+        502, "The sign-in service failed", "It reported an error of its own. Try again."
+    ),
     "temporarily_unavailable": ErrorMeaning(
-        503, "The sign-in service is busy", "It cannot sign you in right now. Try again in a moment.",
+        503,
+        "The sign-in service is busy",
+        "It cannot sign you in right now. Try again in a moment.",
     ),
     "unmet_authentication_requirements": ErrorMeaning(
-        403, "A stronger sign-in is needed", "The sign-in service could not provide the sign-in that this app asks for.",
+        403,
+        "A stronger sign-in is needed",
+        "The sign-in service could not provide the sign-in that this app asks for.",
     ),
-}  # fmt: skip
+}
 
 _UNKNOWN = ErrorMeaning(502, "Sign-in failed", "The sign-in service answered with an error. Try again.")
 
@@ -91,7 +111,8 @@ def parse_callback(query: str) -> Callback:
 def check_issuer(callback: Callback, metadata: ProviderMetadata) -> None:
     """Apply RFC 9207, on error responses too.
 
-    Raises `CallbackRefused` for a wrong issuer, or one that is missing although the provider says that it sends it.
+    Raises `CallbackRefused` for a wrong issuer, or one that is missing although the provider says that it
+    sends it.
     """
     if callback.issuer is None:
         if metadata.is_issuer_in_response:
@@ -101,5 +122,5 @@ def check_issuer(callback: Callback, metadata: ProviderMetadata) -> None:
 
 
 def meaning_of_error(error: str) -> ErrorMeaning:
-    """Return what the provider's error code means to the person; unknown codes have one meaning of their own."""
+    """Return what the provider's error code means to the person; unknown codes share one meaning."""
     return _ERRORS.get(error, _UNKNOWN)

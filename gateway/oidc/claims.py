@@ -48,8 +48,9 @@ def has_claim(claims: Mapping[str, Any], path: str) -> bool:
 def groups(claims: Mapping[str, Any], path: str) -> tuple[frozenset[str], bool]:
     """Return the groups and whether they are all known (U4, U5).
 
-    A list of texts or one text; without the claim there are none, and that is known. Anything else, too much, or an
-    overage marker (`_claim_names`, `hasgroups`) makes the groups unknown: absence must not read as "in no group".
+    A list of texts or one text; without the claim there are none, and that is known. Anything else, too much,
+    or an overage marker (`_claim_names`, `hasgroups`) makes the groups unknown: absence must not read as "in
+    no group".
     """
     if _is_overage(claims, path):
         return frozenset(), False
@@ -75,9 +76,9 @@ def user_of(
 ) -> User:
     """Return the user of a verified ID token. Its claims win over those of `userinfo`.
 
-    `is_userinfo_missing` says that the userinfo endpoint had to be asked and did not answer: then groups that the ID
-    token does not hold are unknown. `names` has the e-mail address only when it is verified, or the rules waive that;
-    address and verification are taken from the same source.
+    `is_userinfo_missing` says that the userinfo endpoint had to be asked and did not answer: then groups that
+    the ID token does not hold are unknown. `names` has the e-mail address only when it is verified, or the
+    rules waive that; address and verification are taken from the same source.
     """
     sources = (token.claims, userinfo or {})
     merged = merged_claims(token, userinfo)
@@ -135,7 +136,9 @@ def _is_overage(claims: Mapping[str, Any], path: str) -> bool:
     if claims.get("hasgroups") in (True, "true"):
         return True
     elsewhere = claims.get("_claim_names")
-    return isinstance(elsewhere, Mapping) and (path in elsewhere or path.split(".", maxsplit=1)[0] in elsewhere)
+    return isinstance(elsewhere, Mapping) and (
+        path in elsewhere or path.split(".", maxsplit=1)[0] in elsewhere
+    )
 
 
 def _email(sources: tuple[Mapping[str, Any], ...]) -> tuple[str, bool]:

@@ -1,4 +1,4 @@
-"""Provider metadata: where it is, and what a fetched document must hold before anything uses it (rules D1 to D5)."""
+"""Provider metadata: where it is, and what it must hold before anything uses it (rules D1 to D5)."""
 
 from ipaddress import ip_address
 from typing import Any
@@ -15,7 +15,10 @@ MAX_LIST = 200
 
 
 class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gateway uses of a provider's metadata. URLs have been checked; None means that it offers none."""
+    """What the gateway uses of a provider's metadata.
+
+    URLs have been checked; None means that it offers none.
+    """
 
     issuer: str
     authorization_endpoint: str
@@ -29,7 +32,9 @@ class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def metadata_url(issuer: str) -> str:
-    """Return where the issuer's metadata is. One trailing slash is dropped first. Source: Discovery 1.0 section 4.
+    """Return where the issuer's metadata is.
+
+    One trailing slash is dropped first. Source: Discovery 1.0 section 4.
 
     >>> metadata_url("https://idp.example/realms/x/")
     'https://idp.example/realms/x/.well-known/openid-configuration'
@@ -38,7 +43,7 @@ def metadata_url(issuer: str) -> str:
 
 
 def is_loopback_host(host: str) -> bool:
-    """Return whether a host name without port can only be this machine: `localhost`, `*.localhost`, 127/8, ::1."""
+    """Return whether a host name can only be this machine: `localhost`, `*.localhost`, 127/8, ::1."""
     name = host.lower().removesuffix(".")
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -76,8 +81,8 @@ def is_safe_url(url: Any, *, is_http_allowed: bool) -> bool:
 def parse_metadata(body: bytes, *, issuer: str, algorithms: tuple[str, ...]) -> ProviderMetadata:
     """Return the checked metadata of the configured `issuer`.
 
-    Raises `ProviderFault`: not JSON, another issuer than exactly `issuer` (D2), a required member missing or an
-    unsafe URL (D3), or no ID-token algorithm in common with `algorithms`.
+    Raises `ProviderFault`: not JSON, another issuer than exactly `issuer` (D2), a required member missing or
+    an unsafe URL (D3), or no ID-token algorithm in common with `algorithms`.
     """
     try:
         document = parse_object(body)

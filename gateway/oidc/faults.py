@@ -1,4 +1,4 @@
-"""What a provider, or a message in its name, can get wrong: one reason code for each, never shown in raw form."""
+"""What a provider, or a message in its name, can get wrong: one reason code for each."""
 
 from enum import StrEnum
 
@@ -101,7 +101,7 @@ class TokenReason(StrEnum):
 STEP_UP_UNMET: frozenset[TokenReason] = frozenset(
     {TokenReason.AUTH_TIME_MISSING, TokenReason.AUTH_TOO_OLD, TokenReason.ACR},
 )
-"""Refusals of a token that is sound, but does not prove the stronger or fresher sign-in that was asked for."""
+"""Refusals of a sound token that does not prove the stronger or fresher sign-in that was asked for."""
 
 
 class TokenRefused(Exception):

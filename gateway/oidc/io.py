@@ -1,8 +1,8 @@
-"""The one place of this package that talks: a client per provider, which starts with the provider down and recovers.
+"""The one place of this package that talks: a client that starts with its provider down and recovers.
 
-`ProviderClient.start` begins a background refresh of metadata and keys with back-off; sign-ins that come while the
-provider is not known try at once (one attempt for all of them). Redirects are never followed, answers are bounded,
-nothing is retried after a code has been sent.
+`ProviderClient.start` begins a background refresh of metadata and keys with back-off; sign-ins that come
+while the provider is not known try at once (one attempt for all of them). Redirects are never followed,
+answers are bounded, nothing is retried after a code has been sent.
 """
 
 import asyncio
@@ -59,7 +59,10 @@ _TEMPORARY_STATUS = 500
 
 
 class ProviderStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Readiness of one provider. `is_ready`: people can be sent to sign in. `reason` says why not, or what fails."""
+    """Readiness of one provider.
+
+    `is_ready`: people can be sent to sign in. `reason` says why not, or what fails.
+    """
 
     name: str
     is_ready: bool
@@ -89,8 +92,8 @@ class TokenResponse(msgspec.Struct, frozen=True, kw_only=True):
 class ProviderClient:
     """The relying party at one provider.
 
-    `now` is the wall clock (aware UTC), `mono` a monotonic clock, `sleep` waits: all injected. `devices` are the
-    configured sources; only claims matter here.
+    `now` is the wall clock (aware UTC), `mono` a monotonic clock, `sleep` waits: all injected. `devices` are
+    the configured sources; only claims matter here.
     """
 
     def __init__(
@@ -120,7 +123,7 @@ class ProviderClient:
         self._wake = asyncio.Event()
         self._keys = KeyCache(self._fetch_keys, mono)
 
-    # --- life cycle ------------------------------------------------------------------------------------------
+    # --- life cycle ---------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Begin to keep the metadata fresh. Returns at once, whether or not the provider answers.
@@ -138,7 +141,10 @@ class ProviderClient:
         self._background = spawn(self._keep_fresh(), name=f"provider-{self.provider.name}")
 
     async def stop(self) -> None:
-        """End the background refresh and close all connections. Safe to call twice, and after a failed start."""
+        """End the background refresh and close all connections.
+
+        Safe to call twice, and after a failed start.
+        """
         for task in (self._background, self._refreshing):
             if task is not None and not task.done():
                 task.cancel()
@@ -164,7 +170,7 @@ class ProviderClient:
         """What people call this provider."""
         return self.provider.label or self.provider.name
 
-    # --- what sign-in asks -----------------------------------------------------------------------------------
+    # --- what sign-in asks --------------------------------------------------------------------------------
 
     async def metadata(self) -> ProviderMetadata:
         """Return usable metadata; asks the provider now when there is none. Raises `ProviderFault`."""
@@ -240,7 +246,7 @@ class ProviderClient:
             state=state,
         )
 
-    # --- metadata and keys -----------------------------------------------------------------------------------
+    # --- metadata and keys --------------------------------------------------------------------------------
 
     def _known(self) -> ProviderMetadata | None:
         return self._metadata if self._mono() < self._fetched_at + KEEP_METADATA_S else None
@@ -285,8 +291,11 @@ class ProviderClient:
             self._fault = fault
             if was_reachable:
                 log.warning(
-                    "provider-unusable", provider=self.provider.name, reason=str(fault.reason), detail=fault.detail,
-                )  # fmt: skip
+                    "provider-unusable",
+                    provider=self.provider.name,
+                    reason=str(fault.reason),
+                    detail=fault.detail,
+                )
         finally:
             self._checked_at = self._now()
             self._refreshing = None
@@ -305,8 +314,12 @@ class ProviderClient:
         keys = await self._keys.current()
         try:
             return verify_id_token(
-                raw, header, keys.candidates(header.algorithm, header.key_id), expected, self._now(),
-            )  # fmt: skip
+                raw,
+                header,
+                keys.candidates(header.algorithm, header.key_id),
+                expected,
+                self._now(),
+            )
         except TokenRefused as refused:
             if refused.reason not in (TokenReason.UNKNOWN_KEY, TokenReason.SIGNATURE):
                 raise
@@ -314,10 +327,14 @@ class ProviderClient:
             if fresher is None:
                 raise
         return verify_id_token(
-            raw, header, fresher.candidates(header.algorithm, header.key_id), expected, self._now(),
-        )  # fmt: skip
+            raw,
+            header,
+            fresher.candidates(header.algorithm, header.key_id),
+            expected,
+            self._now(),
+        )
 
-    # --- token request and userinfo --------------------------------------------------------------------------
+    # --- token request and userinfo -----------------------------------------------------------------------
 
     async def _request_tokens(self, metadata: ProviderMetadata, code: str, attempt: Attempt) -> TokenResponse:
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
@@ -326,8 +343,9 @@ class ProviderClient:
         match client_auth(self.provider):
             case ClientAuth.BASIC:
                 headers["Authorization"] = basic_credentials(
-                    self.provider.client_id, "" if secret is None else secret.reveal(),
-                )  # fmt: skip
+                    self.provider.client_id,
+                    "" if secret is None else secret.reveal(),
+                )
             case ClientAuth.POST:
                 extra = {
                     "client_id": self.provider.client_id,
@@ -343,8 +361,12 @@ class ProviderClient:
             **extra,
         )
         status, kind, answer, _ = await self._call(
-            "POST", metadata.token_endpoint, MAX_TOKEN_RESPONSE_BYTES, headers=headers, body=body.encode(),
-        )  # fmt: skip
+            "POST",
+            metadata.token_endpoint,
+            MAX_TOKEN_RESPONSE_BYTES,
+            headers=headers,
+            body=body.encode(),
+        )
         if status >= _TEMPORARY_STATUS:
             self._wake.set()
             raise ProviderFault(ProviderReason.BAD_STATUS, f"token endpoint answered {status}")
@@ -368,8 +390,10 @@ class ProviderClient:
             return None, False
         try:
             body, _ = await self._get_json(
-                metadata.userinfo_endpoint, MAX_USERINFO_BYTES, headers={"Authorization": f"Bearer {access_token}"},
-            )  # fmt: skip
+                metadata.userinfo_endpoint,
+                MAX_USERINFO_BYTES,
+                headers={"Authorization": f"Bearer {access_token}"},
+            )
             try:
                 claims = parse_object(body)
             except ValueError as error:
@@ -383,7 +407,7 @@ class ProviderClient:
             raise ProviderFault(ProviderReason.USERINFO_OTHER_SUBJECT)
         return claims, False
 
-    # --- HTTP ------------------------------------------------------------------------------------------------
+    # --- HTTP ---------------------------------------------------------------------------------------------
 
     async def _get_json(
         self,
@@ -415,8 +439,12 @@ class ProviderClient:
             raise ProviderFault(ProviderReason.UNREACHABLE, "the client is not started")
         try:
             async with self._http.request(
-                method, url, headers=dict(headers), data=body, allow_redirects=False,
-            ) as response:  # fmt: skip
+                method,
+                url,
+                headers=dict(headers),
+                data=body,
+                allow_redirects=False,
+            ) as response:
                 if "Content-Encoding" in response.headers:
                     raise ProviderFault(ProviderReason.NOT_JSON, "compressed although not asked for")
                 answer = await _bounded(response, most, url)
@@ -440,7 +468,9 @@ def client_auth(provider: Provider) -> ClientAuth:
 
 
 def basic_credentials(client_id: str, secret: str) -> str:
-    """Return the `Authorization` value; both parts are form-encoded first (T2). Source: RFC 6749 section 2.3.1.
+    """Return the `Authorization` value; both parts are form-encoded first (T2).
+
+    Source: RFC 6749 section 2.3.1.
 
     >>> basic_credentials("gate", "a:b c")
     'Basic Z2F0ZTphJTNBYitj'
@@ -481,11 +511,14 @@ def parse_token_response(body: bytes) -> TokenResponse:
 
 
 def _is_token(value: Any) -> bool:
-    """Return whether a token fits in a header: printable ASCII without blanks, so that it cannot split anything."""
+    """Return whether a token fits in a header: printable ASCII without blanks."""
     return (
-        isinstance(value, str) and 0 < len(value) <= MAX_ACCESS_TOKEN and value.isascii() and value.isprintable()
+        isinstance(value, str)
+        and 0 < len(value) <= MAX_ACCESS_TOKEN
+        and value.isascii()
+        and value.isprintable()
         and " " not in value
-    )  # fmt: skip
+    )
 
 
 def _token_error(status: int, body: bytes) -> ProviderFault:

@@ -1,6 +1,7 @@
-"""The provider's signing keys (rules K1 to K6): a checked key set, and a cache that a flood of forgeries cannot flood.
+"""The provider's signing keys (rules K1 to K6): a checked set, and a cache that forgeries cannot flood.
 
-`parse_key_set` is pure. `KeyCache` awaits what it is given to fetch with, and reads an injected monotonic clock.
+`parse_key_set` is pure. `KeyCache` awaits what it is given to fetch with, and reads an injected monotonic
+clock.
 """
 
 import asyncio
@@ -56,7 +57,7 @@ class Key(msgspec.Struct, frozen=True):
     public_key: Any
 
     def fits(self, algorithm: str) -> bool:
-        """Return whether this key can verify `algorithm`: type, curve, and the key's own `alg` if it has one (V4)."""
+        """Return whether this key can verify `algorithm`: type, curve, and its own `alg` if any (V4)."""
         if self.algorithm is not None and _canonical(self.algorithm) != _canonical(algorithm):
             return False
         match algorithm[:2]:
@@ -187,7 +188,8 @@ class KeyCache:
     async def current(self) -> KeySet:
         """Return the keys, fetched when there are none or they are no longer fresh.
 
-        While fetching fails, the last set serves until `KEEP_S` after it went stale (K4). Raises `ProviderFault`.
+        While fetching fails, the last set serves until `KEEP_S` after it went stale (K4). Raises
+        `ProviderFault`.
         """
         now = self._mono()
         if self._keys is None or now >= self._fresh_until:
@@ -197,7 +199,7 @@ class KeyCache:
         return self._keys
 
     async def refresh(self, seen: KeySet) -> KeySet | None:
-        """Return a set newer than `seen`, or None when there is none and the interval forbids to ask again (K2, K3)."""
+        """Return a set newer than `seen`, None when there is none and it is too soon to ask again (K2, K3)."""
         if self._keys is not None and self._keys is not seen:
             return self._keys
         now = self._mono()

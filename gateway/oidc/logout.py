@@ -1,4 +1,4 @@
-"""RP-initiated logout (rules L1, L2, L4): where the browser goes, and whether its return belongs to our request."""
+"""RP-initiated logout (rules L1, L2, L4): where the browser goes, and whether its return is ours."""
 
 import hmac
 
@@ -30,7 +30,7 @@ def end_session_url(
 
 
 def is_our_return(untrusted_state: str | None, sent_state: str | None) -> bool:
-    """Return whether a return from the provider answers our request: the states are equal, or none was sent (L2)."""
+    """Return whether a return answers our request: the states are equal, or none was sent (L2)."""
     if sent_state is None or untrusted_state is None:
         return sent_state is None and untrusted_state is None
     return hmac.compare_digest(untrusted_state.encode("utf-8", "replace"), sent_state.encode())

@@ -1,4 +1,4 @@
-"""JSON from outside, without the leniency of `json.loads`: no duplicate members, no NaN, no infinite numbers."""
+"""JSON from outside without the leniency of `json.loads`: no duplicate members, only finite numbers."""
 
 import json
 import math
@@ -12,8 +12,8 @@ class DuplicateMember(ValueError):
 def parse_object(text: bytes) -> dict[str, Any]:
     """Return the JSON object that `text` is.
 
-    Raises `DuplicateMember`, or `ValueError` for anything else that is not a plain UTF-8 JSON object with finite
-    numbers and strings of whole characters. Bounds are the caller's: give it no more than it may read.
+    Raises `DuplicateMember`, or `ValueError` for anything else that is not a plain UTF-8 JSON object with
+    finite numbers and strings of whole characters. Bounds are the caller's: give it no more than it may read.
     """
     try:
         value = json.loads(

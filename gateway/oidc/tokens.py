@@ -1,7 +1,9 @@
-"""ID-token validation (rules V1 to V18). PyJWT verifies the signature and the registered claims; the rest is ours.
+"""ID-token validation (rules V1 to V18).
 
-The second layer exists because no JOSE library refuses all of it: token kind, duplicate members, numbers that are texts
-or booleans, strange audiences, ages, base64 padding. Every refusal has a reason of its own.
+PyJWT verifies the signature and the registered claims; the rest is ours.
+
+The second layer exists because no JOSE library refuses all of it: token kind, duplicate members, numbers that
+are texts or booleans, strange audiences, ages, base64 padding. Every refusal has a reason of its own.
 """
 
 import base64
@@ -38,7 +40,10 @@ _JWS_PARTS = 3
 
 
 class Expectation(msgspec.Struct, frozen=True, kw_only=True):
-    """What this sign-in requires of the ID token. `algorithms` come from the configuration, never from the token."""
+    """What this sign-in requires of the ID token.
+
+    `algorithms` come from the configuration, never from the token.
+    """
 
     issuer: str
     client_id: str
@@ -125,7 +130,10 @@ def verify_id_token(
 def _verify_signature(
     token: str, header: TokenHeader, candidates: Sequence[Key], expected: Expectation
 ) -> None:
-    """Let PyJWT verify signature, `iss`, `aud` and the presence of members. Times are checked with our own clock."""
+    """Let PyJWT verify signature, `iss`, `aud` and the presence of members.
+
+    Times are checked with our own clock.
+    """
     refused = TokenRefused(TokenReason.SIGNATURE)
     for key in candidates:
         try:
@@ -303,7 +311,7 @@ def _methods(value: Any) -> tuple[str, ...] | None:
 
 
 def _accepted(algorithms: tuple[str, ...]) -> frozenset[str]:
-    """Return the usable algorithm names: never `none`, never a shared secret, whatever the configuration says."""
+    """Return the usable names: never `none`, never a shared secret, whatever the configuration says."""
     return frozenset(name for name in algorithms if name[:2] in {"RS", "ES", "PS", "Ed"})
 
 

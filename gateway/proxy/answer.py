@@ -8,12 +8,12 @@ from gateway.proxy.ports import ResponseRules
 from gateway.wire.cookies import cookie_name, is_own
 from gateway.wire.fields import list_members
 from gateway.wire.headers import HOP_BY_HOP
-from gateway.wire.request import CHUNKED
-from gateway.wire.response import SWITCHING_PROTOCOLS, UNSIZED, ResponseHead
+from gateway.wire.response import SWITCHING_PROTOCOLS, ResponseHead
 
-_REMOVED = HOP_BY_HOP - {b"proxy-authenticate", b"proxy-authentication-info"} | {b"content-length"}
+_REMOVED = HOP_BY_HOP - {b"proxy-authenticate", b"proxy-authentication-info"} 
 _CACHING = frozenset({b"cache-control", b"expires", b"pragma"})
-_BODILESS = frozenset({204, 304})
+NO_CONTENT = 204
+NOT_MODIFIED = 304
 
 DOWNLOAD_TYPES = frozenset(
     {
@@ -136,7 +136,8 @@ def plan_answer(
     keeps_alive = keeps_alive and framing is not Framing.UNTIL_CLOSE
     lines = [b"HTTP/1.1 %d %b" % (response.status, response.reason)]
     lines += _passing_lines(response, rules)
-    lines += _framing_lines(response, framing)
+    if framing is Framing.CHUNKED:
+        lines.append(b"Transfer-Encoding: chunked")
     if not keeps_alive:
         lines.append(b"Connection: close")
     elif client_version != (1, 1):
@@ -166,28 +167,20 @@ def switching_head(response: ResponseHead, rules: ResponseRules) -> bytes:
 
 
 def _framing(response: ResponseHead, method: str, client_version: tuple[int, int]) -> Framing:
-    if method == "HEAD" or response.status in _BODILESS:
+    if method == "HEAD" or response.status in {NO_CONTENT, NOT_MODIFIED}:
         return Framing.NONE
     if response.length >= 0:
         return Framing.SIZED
     return Framing.CHUNKED if client_version == (1, 1) else Framing.UNTIL_CLOSE
 
 
-def _framing_lines(response: ResponseHead, framing: Framing) -> list[bytes]:
-    """Return the framing fields; an answer to HEAD, and a 304, may state the length that GET would have."""
-    if framing is Framing.SIZED:
-        return [b"Content-Length: %d" % response.length]
-    if framing is Framing.CHUNKED:
-        return [b"Transfer-Encoding: chunked"]
-    length = response.header(b"content-length")
-    if framing is Framing.NONE and length is not None and response.status != 204:  # noqa: PLR2004 - RFC 9110 8.6
-        return [b"Content-Length: " + length]
-    return []
-
-
 def _passing_lines(response: ResponseHead, rules: ResponseRules) -> list[bytes]:
-    """Return the upstream's lines that pass unchanged."""
-    removed = _REMOVED
+    """Return the upstream's lines that pass unchanged.
+
+    `Content-Length` is among them: it has been checked, and is there only where it is true, or, in answer to HEAD and
+    in a 304, where it says what GET would have. In a 204 it may not be. Source: RFC 9110 section 8.6.
+    """
+    removed = _REMOVED if response.status != NO_CONTENT else _REMOVED | {b"content-length"}
     connection = response.header(b"connection")
     if connection is not None and connection not in {b"keep-alive", b"close", b"Keep-Alive"}:
         removed = removed.union(list_members(connection))

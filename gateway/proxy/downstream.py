@@ -293,7 +293,7 @@ class Downstream(asyncio.Protocol):
             head = reader.next_head()
             if head is not None:
                 self._begin(head)
-                return True
+                return reader.in_body or self.exchange is None
             if reader.buffer and self._is_idle:
                 self._is_idle = False
                 self.expect_within(self._front.limits.header_timeout)

@@ -72,6 +72,7 @@ class Front:
     ) -> None:
         self.gatekeeper = gatekeeper
         self.limits = limits
+        self._head_limits = (limits, _head_limits(limits))
         self.trusted = trusted or TrustedNetworks()
         self.stats = Stats()
         self.now = time.monotonic()
@@ -84,16 +85,6 @@ class Front:
         self._sweep: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._empty.set()
-
-    @property
-    def limits(self) -> Limits:
-        """The bounds; connections made after they are replaced keep the new ones."""
-        return self._limits
-
-    @limits.setter
-    def limits(self, limits: Limits) -> None:
-        self._limits = limits
-        self.head_limits = HeadLimits(limits.request_line_bytes, limits.header_bytes, limits.headers)
 
     # --- listening -------------------------------------------------------------------------------------------
 
@@ -179,6 +170,13 @@ class Front:
 
     # --- inner steps -----------------------------------------------------------------------------------------
 
+    @property
+    def head_limits(self) -> HeadLimits:
+        """The bounds of a request head. Connections made after `limits` was replaced keep the new ones."""
+        if self._head_limits[0] is not self.limits:
+            self._head_limits = (self.limits, _head_limits(self.limits))
+        return self._head_limits[1]
+
     def _accept(self) -> Downstream:
         return Downstream(self)
 
@@ -193,3 +191,7 @@ class Front:
         for connection in [each for each in self._connections if each.deadline < previous]:
             connection.expired()
         self._sweep = asyncio.get_running_loop().call_later(self._sweep_s, self._look_at_deadlines)
+
+
+def _head_limits(limits: Limits) -> HeadLimits:
+    return HeadLimits(limits.request_line_bytes, limits.header_bytes, limits.headers)

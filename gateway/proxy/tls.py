@@ -18,7 +18,11 @@ def listener_tls(tls: Tls) -> ssl.SSLContext:
     Raises `OSError` or `ssl.SSLError` when a file cannot be used.
     """
     contexts = [_context(tls, certificate) for certificate in tls.certificates]
-    by_name = [(name, context) for context, each in zip(contexts, tls.certificates, strict=True) for name in _names(each)]
+    by_name = [
+        (name, context)
+        for context, each in zip(contexts, tls.certificates, strict=True)
+        for name in _names(each)
+    ]
 
     def choose(connection: ssl.SSLObject, name: str | None, _default: ssl.SSLContext) -> None:
         for pattern, context in by_name:

@@ -1,7 +1,7 @@
 """Our cookies: their names, their attributes, and finding one among whatever else a browser sends. Pure.
 
-Over https every name has the prefix `__Host-`, so that a browser accepts it only with Secure, Path=/ and no Domain.
-Plain http is for loopback only; there the names are plain.
+Over https every name has the prefix `__Host-`, so that a browser accepts it only with Secure, Path=/ and no
+Domain. Plain http is for loopback only; there the names are plain.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,10 @@ MAX_SCANNED = 300
 
 
 class CookieName(StrEnum):
-    """The cookies of the gateway, without prefix. `LOGIN` is followed by the first characters of the state."""
+    """The cookies of the gateway, without prefix.
+
+    `LOGIN` is followed by the first characters of the state.
+    """
 
     SESSION = "gate"
     START = "gate-start"

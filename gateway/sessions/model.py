@@ -1,6 +1,7 @@
 """What a session is. Frozen values; the registry replaces them.
 
-A session has one cookie per host. A cookie is 43 characters of base64url (256 random bits); only its SHA-256 is kept.
+A session has one cookie per host. A cookie is 43 characters of base64url (256 random bits); only its SHA-256
+is kept.
 """
 
 import base64
@@ -27,7 +28,8 @@ _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """A signed-in browser. `ends_at` is the absolute end, whatever happens.
 
-    `devices` are the claims of the sign-in; `provider_sid` is the provider's own session id. Tokens are sealed.
+    `devices` are the claims of the sign-in; `provider_sid` is the provider's own session id. Tokens are
+    sealed.
     """
 
     id: SessionId

@@ -67,7 +67,10 @@ class ReturnTo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PendingLogin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A sign-in that is at the provider. `session` is the one to be strengthened; `restarts` counts lost codes."""
+    """A sign-in that is at the provider.
+
+    `session` is the one to be strengthened; `restarts` counts lost codes.
+    """
 
     attempt: Attempt
     provider: str
@@ -81,8 +84,8 @@ class PendingLogin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 def safe_path(untrusted: str) -> str:
     r"""Return the path with query when it may be returned to, else `/` (A5).
 
-    It begins with exactly one slash and has no backslash, no fragment, nothing unprintable, and is none of our own
-    sign-in addresses.
+    It begins with exactly one slash and has no backslash, no fragment, nothing unprintable, and is none of
+    our own sign-in addresses.
 
     >>> safe_path("/a?b=//c"), safe_path("//evil"), safe_path("/\\evil"), safe_path("javascript:x")
     ('/a?b=//c', '/', '/', '/')

@@ -1,7 +1,7 @@
 """All live sessions in memory: looking one up by cookie is one dictionary access, and never waits.
 
-INVARIANT: what ends, ends in memory first and at once; the store follows before the coroutine returns. What begins is
-in the store first, so that nobody holds a cookie that a restart would forget.
+INVARIANT: what ends, ends in memory first and at once; the store follows before the coroutine returns. What
+begins is in the store first, so that nobody holds a cookie that a restart would forget.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ log = structlog.get_logger("sessions")
 MAX_SESSIONS = 500_000
 MAX_HOSTS_PER_SESSION = 200
 COOKIES_PER_HOST = 3
-"""Parallel tabs each bring a cookie for their host; the newest few stay good so that none of them is thrown out."""
+"""Parallel tabs each bring a cookie for their host; the newest few stay good, so that none is thrown out."""
 
 UPKEEP_INTERVAL_S = 15.0
 
@@ -58,8 +58,8 @@ class SignInFacts(msgspec.Struct, frozen=True, kw_only=True):
 class SessionRegistry:
     """The sessions of this gateway. Create, `await load()`, `start()`; `await stop()` at the end.
 
-    `on_ended` is told of every session that ends by time or by the per-user cap; those ended by a call are returned
-    to the caller instead.
+    `on_ended` is told of every session that ends by time or by the per-user cap; those ended by a call are
+    returned to the caller instead.
     """
 
     def __init__(
@@ -94,13 +94,18 @@ class SessionRegistry:
     def configure(self, settings: Sessions) -> None:
         """Use other lifetimes from now on; absolute ends of running sessions stay as they were promised."""
         self.lifetimes = Lifetimes(
-            timedelta(seconds=settings.idle), timedelta(seconds=settings.absolute), settings.per_user,
-        )  # fmt: skip
+            timedelta(seconds=settings.idle),
+            timedelta(seconds=settings.absolute),
+            settings.per_user,
+        )
 
-    # --- life cycle ------------------------------------------------------------------------------------------
+    # --- life cycle ---------------------------------------------------------------------------------------
 
     async def load(self) -> int:
-        """Read every session that is still live; forget the others. Returns how many live. Raises `StoreFault`."""
+        """Read every session that is still live; forget the others.
+
+        Returns how many live. Raises `StoreFault`.
+        """
         sessions, cookies = await self._store.load()
         now = self._now()
         over = [session.id for session in sessions if not is_live(session, self.lifetimes, now)]
@@ -127,7 +132,7 @@ class SessionRegistry:
             self._upkeep = None
         await self.flush()
 
-    # --- looking up (synchronous, constant time) -------------------------------------------------------------
+    # --- looking up (synchronous, constant time) ----------------------------------------------------------
 
     def lookup(self, cookie_hash_hex: str, host: str, now: datetime) -> Session | None:
         """Return the live session that a cookie names on `host` (with or without port), or None."""
@@ -162,14 +167,17 @@ class SessionRegistry:
         return len(self._sessions)
 
     def touch(self, session_id: str, now: datetime) -> None:
-        """Note that a session was used. Unknown and ended sessions are ignored; the store hears of it later."""
+        """Note that a session was used.
+
+        Unknown and ended sessions are ignored; the store hears of it later.
+        """
         session = self._sessions.get(SessionId(session_id))
         if session is None or now <= session.last_seen_at or not is_live(session, self.lifetimes, now):
             return
         self._sessions[session.id] = msgspec.structs.replace(session, last_seen_at=now)
         self._touched[session.id] = now
 
-    # --- changing --------------------------------------------------------------------------------------------
+    # --- changing -----------------------------------------------------------------------------------------
 
     async def create(self, facts: SignInFacts) -> Session:
         """Begin a session with a fresh id. Sessions beyond the user's cap end, oldest first."""
@@ -191,7 +199,7 @@ class SessionRegistry:
         return session
 
     async def reauthenticate(self, session_id: str, facts: SignInFacts) -> Session | None:
-        """Put a newer sign-in of the same person into a session: strength, time, claims, tokens; a new absolute end.
+        """Put a newer sign-in of the same person into a session, with a new absolute end.
 
         Returns the changed session, None when it is over or belongs to somebody else.
         """
@@ -200,8 +208,11 @@ class SessionRegistry:
         if old is None or (old.user.issuer, old.user.subject) != (facts.user.issuer, facts.user.subject):
             return None
         fresh = msgspec.structs.replace(
-            old, user=facts.user, last_seen_at=now, ends_at=now + self.lifetimes.absolute,
-        )  # fmt: skip
+            old,
+            user=facts.user,
+            last_seen_at=now,
+            ends_at=now + self.lifetimes.absolute,
+        )
         session = self._filled(fresh, facts)
         await self._store.put(session)
         if old.id not in self._sessions:
@@ -237,8 +248,8 @@ class SessionRegistry:
     async def end(self, session_id: str) -> Session | None:
         """End a session: no cookie of it works from this moment. Returns it, None when there was none.
 
-        Raises `StoreFault` when the store cannot follow; it is over in memory all the same, and the upkeep tries
-        again.
+        Raises `StoreFault` when the store cannot follow; it is over in memory all the same, and the upkeep
+        tries again.
         """
         session = self._drop(SessionId(session_id))
         if session is not None:
@@ -247,7 +258,9 @@ class SessionRegistry:
 
     async def end_all(self, sessions: Iterable[Session]) -> tuple[Session, ...]:
         """End several sessions in one write. Returns those that were still there."""
-        ended = tuple(each for each in (self._drop(session.id) for session in tuple(sessions)) if each is not None)
+        ended = tuple(
+            each for each in (self._drop(session.id) for session in tuple(sessions)) if each is not None
+        )
         if ended:
             await self._remove([each.id for each in ended])
         return ended
@@ -277,7 +290,7 @@ class SessionRegistry:
         """Return the session's refresh token, None without one."""
         return self._opened(REFRESH_TOKEN, session.sealed_refresh_token, session.id)
 
-    # --- inside ----------------------------------------------------------------------------------------------
+    # --- inside -------------------------------------------------------------------------------------------
 
     async def _keep(self) -> None:
         while True:
@@ -287,7 +300,7 @@ class SessionRegistry:
                 for session in await self.purge(self._now()):
                     await self._tell(session, "lifetime")
             except (StoreFault, StoreOverloaded) as fault:
-                log.error("session-upkeep-failed", detail=str(fault))  # noqa: TRY400 - the fault says it all
+                log.error("session-upkeep-failed", detail=str(fault))
 
     async def _tell(self, session: Session, why: str) -> None:
         log.info("session-ended", session=session.id, why=why)
@@ -328,7 +341,7 @@ class SessionRegistry:
             return None
 
     def _replaced_by(self, cookie: HostCookie, *, is_only: bool) -> list[HostCookie]:
-        """Return the cookies that make way: older ones of the host, or the oldest of a session with too many."""
+        """Return the cookies that make way: older ones of the host, or of a session with too many."""
         all_of_session = list(self._cookies_of.get(cookie.session_id, {}).values())
         of_host = [each for each in all_of_session if each.host == cookie.host]
         kept = 0 if is_only else COOKIES_PER_HOST - 1

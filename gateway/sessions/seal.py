@@ -1,7 +1,8 @@
 """Sealing with AES-256-GCM: for tokens at rest and for what a browser keeps for us.
 
-A sealed value is version, key id, nonce, ciphertext. Each purpose has a key of its own (HKDF), and the context given at
-sealing must be given again at opening, so that nothing sealed for one use or place opens in another.
+A sealed value is version, key id, nonce, ciphertext. Each purpose has a key of its own (HKDF), and the
+context given at sealing must be given again at opening, so that nothing sealed for one use or place opens in
+another.
 """
 
 import base64

@@ -65,11 +65,11 @@ class SqliteSessionStore:
         def run(connection: sqlite3.Connection) -> tuple[list[Session], list[HostCookie]]:
             sessions = connection.execute(
                 "SELECT id, created_us, seen_us, ends_us, user, devices, provider_sid, id_token, refresh_token"
-                " FROM session_session ORDER BY created_us, id",
+                " FROM session_session ORDER BY created_us, rowid",
             )
             read = [_session(row) for row in sessions]
             cookies = connection.execute(
-                "SELECT hash, session_id, host, created_us FROM session_cookie ORDER BY created_us, hash",
+                "SELECT hash, session_id, host, created_us FROM session_cookie ORDER BY created_us, rowid",
             )
             return read, [_cookie(row) for row in cookies]
 
@@ -109,9 +109,10 @@ class SqliteSessionStore:
         rows = [(_us(at), session_id, _us(at)) for session_id, at in seen.items()]
         await self._write(
             lambda connection: connection.executemany(
-                "UPDATE session_session SET seen_us = ? WHERE id = ? AND seen_us < ?", rows,
+                "UPDATE session_session SET seen_us = ? WHERE id = ? AND seen_us < ?",
+                rows,
             ),
-        )  # fmt: skip
+        )
 
     async def remove(self, ids: Iterable[SessionId]) -> None:
         """Forget sessions; foreign keys take their cookies along."""
@@ -119,7 +120,6 @@ class SqliteSessionStore:
         await self._write(
             lambda connection: connection.executemany("DELETE FROM session_session WHERE id = ?", rows),
         )
-
 
     async def _write(self, run: Callable[[sqlite3.Connection], object]) -> None:
         try:

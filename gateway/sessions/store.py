@@ -1,4 +1,7 @@
-"""What keeps sessions across a restart. Two implementations may differ in nothing that the contract tests see."""
+"""What keeps sessions across a restart.
+
+Two implementations may differ in nothing that the contract tests see.
+"""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -8,10 +11,13 @@ from gateway.sessions.model import HostCookie, Session, SessionId
 
 
 class SessionStore(Protocol):
-    """Durable sessions. Every write is on disk when it returns; all may raise `StoreFault` or `StoreOverloaded`."""
+    """Durable sessions.
+
+    Every write is on disk when it returns; all may raise `StoreFault` or `StoreOverloaded`.
+    """
 
     async def load(self) -> tuple[list[Session], list[HostCookie]]:
-        """Return every session and every cookie of them, ordered by `created_at`."""
+        """Return every session and every cookie of them, ordered by `created_at`, then as they came."""
         ...
 
     async def put(self, session: Session) -> None:
@@ -19,7 +25,10 @@ class SessionStore(Protocol):
         ...
 
     async def put_cookie(self, cookie: HostCookie, *, replaces: Iterable[str] = ()) -> None:
-        """Keep a cookie and forget those with the hashes of `replaces`. A cookie of no known session is dropped."""
+        """Keep a cookie and forget those with the hashes of `replaces`.
+
+        A cookie of no known session is dropped.
+        """
         ...
 
     async def touch(self, seen: Mapping[SessionId, datetime]) -> None:

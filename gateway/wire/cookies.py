@@ -5,7 +5,9 @@ Foreign cookies are never parsed: what is between our semicolons is passed on by
 
 import re
 
-_OWN = re.compile(rb"(?:__Host-)?gate(?:-[A-Za-z0-9_-]*)?")
+_OWN_NAME = rb"(?:__Host-)?gate(?:-[A-Za-z0-9_-]*)?"
+_OWN = re.compile(_OWN_NAME)
+_OWN_PAIR = re.compile(rb"(?:^|;)[ \t]*" + _OWN_NAME + rb"[ \t]*(?:=[^;]*)?(?=;|$)")
 
 
 def is_own(name: bytes) -> bool:
@@ -40,10 +42,7 @@ def without_own(header: bytes) -> bytes:
     >>> without_own(b"a=1; __Host-gate=x; b=2")
     b'a=1; b=2'
     """
-    if b"gate" not in header:
-        return header
-    kept = [pair for pair in header.split(b";") if not is_own(pair.partition(b"=")[0].strip())]
-    return b";".join(kept).strip()
+    return _OWN_PAIR.sub(b"", header).lstrip(b"; \t") if b"gate" in header else header
 
 
 def cookie_name(set_cookie: bytes) -> bytes:

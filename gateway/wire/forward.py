@@ -4,13 +4,14 @@ Everything special is left out by one table (`PASSES_UPSTREAM`) and then written
 upstream reads exactly one framing, one host, one target, and no identity but ours.
 """
 
-from collections.abc import Iterable
+from functools import lru_cache
 
 from gateway.wire.cookies import without_own
-from gateway.wire.fields import Field, list_members
+from gateway.wire.fields import CRLF, Field, list_members
 from gateway.wire.headers import PASSES_UPSTREAM, nominated
 from gateway.wire.request import CHUNKED, RequestHead
 
+_USUALLY_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _HARMLESS_CONNECTION = frozenset({None, b"keep-alive", b"close", b"Keep-Alive", b"Close", b"Upgrade", b"upgrade"})
 
 
@@ -20,51 +21,58 @@ def upstream_head(
     target: bytes,
     host: bytes,
     forwarding: bytes,
-    extra: Iterable[Field],
+    extra: tuple[Field, ...],
     with_body: bool,
     with_own_cookies: bool,
 ) -> bytes:
-    """Return the whole request head. `forwarding` is from `forwarded.forwarding_lines`; `extra` replaces and ends it.
+    """Return the whole request head. `forwarding` is from `forwarded.forwarding_lines`.
 
-    Raises `ValueError` when a value of `extra` would break a line: a bug of whoever made it, never of the client.
+    `extra` is a tuple of fields that replace the client's of the same names. Raises `ValueError` when one of them would
+    break its line: a bug of whoever made it, never of the client.
     """
-    lines = [b"%b %b HTTP/1.1" % (head.method.encode(), target), b"Host: " + host]
-    lines += _passing_lines(head, extra)
+    extra_lines, replaced = _render_extra(extra)
+    lines = [b"%b %b HTTP/1.1\r\nHost: %b" % (head.method.encode(), target, host)]
+    lines += _passing_lines(head, replaced)
     cookie = head.header(b"cookie")
     if cookie is not None and (cookie := cookie if with_own_cookies else without_own(cookie)):
         lines.append(b"Cookie: " + cookie)
-    lines += _framing_lines(head, with_body=with_body)
+    if head.length or head.method in _USUALLY_WITH_BODY:
+        lines += _framing_lines(head, with_body=with_body)
     lines += _connection_lines(head)
     lines.append(forwarding)
-    for name, value in extra:
-        if b"\n" in value or b"\r" in value:
-            raise ValueError(f"header {name!r} would break its line")
-        lines.append(b"%b: %b" % (name, value))
-    lines.append(b"\r\n")
+    lines.append(extra_lines)
     return b"\r\n".join(lines)
 
 
-def _passing_lines(head: RequestHead, extra: Iterable[Field]) -> list[bytes]:
+@lru_cache(maxsize=1024)
+def _render_extra(extra: tuple[Field, ...]) -> tuple[bytes, frozenset[bytes]]:
+    """Return the end of a head made of `extra`, and the names of client fields that it replaces.
+
+    Remembered, since all requests of a session to an app have the same.
+    """
+    for name, value in extra:
+        if b"\n" in value or b"\r" in value:
+            raise ValueError(f"header {name!r} would break its line")
+    block = b"".join(b"%b: %b\r\n" % field for field in extra) + CRLF
+    return block, frozenset(lower for name, _ in extra if PASSES_UPSTREAM[lower := name.lower()])
+
+
+def _passing_lines(head: RequestHead, replaced: frozenset[bytes]) -> list[bytes]:
     """Return the client's lines that pass unchanged."""
     passes = PASSES_UPSTREAM
-    removed = {lower for name, _ in extra if passes[lower := name.lower()]}
     connection = head.header(b"connection")
     if connection not in _HARMLESS_CONNECTION:
-        removed |= nominated(connection)
-    if removed:
-        return [
-            line
-            for line, (name, _) in zip(head.lines, head.headers, strict=True)
-            if passes[name] and name not in removed
-        ]
-    return [line for line, (name, _) in zip(head.lines, head.headers, strict=True) if passes[name]]
+        replaced |= nominated(connection)
+    fields = zip(head.lines, head.headers, strict=True)
+    if replaced:
+        return [line for line, (name, _) in fields if passes[name] and name not in replaced]
+    return [line for line, (name, _) in fields if passes[name]]
 
 
 def _framing_lines(head: RequestHead, *, with_body: bool) -> list[bytes]:
-    """Return the one framing of the body. A request that may have a body and has none says so."""
+    """Return the one framing of the body. A request that usually has a body and has none says so."""
     if not with_body or not head.length:
-        has_length = head.has_body or head.header(b"content-length") is not None
-        return [b"Content-Length: 0"] if has_length or head.method in {"POST", "PUT", "PATCH"} else []
+        return [b"Content-Length: 0"]
     framing = b"Transfer-Encoding: chunked" if head.length == CHUNKED else b"Content-Length: %d" % head.length
     return [framing, b"Expect: 100-continue"] if head.expects_continue else [framing]
 

@@ -26,6 +26,7 @@ MAX_LENGTH_DIGITS = 15
 """A longer Content-Length is malformed: no body has a petabyte."""
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([\x21-\xff]+) HTTP/([0-9])\.([0-9])")
+_USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE", b"TRACK"})
 _NO_UPGRADE = frozenset({b"h2c", b"h2", b"h3"})
 _ASTERISK = Target(b"*", "*", None, b"*", is_ambiguous=True)
@@ -141,7 +142,10 @@ def check_size(block: bytes, limits: HeadLimits) -> None:
 
 
 def parse_request_line(line: bytes) -> tuple[bytes, bytes, int]:
-    """Return method, target and minor version. Raises `RequestFault`."""
+    """Return method, target (not yet checked) and minor version. Raises `RequestFault`."""
+    words = line.split(b" ")
+    if len(words) == 3 and words[2] == b"HTTP/1.1" and words[0] in _USUAL_METHODS and words[1]:  # noqa: PLR2004
+        return words[0], words[1], 1
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
         raise RequestFault(FaultCode.REQUEST_LINE, "the request line is not `method target HTTP/1.1`")

@@ -4,6 +4,7 @@ Source: RFC 9112 sections 4 and 6.3.
 """
 
 import re
+from functools import lru_cache
 
 from gateway.wire.body import Body, ChunkedBody, SizedBody, UnsizedBody
 from gateway.wire.faults import FaultCode, WireFault
@@ -62,18 +63,25 @@ def parse_response(block: bytes, method: str) -> ResponseHead:
     if len(block) > MAX_RESPONSE_HEAD_BYTES:
         raise WireFault(FaultCode.HEADER_BYTES, "the response head is too long")
     lines = split_lines(block)
-    match = _STATUS_LINE.fullmatch(lines.pop(0))
-    if match is None:
-        raise WireFault(FaultCode.REQUEST_LINE, "the status line is malformed")
+    minor, status, reason = parse_status_line(lines.pop(0))
     if len(lines) > MAX_RESPONSE_FIELDS:
         raise WireFault(FaultCode.HEADER_COUNT, "the response head has too many fields")
     head = ResponseHead(lines, parse_fields(lines))
-    head.version = (1, int(match[1]))
-    head.status = int(match[2])
-    head.reason = match[3] or b""
+    head.version = (1, minor)
+    head.status = status
+    head.reason = reason
     head.length = _body_length(head, method)
     head.keeps_alive = _keeps_alive(head)
     return head
+
+
+@lru_cache(maxsize=256)
+def parse_status_line(line: bytes) -> tuple[int, int, bytes]:
+    """Return minor version, status and reason. Raises `WireFault`."""
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise WireFault(FaultCode.REQUEST_LINE, "the status line is malformed")
+    return int(match[1]), int(match[2]), match[3] or b""
 
 
 def _body_length(head: ResponseHead, method: str) -> int:
@@ -99,7 +107,7 @@ def _keeps_alive(head: ResponseHead) -> bool:
     if head.length == UNSIZED:
         return False
     connection = head.header(b"connection")
-    if connection is None:
-        return head.version == (1, 1)
+    if connection is None or connection == b"keep-alive":
+        return connection is not None or head.version == (1, 1)
     options = list_members(connection)
     return b"close" not in options and (head.version == (1, 1) or b"keep-alive" in options)

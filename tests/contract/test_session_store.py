@@ -40,9 +40,17 @@ def session(name: str = "a", **changes: Any) -> Session:
     base = Session(
         id=SessionId(f"ses_{name}"),
         user=User(
-            provider="corp", issuer="https://idp.example", subject=f"u-{name}", name="Üma 漢", email="u@corp.example",
-            names=frozenset({"u-1", "u@corp.example"}), groups=frozenset({"x", "y"}), are_groups_known=False,
-            acr="mfa", amr=("pwd", "otp"), auth_at=AT - timedelta(seconds=5),
+            provider="corp",
+            issuer="https://idp.example",
+            subject=f"u-{name}",
+            name="Üma 漢",
+            email="u@corp.example",
+            names=frozenset({"u-1", "u@corp.example"}),
+            groups=frozenset({"x", "y"}),
+            are_groups_known=False,
+            acr="mfa",
+            amr=("pwd", "otp"),
+            auth_at=AT - timedelta(seconds=5),
         ),
         created_at=AT,
         last_seen_at=AT,
@@ -51,7 +59,7 @@ def session(name: str = "a", **changes: Any) -> Session:
         provider_sid="sid-1",
         sealed_id_token=b"\x00\xff sealed",
         sealed_refresh_token=None,
-    )  # fmt: skip
+    )
     return msgspec.structs.replace(base, **changes)
 
 

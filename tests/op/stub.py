@@ -29,8 +29,10 @@ def jwk(key: Any, key_id: str | None, **extra: Any) -> dict[str, Any]:
     """Return the public JWK of a private key."""
     public = key.public_key()
     algorithm = {
-        rsa.RSAPrivateKey: RSAAlgorithm, ec.EllipticCurvePrivateKey: ECAlgorithm, ed25519.Ed25519PrivateKey: OKPAlgorithm,
-    }  # fmt: skip
+        rsa.RSAPrivateKey: RSAAlgorithm,
+        ec.EllipticCurvePrivateKey: ECAlgorithm,
+        ed25519.Ed25519PrivateKey: OKPAlgorithm,
+    }
     convert = next(value for kind, value in algorithm.items() if isinstance(key, kind))
     made = json.loads(convert.to_jwk(public))
     made.pop("key_ops", None)
@@ -134,7 +136,7 @@ class Stub:
             return self.make_token(header, claims)
         return sign(self.signing_key, self.algorithm, header, claims)
 
-    # --- handlers --------------------------------------------------------------------------------------------
+    # --- handlers -----------------------------------------------------------------------------------------
 
     def app(self) -> web.Application:
         app = web.Application()

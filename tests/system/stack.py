@@ -1,12 +1,11 @@
-"""The whole of it, as an operator runs it: `posturegate serve` with a configuration file, the certified OpenID provider,
-and an app with streams, all on loopback.
-"""
+"""The whole of it as an operator runs it: `posturegate serve`, the certified provider, an app with streams."""
 
 import asyncio
 import json
 import os
 import signal
 import socket
+import ssl
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -25,13 +24,14 @@ READY_S = 30.0
 
 CONFIG = """\
 version: 1
-public_url: http://login.localhost:{port}
+public_url: {scheme}://login.localhost:{port}
 server:
   listen: 127.0.0.1:{port}
   ops: 127.0.0.1:{ops_port}
   workers: {workers}
   run_dir: {folder}/run
   drain: 1s
+{server}
 store: {{url: "sqlite://{folder}/state.db"}}
 providers:
   - name: corp
@@ -51,7 +51,7 @@ apps:
     host: wiki.localhost
     upstream: http://127.0.0.1:{app_port}
 devices:
-  - {{from: claim, claim: device_id, kind: serial}}
+{devices}
 sensors:
   - name: edr
     kind: generic
@@ -101,7 +101,14 @@ class LoopbackResolver(AbstractResolver):
 
     async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[Any]:
         return [
-            {"hostname": host, "host": "127.0.0.1", "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0},
+            {
+                "hostname": host,
+                "host": "127.0.0.1",
+                "port": port,
+                "family": socket.AF_INET,
+                "proto": 0,
+                "flags": 0,
+            },
         ]
 
     async def close(self) -> None:
@@ -180,11 +187,22 @@ socket.onclose = (event) => {
 class Stack:
     """A running gateway with what surrounds it."""
 
-    def __init__(self, folder: Path, provider: RunningProvider, ports: list[int], workers: int, extra: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        provider: RunningProvider,
+        ports: list[int],
+        *,
+        workers: int,
+        extra: str,
+        scheme: str,
+    ) -> None:
         self.folder = folder
         self.provider = provider
         self.port, self.ops_port, self.app_port = ports
         self.workers = workers
+        self.scheme = scheme
+        self.tls: ssl.SSLContext | bool = True
         self.config_path = folder / "gate.yaml"
         self.upstream = DemoUpstream()
         self.process: asyncio.subprocess.Process | None = None
@@ -196,7 +214,14 @@ class Stack:
         }
         self.write_config(extra)
 
-    def write_config(self, extra: str = "", **changes: str) -> None:
+    def write_config(
+        self,
+        extra: str = "",
+        *,
+        server: str = "",
+        devices: str = "  - {from: claim, claim: device_id, kind: serial}",
+        **changes: str,
+    ) -> None:
         """Write the configuration, with `extra` access policies and textual `changes`."""
         text = CONFIG.format(
             port=self.port,
@@ -206,13 +231,16 @@ class Stack:
             folder=self.folder,
             issuer=self.provider.issuer,
             extra=extra,
+            scheme=self.scheme,
+            server=server,
+            devices=devices,
         )
         for before, after in changes.items():
             text = text.replace(before, after)
         self.config_path.write_text(text)
 
     def url(self, path: str = "/", app: str = "notes") -> str:
-        return f"http://{app}.localhost:{self.port}{path}"
+        return f"{self.scheme}://{app}.localhost:{self.port}{path}"
 
     async def start(self) -> None:
         with self.log_path.open("ab") as log:
@@ -279,7 +307,9 @@ class Stack:
         output, _ = await process.communicate()
         return process.returncode or 0, output.decode()
 
-    async def signal_risk(self, state: str, *, event: str, serial: str = "SER-ALICE-1", **extra: Any) -> dict[str, Any]:
+    async def signal_risk(
+        self, state: str, *, event: str, serial: str = "SER-ALICE-1", **extra: Any
+    ) -> dict[str, Any]:
         """Send what the sensor says through the real webhook; return its answer."""
         body = {
             "serial": serial,
@@ -296,9 +326,10 @@ class Stack:
             **extra,
         }
         headers = {"Authorization": f"Bearer {SENSOR_SECRET}"}
+        connector = aiohttp.TCPConnector(resolver=LoopbackResolver(), ssl=self.tls)
         async with (
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=LoopbackResolver())) as http,
-            http.post(f"http://login.localhost:{self.port}/.gate/hooks/edr", json=body, headers=headers) as response,
+            aiohttp.ClientSession(connector=connector) as http,
+            http.post(self.url("/.gate/hooks/edr", "login"), json=body, headers=headers) as response,
         ):
             return {"status": response.status, **await response.json()}
 
@@ -306,9 +337,9 @@ class Stack:
 class Person:
     """A browser without a screen: keeps cookies per host, follows redirects, fills in the provider's form."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | bool = True) -> None:
         self.http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(resolver=LoopbackResolver()),
+            connector=aiohttp.TCPConnector(resolver=LoopbackResolver(), ssl=tls),
             cookie_jar=aiohttp.CookieJar(unsafe=True),
         )
 
@@ -333,16 +364,18 @@ class Person:
 
 
 @asynccontextmanager
-async def running_stack(*, workers: int = 2, extra: str = "", starts: bool = True) -> AsyncIterator[Stack]:
+async def running_stack(
+    *, workers: int = 2, extra: str = "", starts: bool = True, scheme: str = "http"
+) -> AsyncIterator[Stack]:
     """Run everything until the block ends."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gate-")))
         ports = free_ports(3)
-        redirect = f"http://login.localhost:{ports[0]}/.gate/callback"
-        signed_out = f"http://login.localhost:{ports[0]}/.gate/signed-out"
+        redirect = f"{scheme}://login.localhost:{ports[0]}/.gate/callback"
+        signed_out = f"{scheme}://login.localhost:{ports[0]}/.gate/signed-out"
         registration = client(redirect, post_logout_redirect_uri=signed_out)
         provider = await stack.enter_async_context(running_provider([registration]))
-        made = Stack(folder, provider, ports, workers, extra)
+        made = Stack(folder, provider, ports, workers=workers, extra=extra, scheme=scheme)
         runner = web.AppRunner(made.upstream.application(), handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

@@ -100,7 +100,9 @@ async def test_two_tabs_sign_in_and_signing_out_ends_both(stack: Stack, browser:
     await first.goto(stack.url("/.gate/logout"))
     await shot(first, "sign-out")
     await first.get_by_role("button", name=re.compile("sign out", re.IGNORECASE)).click()
-    await expect(first.get_by_role("heading", level=1)).to_contain_text(re.compile("signed out", re.IGNORECASE))
+    await expect(first.get_by_role("heading", level=1)).to_contain_text(
+        re.compile("signed out", re.IGNORECASE)
+    )
     await shot(first, "signed-out")
     await first.get_by_role("link", name=re.compile("Corp sign-in")).click()
     await first.wait_for_url(re.compile(re.escape(stack.provider.issuer)))
@@ -109,4 +111,3 @@ async def test_two_tabs_sign_in_and_signing_out_ends_both(stack: Stack, browser:
     await second.goto(stack.url("/two"))
     await expect(second.get_by_text("Sign in:")).to_be_visible()
     await context.close()
-

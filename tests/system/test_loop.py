@@ -1,13 +1,13 @@
-"""The loop, end to end: a signed-in person, a sensor's webhook, open streams, remediation, and back; with worker
-processes and the certified provider.
-"""
+"""The loop, end to end: a person, a webhook, open streams, remediation and back, at the certified provider."""
 
 import asyncio
 import json
+import os
 import re
 import signal
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -169,7 +169,13 @@ async def test_what_is_no_navigation_is_told_and_nothing_begins(stack: Stack, al
 async def test_public_paths_need_no_sign_in_in_no_spelling(stack: Stack, alice: Person) -> None:
     status, _, _ = await alice.get(stack.url("/public/logo"), navigate=False)
     assert status == 200
-    for path in ("/public/../secret", "/public/%2e%2e/secret", "/public%2f..%2fsecret", "/publicity", "//public;/x"):
+    for path in (
+        "/public/../secret",
+        "/public/%2e%2e/secret",
+        "/public%2f..%2fsecret",
+        "/publicity",
+        "//public;/x",
+    ):
         reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
         writer.write(f"GET {path} HTTP/1.1\r\nHost: notes.localhost\r\nConnection: close\r\n\r\n".encode())
         line = await reader.readline()
@@ -279,7 +285,9 @@ async def test_several_tabs_that_sign_in_at_once_all_arrive(stack: Stack, alice:
     arrived = []
     for _, at, text in forms:
         assert "Sign in:" in text
-        async with alice.http.post(at, data={"login": "alice", "password": "x"}, headers={"Accept": "text/html"}) as r:
+        async with alice.http.post(
+            at, data={"login": "alice", "password": "x"}, headers={"Accept": "text/html"}
+        ) as r:
             arrived.append(str(r.url))
     assert arrived == tabs
 
@@ -314,21 +322,17 @@ async def next_status(response: aiohttp.ClientResponse) -> bytes:
 
 async def until(condition) -> None:
     async with asyncio.timeout(20):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - it looks at another process
             await asyncio.sleep(0.02)
 
 
 def children(pid: int) -> list[int]:
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(each) for each in file.read().split()]
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def command(pid: int) -> bytes:
-    with open(f"/proc/{pid}/cmdline", "rb") as file:
-        return file.read()
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
-    import os
-
     os.kill(pid, number)

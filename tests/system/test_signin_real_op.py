@@ -1,6 +1,7 @@
 """Signing in at the real, certified OpenID provider (npm `oidc-provider`): the whole flow, by hand."""
 
 import json
+import re
 import socket
 
 import aiohttp
@@ -24,15 +25,13 @@ def registration(**extra):
 
 @pytest.fixture
 async def agent():
-    """A user agent that keeps the provider's cookies."""
+    """Keep the provider's cookies, as the person's browser does."""
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
         yield session
 
 
 async def test_sign_in_visit_a_second_app_and_sign_out_everywhere(agent):
-    """One sign-in serves two hosts; the person lands on the exact URL; signing out ends all of it, and the provider's
-    session too when asked.
-    """
+    """One sign-in serves two hosts, at exact URLs; signing out ends all, the provider's session when asked."""
     async with (
         running_provider([registration()]) as op,
         running_gate({"corp": op.issuer}, clock=RealClock()) as gate,
@@ -164,7 +163,9 @@ async def test_a_provider_that_ignores_acr_values_ends_in_a_page(agent):
         assert (await gate.visit(browser, WANTED, authorize)).status == 200
         answer = await gate.visit(browser, f"{APP}/vault", authorize)
         assert (answer.status, answer.text.split("\n")[0]) == (403, "error step-up-not-met")
-        assert (await gate.visit(browser, WANTED, authorize)).status == 200, "the session itself is as good as before"
+        assert (await gate.visit(browser, WANTED, authorize)).status == 200, (
+            "the session itself is as good as before"
+        )
 
 
 async def test_the_gateway_starts_before_its_provider(agent):
@@ -195,8 +196,6 @@ async def test_the_gateway_starts_before_its_provider(agent):
 
 async def end_at_provider(agent, url, issuer):
     """Confirm signing out at the provider and return the URL that it sends the browser to."""
-    import re
-
     async with agent.get(url, allow_redirects=False) as response:
         text = await response.text()
         assert response.status == 200, text

@@ -52,7 +52,7 @@ def test_a_warning_is_no_error_unless_asked(write, capsys):
     path = write(GOOD.replace("decision: allow", "decision: block"))
     assert main(["check", "--config", path]) == 0
     out = capsys.readouterr().out
-    assert f"{path}:7:9: warning GATE-W003 access.policies: no access policy lets anybody in" in out
+    assert f"{path}:7:10: warning GATE-W003 access.policies: no access policy lets anybody in" in out
     assert out.endswith("1 warning: may be used\n")
     assert main(["check", "--strict", "--config", path]) == 2
     assert capsys.readouterr().out.endswith("1 warning: not loadable\n")
@@ -97,7 +97,7 @@ def test_load_or_print(write, capsys):
     assert "not loadable" in capsys.readouterr().err
 
 
-# --- config ----------------------------------------------------------------------------------------------------
+# --- config --------------------------------------------------------------------------------------------
 
 
 def test_config_schema(capsys):

@@ -1,7 +1,5 @@
 """The file as YAML: what it is refused for, and where the fault is said to be."""
 
-# ruff: noqa: E501 - a table of cases reads best with one case to a line
-
 import pytest
 from config_samples import GOOD, load, one
 
@@ -98,7 +96,7 @@ apps:
     assert [(app.name, app.owner) for app in apps] == [("a", "hr"), ("b", "own")]
 
 
-# --- files -----------------------------------------------------------------------------------------------------
+# --- files ---------------------------------------------------------------------------------------------
 
 
 def file_fault(path):

@@ -26,7 +26,7 @@ EXAMPLE_ENV = {
 SCHEMA = json_schema(KINDS)
 
 
-# --- a small validator: the keywords that the schema uses ------------------------------------------------------
+# --- a small validator: the keywords that the schema uses ----------------------------------------------
 
 
 def is_valid(value, schema):  # noqa: C901, PLR0911 - one line a keyword
@@ -75,7 +75,8 @@ def is_valid_object(value, schema):
 
 KEYWORDS = {
     "$schema", "$id", "$defs", "$ref", "title", "description", "default", "type", "properties", "required",
-    "additionalProperties", "patternProperties", "items", "enum", "const", "anyOf", "oneOf", "allOf", "if", "then",
+    "additionalProperties", "patternProperties", "items", "enum", "const", "anyOf", "oneOf", "allOf", "if",
+    "then",
     "pattern", "minLength", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
 }  # fmt: skip
 
@@ -98,7 +99,7 @@ def document(text):
     return YAML(typ="safe", pure=True).load(text)
 
 
-# --- the schema ------------------------------------------------------------------------------------------------
+# --- the schema ----------------------------------------------------------------------------------------
 
 
 def test_the_shipped_schema_is_up_to_date():
@@ -134,8 +135,7 @@ def test_what_loads_is_valid_by_the_schema():
         BASE + "access: {policies: [{name: a, decision: alow}]}\n",
         BASE + "access: {policies: [{name: a, decision: allow, when: {risk: [sky-high]}}]}\n",
         BASE + "compliance: {policies: [{name: p, rules: [{type: risk, name: r}]}]}\n",
-        BASE
-        + "sensors: [{name: s, kind: generic, auth: {scheme: bearer, secrets: [{env: SECRET}]}, options: {x: 1}}]\n",
+        BASE + "sensors: [{name: s, kind: generic, auth: {scheme: bearer, secrets: [x]}, options: {x: 1}}]\n",
         BASE.replace("providers:", "provider:"),
     ],
 )
@@ -145,7 +145,7 @@ def test_the_schema_refuses_what_the_loader_refuses(text):
         load(text)
 
 
-# --- the reference ---------------------------------------------------------------------------------------------
+# --- the reference -------------------------------------------------------------------------------------
 
 
 def test_the_reference_is_up_to_date():
@@ -160,7 +160,7 @@ def test_every_key_is_documented(kind):
     assert summary(kind.cls)
 
 
-# --- examples --------------------------------------------------------------------------------------------------
+# --- examples ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf").glob("*.yaml")), ids=lambda path: path.name)
@@ -190,7 +190,7 @@ def test_examples_of_the_policy_guide_load(example):
     assert is_valid(document(text), SCHEMA)
 
 
-# --- show ------------------------------------------------------------------------------------------------------
+# --- show ----------------------------------------------------------------------------------------------
 
 
 def test_what_is_shown_is_in_force_and_hides_secrets():

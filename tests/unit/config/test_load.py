@@ -1,7 +1,5 @@
 """Values by their types: what is taken, what is refused, and how it is said."""
 
-# ruff: noqa: E501 - a table of cases reads best with one case to a line
-
 import stat
 
 import pytest
@@ -26,7 +24,7 @@ def with_provider(text):
     return GOOD.replace("client_id: gate", f"client_id: gate, {text}")
 
 
-# --- a sound file ----------------------------------------------------------------------------------------------
+# --- a sound file --------------------------------------------------------------------------------------
 
 
 def test_a_sound_file_loads_with_defaults():
@@ -62,7 +60,7 @@ def test_a_key_without_a_value_is_as_good_as_absent():
     assert one(GOOD.replace("public_url: https://login.corp.example", "public_url:")).code is Code.WRONG_TYPE
 
 
-# --- faults with their places ----------------------------------------------------------------------------------
+# --- faults with their places --------------------------------------------------------------------------
 
 
 def test_the_format_of_a_fault():
@@ -264,7 +262,7 @@ def test_what_was_found_is_shown_safely():
     assert len(fault.message) < 120
 
 
-# --- references ------------------------------------------------------------------------------------------------
+# --- references ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -364,7 +362,7 @@ def test_secrets_do_not_show_in_faults():
         assert "hunter2" not in "\n".join(map(str, error.faults)) or written.startswith("whsec")
 
 
-# --- sensors ---------------------------------------------------------------------------------------------------
+# --- sensors -------------------------------------------------------------------------------------------
 
 
 def sensor(text, kind="wazuh"):
@@ -427,7 +425,7 @@ def test_options_arrive_as_they_are_written():
     }
 
 
-# --- codes -----------------------------------------------------------------------------------------------------
+# --- codes ---------------------------------------------------------------------------------------------
 
 
 def test_every_code_is_explained():

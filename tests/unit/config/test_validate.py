@@ -327,7 +327,7 @@ def test_not_loopback(name):
 
 def test_whsec_bounds():
     def whsec(size):
-        import base64  # noqa: PLC0415
+        import base64
 
         return Secret("whsec_" + base64.b64encode(b"x" * size).decode())
 

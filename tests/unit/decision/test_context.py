@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from compliance.model import ComplianceState, User
 from gateway.decision.context import DeviceEvidence, Interpretation, device_keys, situation
@@ -15,7 +16,7 @@ ANA, BEN = DeviceId("dev_ana"), DeviceId("dev_ben")
 class Known:
     """Two laptops by their serial."""
 
-    devices = {"ana": ANA, "ben": BEN}
+    devices: ClassVar = {"ana": ANA, "ben": BEN}
 
     def resolve(self, identifiers: Sequence[Identifier]) -> DeviceId | None:
         return self.devices.get(identifiers[0].value)

@@ -1,4 +1,4 @@
-"""Which device a request comes from: certificates, forwarded certificates, claims, and what they say together."""
+"""Which device a request comes from: certificates, forwarded ones, claims, and what they say together."""
 
 import base64
 from datetime import UTC, datetime, timedelta
@@ -30,8 +30,14 @@ def name(*pairs: tuple[Any, str]) -> x509.Name:
 
 
 def make(
-    subject: x509.Name, key: Any, issuer: x509.Name, issuer_key: Any, *extensions: x509.ExtensionType,
-    start: datetime = NOW - timedelta(days=1), end: datetime = NOW + timedelta(days=30), critical: bool = False,
+    subject: x509.Name,
+    key: Any,
+    issuer: x509.Name,
+    issuer_key: Any,
+    *extensions: x509.ExtensionType,
+    start: datetime = NOW - timedelta(days=1),
+    end: datetime = NOW + timedelta(days=30),
+    critical: bool = False,
 ) -> x509.Certificate:
     builder = (
         x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
@@ -50,7 +56,9 @@ MIDDLE = make(MIDDLE_NAME, MIDDLE_KEY, ROOT_NAME, ROOT_KEY, IS_CA)
 CA = parse_device_ca(ROOT.public_bytes(Encoding.PEM) + MIDDLE.public_bytes(Encoding.PEM))
 
 
-def leaf(*extensions: x509.ExtensionType, subject: x509.Name | None = None, key: Any = LEAF_KEY, **options: Any) -> x509.Certificate:
+def leaf(
+    *extensions: x509.ExtensionType, subject: x509.Name | None = None, key: Any = LEAF_KEY, **options: Any
+) -> x509.Certificate:
     wanted = extensions or (CLIENT,)
     return make(
         subject or name((NameOID.COMMON_NAME, "SER-1")), key, options.pop("issuer", MIDDLE_NAME),
@@ -62,19 +70,26 @@ def der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.DER)
 
 
-# --- verification (T2, H3) --------------------------------------------------------------------------------------
+# --- verification: T2, H3 --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "key", [LEAF_KEY, rsa.generate_private_key(public_exponent=65537, key_size=2048), ec.generate_private_key(ec.SECP384R1())],
-)  # fmt: skip
+    "key",
+    [
+        LEAF_KEY,
+        rsa.generate_private_key(public_exponent=65537, key_size=2048),
+        ec.generate_private_key(ec.SECP384R1()),
+    ],
+)
 def test_a_good_leaf(key: Any) -> None:
     assert verify_leaf(der(leaf(key=key)), CA, NOW)
 
 
 def test_with_alternative_names_and_other_usages() -> None:
     both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-    names = x509.SubjectAlternativeName([x509.DNSName("a.example"), x509.UniformResourceIdentifier("urn:x:1")])
+    names = x509.SubjectAlternativeName(
+        [x509.DNSName("a.example"), x509.UniformResourceIdentifier("urn:x:1")]
+    )
     assert verify_leaf(der(leaf(both, names)), CA, NOW)
 
 
@@ -99,9 +114,11 @@ REFUSED: dict[str, x509.Certificate] = {
     "weak curve": leaf(key=ec.generate_private_key(ec.SECP192R1())),
     "issued by a leaf": make(name((NameOID.COMMON_NAME, "SER-1")), LEAF_KEY, NO_CA_NAME, OTHER_KEY, CLIENT),
     "unknown critical extension": leaf(
-        CLIENT, x509.UnrecognizedExtension(ObjectIdentifier("1.2.3.4"), b"\x05\x00"), critical=True,
+        CLIENT,
+        x509.UnrecognizedExtension(ObjectIdentifier("1.2.3.4"), b"\x05\x00"),
+        critical=True,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", REFUSED)
@@ -137,7 +154,7 @@ def test_sizes_and_empty_bundles() -> None:
         parse_device_ca(b"nothing here")
 
 
-# --- mapping (T8, T9) -------------------------------------------------------------------------------------------
+# --- mapping: T8, T9 -------------------------------------------------------------------------------------
 
 SAN = x509.SubjectAlternativeName(
     [x509.UniformResourceIdentifier("urn:device:serial:ABC123"), x509.DNSName("laptop.corp.example"),
@@ -157,7 +174,9 @@ MAPPED = leaf(CLIENT, SAN, subject=name((NameOID.COMMON_NAME, "host-7"), (NameOI
     ],
 )
 def test_mapping(field: str, match: str, value: str) -> None:
-    assert device_of(MAPPED, DeviceCertificate(field=field, match=match, kind="serial")) == Identifier("serial", value)
+    assert device_of(MAPPED, DeviceCertificate(field=field, match=match, kind="serial")) == Identifier(
+        "serial", value
+    )
 
 
 TWO = leaf(CLIENT, x509.SubjectAlternativeName([x509.DNSName("a.example"), x509.DNSName("b.example")]))
@@ -191,7 +210,7 @@ def test_mapping_that_finds_nothing(certificate: x509.Certificate, source: Devic
         device_of(certificate, source)
 
 
-# --- Client-Cert (RFC 9440) -------------------------------------------------------------------------------------
+# --- Client-Cert (RFC 9440) -------------------------------------------------------------------------------
 
 
 def header(raw: bytes) -> bytes:
@@ -213,11 +232,25 @@ def test_forwarded_round_trip(raw: bytes) -> None:
 @pytest.mark.parametrize(
     "lines",
     [
-        [header(GOOD), header(GOOD)], [b""], [b"::"], [b"YWI="], [b":YWI=:;a=1"], [b":YWI=:, :YWI=:"], [b":YW I=:"],
-        [b":YWI-:"], [b":YWI_:"], [b":Y:"], [b":Y===:"], [b"\t:YWI=:"], [b":YWI=:\n"], [b":" + b"A" * MAX_HEADER + b":"],
-        [b"-----BEGIN CERTIFICATE-----"], [b'"YWI="'], [b":\xff:"],
+        [header(GOOD), header(GOOD)],
+        [b""],
+        [b"::"],
+        [b"YWI="],
+        [b":YWI=:;a=1"],
+        [b":YWI=:, :YWI=:"],
+        [b":YW I=:"],
+        [b":YWI-:"],
+        [b":YWI_:"],
+        [b":Y:"],
+        [b":Y===:"],
+        [b"\t:YWI=:"],
+        [b":YWI=:\n"],
+        [b":" + b"A" * MAX_HEADER + b":"],
+        [b"-----BEGIN CERTIFICATE-----"],
+        [b'"YWI="'],
+        [b":\xff:"],
     ],
-)  # fmt: skip
+)
 def test_forwarded_lines_that_are_refused(lines: list[bytes]) -> None:
     """H4: one line, one byte sequence, nothing else."""
     with pytest.raises(ForwardedCertificateRefused):
@@ -232,7 +265,7 @@ def test_forwarded_never_raises_anything_else(lines: list[bytes]) -> None:
         return
 
 
-# --- together ---------------------------------------------------------------------------------------------------
+# --- together ---------------------------------------------------------------------------------------------
 
 CLAIM, CERTIFICATE = DeviceClaim(claim="device_id", kind="serial"), DeviceCertificate(kind="serial")
 CLAIMED = (ClaimedDevice("device_id", Identifier("serial", "SER-2")),)
@@ -273,12 +306,19 @@ def test_a_certificate_that_does_not_count(evidence: bytes, sources: Any, ca: An
 def test_claims_count_only_while_they_are_configured() -> None:
     """A session from before a change of the configuration does not keep a source alive."""
     assert identify_device(CLAIMED, b"", (DeviceClaim(claim="other"),), CA, NOW).statements == ()
-    assert identify_device(CLAIMED, b"", (DeviceClaim(claim="device_id", kind="udid"),), CA, NOW).statements == ()
+    assert (
+        identify_device(CLAIMED, b"", (DeviceClaim(claim="device_id", kind="udid"),), CA, NOW).statements
+        == ()
+    )
 
 
 def test_claims_from_a_sign_in() -> None:
     """I1 to I4: mapped claims, dotted paths, junk and other types say nothing."""
-    sources = (CLAIM, DeviceClaim(claim="device.udid", kind="udid"), DeviceClaim(claim="host", kind="hostname"))
+    sources = (
+        CLAIM,
+        DeviceClaim(claim="device.udid", kind="udid"),
+        DeviceClaim(claim="host", kind="hostname"),
+    )
     claims = {"device_id": " SER-9 ", "device": {"udid": "U-1"}, "host": "localhost"}
     assert claimed_devices(claims, sources) == (
         ClaimedDevice("device_id", Identifier("serial", "SER-9")),

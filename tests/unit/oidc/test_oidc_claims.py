@@ -15,7 +15,13 @@ RULES = UserRules(provider="corp")
 
 
 def token(**claims: Any) -> IdToken:
-    return IdToken(issuer="https://idp.example", subject="u-1", expires_at=AT, issued_at=AT, claims={"sub": "u-1", **claims})
+    return IdToken(
+        issuer="https://idp.example",
+        subject="u-1",
+        expires_at=AT,
+        issued_at=AT,
+        claims={"sub": "u-1", **claims},
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,19 +44,29 @@ def token(**claims: Any) -> IdToken:
         ({"groups": ["a", "b\n"]}, "groups", {"a"}, False),
         ({"groups": ["a", "x" * 300]}, "groups", {"a"}, False),
         ({"groups": [str(n) for n in range(MAX_GROUPS + 1)]}, "groups", set(), False),
-        ({"_claim_names": {"groups": "src1"}, "_claim_sources": {"src1": {"endpoint": "http://169.254.169.254/"}}},
-         "groups", set(), False),
+        (
+            {
+                "_claim_names": {"groups": "src1"},
+                "_claim_sources": {"src1": {"endpoint": "http://169.254.169.254/"}},
+            },
+            "groups",
+            set(),
+            False,
+        ),
         ({"_claim_names": {"groups": "src1"}, "groups": ["a"]}, "groups", set(), False),
         ({"hasgroups": True}, "groups", set(), False),
         ({"_claim_names": {"other": "src1"}}, "groups", set(), True),
     ],
-)  # fmt: skip
+)
 def test_groups(claims: dict[str, Any], path: str, found: set[str], is_known: bool) -> None:
     """U4, U5: overage and what we cannot read mean unknown, never "in no group"."""
     assert groups(claims, path) == (frozenset(found), is_known)
 
 
-@given(st.dictionaries(st.text(max_size=6), st.recursive(st.none() | st.text(max_size=3), st.lists)), st.text(max_size=20))
+@given(
+    st.dictionaries(st.text(max_size=6), st.recursive(st.none() | st.text(max_size=3), st.lists)),
+    st.text(max_size=20),
+)
 def test_lookup_never_raises(claims: dict[str, Any], path: str) -> None:
     lookup(claims, path)
 
@@ -58,7 +74,11 @@ def test_lookup_never_raises(claims: dict[str, Any], path: str) -> None:
 @pytest.mark.parametrize(
     ("claims", "userinfo", "names"),
     [
-        ({"email": "A@corp.example", "email_verified": True}, None, {"u-1", "A@corp.example", "a@corp.example"}),
+        (
+            {"email": "A@corp.example", "email_verified": True},
+            None,
+            {"u-1", "A@corp.example", "a@corp.example"},
+        ),
         ({"email": "a@corp.example", "email_verified": "true"}, None, {"u-1", "a@corp.example"}),
         ({"email": "a@corp.example", "email_verified": False}, None, {"u-1"}),
         ({"email": "a@corp.example", "email_verified": "false"}, None, {"u-1"}),
@@ -72,7 +92,7 @@ def test_lookup_never_raises(claims: dict[str, Any], path: str) -> None:
         ({"email": ["a@corp.example"], "email_verified": True}, None, {"u-1"}),
         ({"preferred_username": "root", "upn": "root@corp.example"}, None, {"u-1"}),
     ],
-)  # fmt: skip
+)
 def test_names(claims: dict[str, Any], userinfo: dict[str, Any] | None, names: set[str]) -> None:
     """U3: the subject names the user, an address only when it is verified, in the same breath."""
     assert user_of(token(**claims), userinfo, RULES).names == names
@@ -84,7 +104,9 @@ def test_unverified_addresses_by_choice() -> None:
 
 
 def test_the_id_token_wins_over_userinfo() -> None:
-    user = user_of(token(name="Signed", groups=["a"]), {"name": "Other", "groups": ["b"], "sub": "u-1"}, RULES)
+    user = user_of(
+        token(name="Signed", groups=["a"]), {"name": "Other", "groups": ["b"], "sub": "u-1"}, RULES
+    )
     assert (user.name, user.groups) == ("Signed", {"a"})
 
 
@@ -103,14 +125,26 @@ def test_display_name() -> None:
 def test_two_issuers_with_one_address_are_two_users() -> None:
     """U3: the key is issuer and subject."""
     one = user_of(token(email="a@corp.example", email_verified=True), None, RULES)
-    other = IdToken(issuer="https://other.example", subject="u-1", expires_at=AT, issued_at=AT, claims={"sub": "u-1"})
+    other = IdToken(
+        issuer="https://other.example", subject="u-1", expires_at=AT, issued_at=AT, claims={"sub": "u-1"}
+    )
     assert (one.issuer, one.subject) != (user_of(other, None, RULES).issuer, "u-1")
 
 
 @pytest.mark.parametrize(
     ("value", "found"),
-    [("SER-1", "SER-1"), (" SER-1 ", "SER-1"), (["SER-1"], "SER-1"), (["a", "b"], None), (7, None), ("", None),
-     ("a\nb", None), ("x" * 300, None), (None, None), ({}, None)],
-)  # fmt: skip
+    [
+        ("SER-1", "SER-1"),
+        (" SER-1 ", "SER-1"),
+        (["SER-1"], "SER-1"),
+        (["a", "b"], None),
+        (7, None),
+        ("", None),
+        ("a\nb", None),
+        ("x" * 300, None),
+        (None, None),
+        ({}, None),
+    ],
+)
 def test_device_values(value: Any, found: str | None) -> None:
     assert device_value({"d": {"id": value}}, "d.id") == found

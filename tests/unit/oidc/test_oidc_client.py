@@ -1,6 +1,8 @@
-"""The client against a provider that breaks on demand: discovery, keys, token request, userinfo, readiness."""
+"""The client against a provider that breaks on demand: discovery, keys, tokens, userinfo, readiness."""
 
+import asyncio
 import base64
+import json
 import ssl
 from typing import Any
 
@@ -34,13 +36,17 @@ async def stub(clock):
 def make_client(stub: Stub, clock: Clock, **options: Any) -> ProviderClient:
     members = {"client_id": "gate", "client_secret": Secret("a secret: with %+ signs"), **options}
     return ProviderClient(
-        Provider(name="corp", issuer=options.pop("issuer", stub.issuer), **{k: v for k, v in members.items() if k != "issuer"}),
+        Provider(
+            name="corp",
+            issuer=options.pop("issuer", stub.issuer),
+            **{k: v for k, v in members.items() if k != "issuer"},
+        ),
         redirect_uri=REDIRECT,
         devices=(DeviceClaim(claim="device_id", kind="serial"),),
         now=clock.now,
         mono=clock.mono,
         sleep=clock.sleep,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -68,7 +74,13 @@ async def fault(stub: Stub, client: ProviderClient) -> ProviderReason:
 async def test_a_whole_sign_in(stub, client):
     """Everything that later code needs arrives, and userinfo fills what the ID token lacks."""
     stub.claims = {"groups": ["staff"], "device_id": "SER-1"}
-    stub.userinfo = {"sub": "u-1", "name": "Uma", "email": "u@corp.example", "email_verified": True, "groups": ["other"]}
+    stub.userinfo = {
+        "sub": "u-1",
+        "name": "Uma",
+        "email": "u@corp.example",
+        "email_verified": True,
+        "groups": ["other"],
+    }
     stub.token_members = {"refresh_token": "rt-1"}
     result = await sign_in(stub, client)
     assert result.user.names == {"u-1", "u@corp.example"}
@@ -81,7 +93,7 @@ async def test_a_whole_sign_in(stub, client):
     assert client.status().reason == ""
 
 
-# --- discovery --------------------------------------------------------------------------------------------------
+# --- discovery --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -90,12 +102,19 @@ async def test_a_whole_sign_in(stub, client):
         (lambda: web.Response(status=301, headers={"Location": "/elsewhere"}), ProviderReason.BAD_STATUS),
         (lambda: web.Response(status=500), ProviderReason.BAD_STATUS),
         (lambda: web.Response(text="<html>", content_type="text/html"), ProviderReason.NOT_JSON),
-        (lambda: web.Response(body=b"x" * (5 << 20), content_type="application/json"), ProviderReason.TOO_LARGE),
+        (
+            lambda: web.Response(body=b"x" * (5 << 20), content_type="application/json"),
+            ProviderReason.TOO_LARGE,
+        ),
         (lambda: web.Response(text="[]", content_type="application/json"), ProviderReason.NOT_JSON),
-        (lambda: web.Response(body=b"x", headers={"Content-Encoding": "gzip", "Content-Type": "application/json"}),
-         ProviderReason.NOT_JSON),
+        (
+            lambda: web.Response(
+                body=b"x", headers={"Content-Encoding": "gzip", "Content-Type": "application/json"}
+            ),
+            ProviderReason.NOT_JSON,
+        ),
     ],
-)  # fmt: skip
+)
 async def test_metadata_that_cannot_be_used(stub, client, response, reason):
     """D1: sign-in is not possible, status says why, and nothing raises at start."""
     stub.metadata_response = response
@@ -189,7 +208,7 @@ async def test_private_ca(clock, tmp_path):
         await server.close()
 
 
-# --- token request ----------------------------------------------------------------------------------------------
+# --- token request ----------------------------------------------------------------------------------------
 
 
 async def test_the_token_request(stub, client):
@@ -227,11 +246,20 @@ async def test_post_and_public_clients(stub, clock):
 @pytest.mark.parametrize(
     "members",
     [
-        {"id_token": DROP}, {"id_token": ""}, {"id_token": 7}, {"access_token": DROP}, {"access_token": "a\r\nb"},
-        {"access_token": ["a"]}, {"token_type": DROP}, {"token_type": "DPoP"}, {"expires_in": "soon"},
-        {"expires_in": True}, {"refresh_token": 7}, {"refresh_token": "a b"},
+        {"id_token": DROP},
+        {"id_token": ""},
+        {"id_token": 7},
+        {"access_token": DROP},
+        {"access_token": "a\r\nb"},
+        {"access_token": ["a"]},
+        {"token_type": DROP},
+        {"token_type": "DPoP"},
+        {"expires_in": "soon"},
+        {"expires_in": True},
+        {"refresh_token": 7},
+        {"refresh_token": "a b"},
     ],
-)  # fmt: skip
+)
 async def test_token_responses_of_unsound_form(stub, client, members):
     """T4."""
     stub.token_members = members
@@ -248,16 +276,28 @@ async def test_token_type_in_any_case(stub, client):
     [
         (lambda _: web.json_response({"error": "invalid_grant"}, status=400), ProviderReason.CODE_REFUSED),
         (lambda _: web.json_response({"error": "invalid_client"}, status=400), ProviderReason.CLIENT_REFUSED),
-        (lambda _: web.json_response({"error": "unauthorized_client"}, status=400), ProviderReason.CLIENT_REFUSED),
+        (
+            lambda _: web.json_response({"error": "unauthorized_client"}, status=400),
+            ProviderReason.CLIENT_REFUSED,
+        ),
         (lambda _: web.Response(status=401, text="no"), ProviderReason.CLIENT_REFUSED),
         (lambda _: web.json_response({"error": ["x"]}, status=400), ProviderReason.TOKEN_REQUEST_REFUSED),
         (lambda _: web.Response(status=500), ProviderReason.BAD_STATUS),
-        (lambda _: web.Response(status=302, headers={"Location": "/token"}), ProviderReason.TOKEN_REQUEST_REFUSED),
-        (lambda _: web.Response(text="x" * 300_000, content_type="application/json"), ProviderReason.TOO_LARGE),
+        (
+            lambda _: web.Response(status=302, headers={"Location": "/token"}),
+            ProviderReason.TOKEN_REQUEST_REFUSED,
+        ),
+        (
+            lambda _: web.Response(text="x" * 300_000, content_type="application/json"),
+            ProviderReason.TOO_LARGE,
+        ),
         (lambda m: web.Response(text=str(m)), ProviderReason.TOKEN_RESPONSE_MALFORMED),
-        (lambda _: web.Response(text="{", content_type="application/json"), ProviderReason.TOKEN_RESPONSE_MALFORMED),
+        (
+            lambda _: web.Response(text="{", content_type="application/json"),
+            ProviderReason.TOKEN_RESPONSE_MALFORMED,
+        ),
     ],
-)  # fmt: skip
+)
 async def test_what_the_token_endpoint_may_answer_instead(stub, client, response, reason):
     """T1, T5: one request, no redirect followed, each answer its own reason."""
     stub.token_response = response
@@ -265,7 +305,7 @@ async def test_what_the_token_endpoint_may_answer_instead(stub, client, response
     assert stub.calls["token"] == 1
 
 
-# --- keys -------------------------------------------------------------------------------------------------------
+# --- keys -------------------------------------------------------------------------------------------------
 
 
 async def test_many_sign_ins_fetch_keys_once(stub, client):
@@ -307,8 +347,6 @@ async def test_forged_kids_do_not_become_fetches(stub, client):
 @pytest.mark.parametrize("kind", ["application/json", "application/jwk-set+json"])
 async def test_content_types_of_key_sets(stub, client, kind):
     """K6."""
-    import json
-
     stub.keys_response = lambda: web.Response(text=json.dumps({"keys": stub.keys}), content_type=kind)
     assert (await sign_in(stub, client)).user.subject == "u-1"
 
@@ -337,7 +375,7 @@ async def test_the_id_token_is_refused_end_to_end(stub, client):
     assert caught.value.reason is TokenReason.TOO_LARGE
 
 
-# --- userinfo ---------------------------------------------------------------------------------------------------
+# --- userinfo ---------------------------------------------------------------------------------------------
 
 
 async def test_userinfo_of_another_subject_fails_the_sign_in(stub, client):
@@ -375,9 +413,12 @@ async def test_userinfo_is_asked_only_when_something_is_missing(stub, client):
 async def test_overage_is_not_looked_up_anywhere(stub, client):
     """U6: no connection to what the token names; groups are unknown."""
     stub.claims = {
-        "_claim_names": {"groups": "src1"}, "_claim_sources": {"src1": {"endpoint": "http://169.254.169.254/"}},
-        "email": "u@corp.example", "name": "U", "device_id": "S",
-    }  # fmt: skip
+        "_claim_names": {"groups": "src1"},
+        "_claim_sources": {"src1": {"endpoint": "http://169.254.169.254/"}},
+        "email": "u@corp.example",
+        "name": "U",
+        "device_id": "S",
+    }
     result = await sign_in(stub, client)
     assert not result.user.are_groups_known
     assert set(stub.calls) == {"metadata", "jwks", "token"}
@@ -399,16 +440,12 @@ async def test_keys_set_to_rsa_1_by_default(stub):
 
 async def settle() -> None:
     """Let everything that can run, run."""
-    import asyncio
-
     for _ in range(20):
         await asyncio.sleep(0)
 
 
 async def until(condition: Any) -> None:
     """Wait for real input and output on loopback, bounded by the test's time-out."""
-    import asyncio
-
     async with asyncio.timeout(20):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - another loop's input and output, not a time
             await asyncio.sleep(0.005)

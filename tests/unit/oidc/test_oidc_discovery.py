@@ -41,7 +41,11 @@ def test_metadata_url_drops_one_slash() -> None:
 def test_what_is_used_is_read() -> None:
     """D4: optional members change what the gateway does."""
     plain = parsed({})
-    assert (plain.userinfo_endpoint, plain.end_session_endpoint, plain.is_issuer_in_response) == (None, None, False)
+    assert (plain.userinfo_endpoint, plain.end_session_endpoint, plain.is_issuer_in_response) == (
+        None,
+        None,
+        False,
+    )
     full = parsed(
         {
             "userinfo_endpoint": f"{ISSUER}/me",
@@ -58,7 +62,9 @@ def test_what_is_used_is_read() -> None:
     assert full.token_auth_methods == ("none",)
 
 
-@pytest.mark.parametrize("issuer", [ISSUER + "/", ISSUER.upper(), ISSUER + ":443", "https://idp.example.evil"])
+@pytest.mark.parametrize(
+    "issuer", [ISSUER + "/", ISSUER.upper(), ISSUER + ":443", "https://idp.example.evil"]
+)
 def test_another_issuer_is_refused(issuer: str) -> None:
     """D2: exact text, no normalisation in either direction."""
     assert reason({"issuer": issuer}) is ProviderReason.ISSUER_MISMATCH
@@ -72,12 +78,28 @@ def test_each_required_member(name: str, value: Any) -> None:
     assert reason({name: value}) in {ProviderReason.METADATA_INCOMPLETE, ProviderReason.METADATA_BAD_URL}
 
 
-@pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri", "end_session_endpoint"])
+@pytest.mark.parametrize(
+    "name", ["authorization_endpoint", "token_endpoint", "jwks_uri", "end_session_endpoint"]
+)
 @pytest.mark.parametrize(
     "url",
-    ["http://idp.example/x", "http://127.0.0.1/x", "ftp://a/x", "//a/x", "https:///x", "https://u@a/x", "https://a/x#f",
-     "https://a/\nx", "https://a\\b", "javascript:x", "https://a:99999/x", "https://[::1/x", "https://a/" + "x" * 3000, "/x"],
-)  # fmt: skip
+    [
+        "http://idp.example/x",
+        "http://127.0.0.1/x",
+        "ftp://a/x",
+        "//a/x",
+        "https:///x",
+        "https://u@a/x",
+        "https://a/x#f",
+        "https://a/\nx",
+        "https://a\\b",
+        "javascript:x",
+        "https://a:99999/x",
+        "https://[::1/x",
+        "https://a/" + "x" * 3000,
+        "/x",
+    ],
+)
 def test_unsafe_urls(name: str, url: str) -> None:
     """D3: everything the gateway calls or sends browsers to is https with a host, and nothing else."""
     assert reason({name: url}) is ProviderReason.METADATA_BAD_URL
@@ -92,11 +114,17 @@ def test_http_is_for_loopback_issuers_only() -> None:
         "jwks_uri": "http://localhost:3000/k",
     }
     assert parsed(changes, local).token_endpoint == f"{local}/t"
-    assert reason({**changes, "token_endpoint": "http://idp.example/t"}, local) is ProviderReason.METADATA_BAD_URL
+    assert (
+        reason({**changes, "token_endpoint": "http://idp.example/t"}, local)
+        is ProviderReason.METADATA_BAD_URL
+    )
 
 
 def test_algorithms_in_common() -> None:
-    assert reason({"id_token_signing_alg_values_supported": ["HS256", "none"]}) is ProviderReason.NO_COMMON_ALGORITHM
+    assert (
+        reason({"id_token_signing_alg_values_supported": ["HS256", "none"]})
+        is ProviderReason.NO_COMMON_ALGORITHM
+    )
     assert reason({"response_types_supported": ["id_token"]}) is ProviderReason.METADATA_INCOMPLETE
 
 

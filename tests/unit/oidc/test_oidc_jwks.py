@@ -8,7 +8,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from gateway.oidc.faults import ProviderFault, ProviderReason
-from gateway.oidc.jwks import FORCED_INTERVAL_S, KEEP_S, MAX_KEYS, RETRY_INTERVAL_S, FetchedKeys, KeyCache, KeySet, parse_key_set
+from gateway.oidc.jwks import (
+    FORCED_INTERVAL_S,
+    KEEP_S,
+    MAX_KEYS,
+    RETRY_INTERVAL_S,
+    FetchedKeys,
+    KeyCache,
+    KeySet,
+    parse_key_set,
+)
 from tests.op.stub import EC_1, ED_1, RSA_1, jwk
 
 
@@ -22,14 +31,30 @@ def test_usable_keys_of_a_mixed_set() -> None:
     odd_curve = ec.generate_private_key(ec.SECP256K1())
     private = json.loads(json.dumps({**jwk(EC_1, "private"), "d": "AAAA"}))
     kept = parsed(
-        jwk(RSA_1, "rsa"), jwk(EC_1, "ec"), jwk(ED_1, "ed"),
-        jwk(RSA_1, "enc", use="enc"), jwk(RSA_1, "ops", key_ops=["encrypt"]), jwk(RSA_1, "ops-text", key_ops="verify"),
-        jwk(weak, "weak"), jwk(odd_curve, "odd"), private,
-        {"kty": "oct", "kid": "secret", "k": "AAAA"}, {"kty": "XYZ", "kid": "x"}, {"kty": "RSA", "kid": "empty"},
-        {"kty": "RSA", "n": 1, "e": []}, {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}, {"kty": "OKP", "crv": "X25519"},
-        {"kty": ["RSA"]}, jwk(RSA_1, "k" * 300), {**jwk(RSA_1, "a"), "kid": 7}, {**jwk(RSA_1, "b"), "alg": 7},
-        "text", None, 7, [],
-    )  # fmt: skip
+        jwk(RSA_1, "rsa"),
+        jwk(EC_1, "ec"),
+        jwk(ED_1, "ed"),
+        jwk(RSA_1, "enc", use="enc"),
+        jwk(RSA_1, "ops", key_ops=["encrypt"]),
+        jwk(RSA_1, "ops-text", key_ops="verify"),
+        jwk(weak, "weak"),
+        jwk(odd_curve, "odd"),
+        private,
+        {"kty": "oct", "kid": "secret", "k": "AAAA"},
+        {"kty": "XYZ", "kid": "x"},
+        {"kty": "RSA", "kid": "empty"},
+        {"kty": "RSA", "n": 1, "e": []},
+        {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"},
+        {"kty": "OKP", "crv": "X25519"},
+        {"kty": ["RSA"]},
+        jwk(RSA_1, "k" * 300),
+        {**jwk(RSA_1, "a"), "kid": 7},
+        {**jwk(RSA_1, "b"), "alg": 7},
+        "text",
+        None,
+        7,
+        [],
+    )
     assert [key.key_id for key in kept.keys] == ["rsa", "ec", "ed"]
 
 
@@ -50,8 +75,16 @@ def test_keys_fit_their_algorithms_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{}", b'{"keys": {}}', b'{"keys": [], "keys": []}', json.dumps({"keys": [{}] * (MAX_KEYS + 1)}).encode()],
-)  # fmt: skip
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"keys": {}}',
+        b'{"keys": [], "keys": []}',
+        json.dumps({"keys": [{}] * (MAX_KEYS + 1)}).encode(),
+    ],
+)
 def test_what_is_no_key_set(body: bytes) -> None:
     with pytest.raises(ProviderFault) as caught:
         parse_key_set(body)
@@ -103,7 +136,13 @@ async def test_a_thousand_logins_are_one_fetch() -> None:
 
 @pytest.mark.parametrize(
     ("cache_control", "lives"),
-    [("", 3600), ("max-age=600", 600), ("public, max-age=5", 300), ("max-age=9999999", 86400), ("no-store", 300)],
+    [
+        ("", 3600),
+        ("max-age=600", 600),
+        ("public, max-age=5", 300),
+        ("max-age=9999999", 86400),
+        ("no-store", 300),
+    ],
 )
 async def test_ttl_from_cache_control(cache_control: str, lives: int) -> None:
     """K1: clamped on both sides."""
@@ -127,7 +166,9 @@ async def test_unknown_kid_refetches_once_per_interval() -> None:
     assert fresher is not None
     assert [key.key_id for key in fresher.keys] == ["b"]
     assert source.calls == 2
-    assert await source.cache.refresh(keys) is fresher, "whoever still holds the old set gets the newer one for free"
+    assert await source.cache.refresh(keys) is fresher, (
+        "whoever still holds the old set gets the newer one for free"
+    )
     for _ in range(1000):
         assert await source.cache.refresh(fresher) is None
     assert source.calls == 2

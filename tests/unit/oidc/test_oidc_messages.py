@@ -4,6 +4,7 @@ import base64
 import hashlib
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +50,9 @@ def test_openid_is_always_asked_for() -> None:
 
 def test_step_up_parameters() -> None:
     """A8, S2."""
-    asked = parse_qs(urlsplit(url(wanted=Wanted(acr_values=("a", "b"), max_age_s=0), is_login_forced=True)).query)
+    asked = parse_qs(
+        urlsplit(url(wanted=Wanted(acr_values=("a", "b"), max_age_s=0), is_login_forced=True)).query
+    )
     assert asked["acr_values"] == ["a b"]
     assert asked["max_age"] == ["0"]
     assert asked["prompt"] == ["login"]
@@ -60,7 +63,13 @@ def test_step_up_parameters() -> None:
 
 def test_extra_parameters_cannot_replace_ours() -> None:
     """The configuration may add, never weaken."""
-    evil = {"code_challenge_method": "plain", "state": "x", "nonce": "x", "redirect_uri": "https://evil", "hd": "corp.example"}
+    evil = {
+        "code_challenge_method": "plain",
+        "state": "x",
+        "nonce": "x",
+        "redirect_uri": "https://evil",
+        "hd": "corp.example",
+    }
     plain, extended = (parse_qsl(urlsplit(url(extra=extra)).query) for extra in ({}, evil))
     assert set(extended) - set(plain) == {("hd", "corp.example")}
     assert len(extended) == len(plain) + 1
@@ -123,8 +132,6 @@ def test_no_query_raises_anything_else(query: str) -> None:
 @pytest.mark.parametrize("is_promised", [True, False])
 def test_the_issuer_of_the_answer(is_promised: bool) -> None:
     """C2: exact, on errors too; missing is fatal only when the provider promises to send it."""
-    import msgspec
-
     metadata = msgspec.structs.replace(METADATA, is_issuer_in_response=is_promised)
     for error in (None, "access_denied"):
         code = None if error else "c"
@@ -144,12 +151,21 @@ def test_the_issuer_of_the_answer(is_promised: bool) -> None:
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        ("access_denied", 403), ("login_required", 401), ("interaction_required", 401), ("consent_required", 403),
-        ("account_selection_required", 401), ("invalid_request", 500), ("invalid_scope", 500),
-        ("unauthorized_client", 500), ("unsupported_response_type", 500), ("server_error", 502),
-        ("temporarily_unavailable", 503), ("unmet_authentication_requirements", 403), ("something_new", 502),
+        ("access_denied", 403),
+        ("login_required", 401),
+        ("interaction_required", 401),
+        ("consent_required", 403),
+        ("account_selection_required", 401),
+        ("invalid_request", 500),
+        ("invalid_scope", 500),
+        ("unauthorized_client", 500),
+        ("unsupported_response_type", 500),
+        ("server_error", 502),
+        ("temporarily_unavailable", 503),
+        ("unmet_authentication_requirements", 403),
+        ("something_new", 502),
     ],
-)  # fmt: skip
+)
 def test_each_error_has_a_meaning(error: str, status: int) -> None:
     """C4."""
     meaning = meaning_of_error(error)
@@ -160,8 +176,6 @@ def test_each_error_has_a_meaning(error: str, status: int) -> None:
 
 def test_end_session() -> None:
     """L1, L4: a golden URL, and nothing without an endpoint."""
-    import msgspec
-
     back = "https://login.corp.example/.gate/signed-out"
     assert end_session_url(
         METADATA, client_id="gate", id_token_hint="a.b.c", post_logout_redirect_uri=back, state="s",
@@ -171,13 +185,23 @@ def test_end_session() -> None:
     )  # fmt: skip
     without = msgspec.structs.replace(METADATA, end_session_endpoint=None)
     assert (
-        end_session_url(without, client_id="gate", id_token_hint=None, post_logout_redirect_uri=back, state="s") is None
+        end_session_url(
+            without, client_id="gate", id_token_hint=None, post_logout_redirect_uri=back, state="s"
+        )
+        is None
     )
 
 
 @pytest.mark.parametrize(
     ("returned", "sent", "is_ours"),
-    [("a", "a", True), (None, None, True), ("a", "b", False), (None, "a", False), ("a", None, False), ("é", "a", False)],
+    [
+        ("a", "a", True),
+        (None, None, True),
+        ("a", "b", False),
+        (None, "a", False),
+        ("a", None, False),
+        ("é", "a", False),
+    ],
 )
 def test_the_state_of_a_return(returned: str | None, sent: str | None, is_ours: bool) -> None:
     """L2: absent is fine only when none was sent."""

@@ -1,8 +1,9 @@
-"""What a browser keeps for us between two requests: return addresses, pending sign-ins, the loop counter, cookies."""
+"""What a browser keeps for us: return addresses, pending sign-ins, the loop counter, cookies."""
 
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,7 +44,9 @@ def pending(at: float = 0.0, **changes: Any) -> PendingLogin:
 
 def test_sealed_values_come_back_and_do_not_mix() -> None:
     assert open_return(SEALER, seal_return(SEALER, TO)) == TO
-    assert open_pending(SEALER, seal_pending(SEALER, pending(session="ses_1", restarts=1))) == pending(session="ses_1", restarts=1)
+    assert open_pending(SEALER, seal_pending(SEALER, pending(session="ses_1", restarts=1))) == pending(
+        session="ses_1", restarts=1
+    )
     assert open_wanted(SEALER, seal_wanted(SEALER, TO.wanted)) == TO.wanted
     with pytest.raises(SealBroken):
         open_pending(SEALER, seal_return(SEALER, TO))
@@ -54,12 +57,12 @@ def test_sealed_values_come_back_and_do_not_mix() -> None:
 
 
 def test_the_longest_return_address_fits_in_a_cookie() -> None:
-    import msgspec
-
     longest = msgspec.structs.replace(TO, path="/" + '"' * (MAX_RETURN_PATH - 1), host="h" * 250)
     normal = msgspec.structs.replace(TO, path="/" + "x" * (MAX_RETURN_PATH - 1))
     assert len(seal_pending(SEALER, pending(to=normal, session="ses_" + "x" * 22))) <= MAX_PENDING_TEXT
-    assert len(seal_pending(SEALER, pending(to=longest))) > MAX_PENDING_TEXT, "then sign-in shortens the address"
+    assert len(seal_pending(SEALER, pending(to=longest))) > MAX_PENDING_TEXT, (
+        "then sign-in shortens the address"
+    )
 
 
 @given(st.text(max_size=40))
@@ -120,12 +123,22 @@ def test_cookie_attributes() -> None:
 @pytest.mark.parametrize(
     ("headers", "value"),
     [
-        (["__Host-gate=v"], "v"), (["a=b; __Host-gate=v; c=d"], "v"), (["a=b", "__Host-gate=v"], "v"), (['__Host-gate="v"'], "v"),
-        (["__Host-gate=v; __Host-gate=w"], "v"), (["x__Host-gate=v"], None), (["__Host-gatex=v"], None), (["gate=v"], None),
-        (["__Host-gate"], None), ([], None), ([""], None), (["__host-gate=v"], None), (["a=__Host-gate=v"], None),
+        (["__Host-gate=v"], "v"),
+        (["a=b; __Host-gate=v; c=d"], "v"),
+        (["a=b", "__Host-gate=v"], "v"),
+        (['__Host-gate="v"'], "v"),
+        (["__Host-gate=v; __Host-gate=w"], "v"),
+        (["x__Host-gate=v"], None),
+        (["__Host-gatex=v"], None),
+        (["gate=v"], None),
+        (["__Host-gate"], None),
+        ([], None),
+        ([""], None),
+        (["__host-gate=v"], None),
+        (["a=__Host-gate=v"], None),
         (["; ".join(["a=b"] * 400) + "; __Host-gate=v"], None),
     ],
-)  # fmt: skip
+)
 def test_finding_a_cookie(headers: list[str], value: str | None) -> None:
     assert cookies.find(headers, "gate", is_secure=True) == value
 

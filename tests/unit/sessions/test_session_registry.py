@@ -1,9 +1,11 @@
 """The registry: looking up, lifetimes, caps, indices, and what a failing store may and may not do."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -22,7 +24,12 @@ HOST = "app.corp.example"
 
 
 def facts(subject: str = "u-1", **changes: Any) -> SignInFacts:
-    user = User(provider="corp", issuer="https://idp.example", subject=subject, groups=changes.pop("groups", frozenset()))
+    user = User(
+        provider="corp",
+        issuer="https://idp.example",
+        subject=subject,
+        groups=changes.pop("groups", frozenset()),
+    )
     return SignInFacts(user=user, **{"provider_sid": f"sid-{subject}", "id_token": "a.b.c", **changes})
 
 
@@ -67,6 +74,7 @@ class Fixture:
         self.database.start()
         self.store = Failing(SqliteSessionStore(self.database))
         self.ended: list[Session] = []
+        self.random_bytes = seeded()
         self.registry = self.new(**options)
 
     def new(self, **options: Any) -> SessionRegistry:
@@ -76,9 +84,15 @@ class Fixture:
         most = options.pop("most", 1000)
         settings_ = Sessions(**{"idle": 600, "absolute": 3600, "per_user": 5, **options})
         return SessionRegistry(
-            self.store, Sealer([b"k" * 32]), settings_, now=self.clock.now, random_bytes=seeded(), on_ended=on_ended,
-            sleep=self.clock.sleep, most=most,
-        )  # fmt: skip
+            self.store,
+            Sealer([b"k" * 32]),
+            settings_,
+            now=self.clock.now,
+            random_bytes=self.random_bytes,
+            on_ended=on_ended,
+            sleep=self.clock.sleep,
+            most=most,
+        )
 
     async def cookie(self, session: Session, host: str = HOST, **options: Any) -> str:
         value = await self.registry.add_cookie(session.id, host, **options)
@@ -221,7 +235,9 @@ async def test_cookies_per_host_and_session(fix: Fixture) -> None:
     """Parallel tabs keep working; older ones make way; `is_only` clears the host; hosts are bounded too."""
     session = await fix.registry.create(facts())
     values = [await fix.cookie(session) for _ in range(5)]
-    assert [fix.find(value) is not None for value in values] == [False] * (5 - COOKIES_PER_HOST) + [True] * COOKIES_PER_HOST
+    assert [fix.find(value) is not None for value in values] == [False] * (5 - COOKIES_PER_HOST) + [
+        True
+    ] * COOKIES_PER_HOST
     elsewhere = await fix.cookie(session, "wiki.corp.example")
     only = await fix.cookie(session, is_only=True)
     assert [fix.find(value) for value in values] == [None] * 5
@@ -283,15 +299,15 @@ async def test_what_a_failing_store_may_not_do(fix: Fixture) -> None:
 
 
 async def test_tokens_open_only_for_their_session(fix: Fixture) -> None:
-    """R1: sealed with the session's id, so that a swapped row opens nothing; another key opens nothing either."""
-    import msgspec
-
+    """R1: sealed with the session's id, so that a swapped row opens nothing; nor does another purpose."""
     one = await fix.registry.create(facts(refresh_token="r-1"))
     two = await fix.registry.create(facts("u-2", id_token=None))
     assert fix.registry.id_token(one) == "a.b.c"
     assert fix.registry.refresh_token(one) == "r-1"
     assert (fix.registry.id_token(two), fix.registry.refresh_token(two)) == (None, None)
-    swapped = msgspec.structs.replace(two, sealed_id_token=one.sealed_id_token, sealed_refresh_token=one.sealed_id_token)
+    swapped = msgspec.structs.replace(
+        two, sealed_id_token=one.sealed_id_token, sealed_refresh_token=one.sealed_id_token
+    )
     assert (fix.registry.id_token(swapped), fix.registry.refresh_token(swapped)) == (None, None)
     confused = msgspec.structs.replace(one, sealed_id_token=one.sealed_refresh_token)
     assert fix.registry.id_token(confused) is None
@@ -307,14 +323,12 @@ async def test_shorter_lifetimes_count_at_once(fix: Fixture) -> None:
 
 async def woken(fix: Fixture) -> None:
     """Let the upkeep run once. The writer thread needs real time, so the loop turns until it sleeps again."""
-    import asyncio
-
     async with asyncio.timeout(10):
-        while not fix.clock.slept:
+        while not fix.clock.slept:  # noqa: ASYNC110 - turns the loop, waits for no time
             await asyncio.sleep(0)
         before = len(fix.clock.slept)
         fix.clock.wake()
-        while len(fix.clock.slept) == before:
+        while len(fix.clock.slept) == before:  # noqa: ASYNC110 - the same
             await asyncio.sleep(0)
 
 
@@ -323,7 +337,6 @@ class Life(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        import asyncio
 
         self.loop = asyncio.new_event_loop()
         self.fix = Fixture(per_user=3, idle=100, absolute=300)

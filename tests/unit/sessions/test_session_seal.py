@@ -1,6 +1,5 @@
 """Sealing: what comes out is what went in, and nothing else ever comes out."""
 
-import os
 import stat
 from pathlib import Path
 
@@ -33,7 +32,11 @@ def test_any_changed_character_refuses(plain: bytes, data: st.DataObject) -> Non
     """No two texts open to one value: the last character's unused bits count too."""
     text = SEALER.seal_text("p", plain)
     at = data.draw(st.integers(0, len(text) - 1))
-    sign = data.draw(st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=+/ é\n").filter(lambda s: s != text[at]))
+    sign = data.draw(
+        st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=+/ é\n").filter(
+            lambda s: s != text[at]
+        )
+    )
     with pytest.raises(SealBroken):
         SEALER.open_text("p", text[:at] + sign + text[at + 1 :])
 
@@ -91,7 +94,7 @@ def test_key_file(tmp_path: Path) -> None:
     assert len(key) == 32
     assert load_or_make_key(path) == key
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert os.listdir(path.parent) == ["state.key"]
+    assert [each.name for each in path.parent.iterdir()] == ["state.key"]
 
 
 def test_key_files_that_cannot_be_used(tmp_path: Path) -> None:
