@@ -314,8 +314,7 @@ def _failing_since(fact: FactValue, posture: Posture) -> datetime:
     counts.
     """
     stored = posture.facts.get((fact.source, fact.name))
-    since = getattr(stored, "since", None)
-    return since if isinstance(since, datetime) else fact.observed_at
+    return fact.observed_at if stored is None else stored.since
 
 
 # --- sensors -------------------------------------------------------------------------------------------

@@ -116,7 +116,6 @@ class Hub:
         self.feed = FeedHub(
             FeedHandlers(ticket=self.desk.ticket, touch=self._touch, stats=self.metrics.worker_stats),
             lambda: encode_settings(worker_settings(self._runtime.config, self._runtime.revision)),
-            expected=max(1, self._workers),
         )
         self.hooks = Hooks(
             hook_sensors(config.sensors, self._catalog),

@@ -46,6 +46,10 @@ SEVERITY_ORDER: dict[Severity, int] = {
 _content = msgspec.msgpack.Encoder()
 
 
+MAX_STATEMENTS = 16
+"""Most observations of one value that a fact remembers; only the oldest is ever asked for."""
+
+
 class PostureFull(Exception):
     """The device already has as many conditions or facts as are kept; nothing of the signal was applied."""
 
@@ -238,7 +242,25 @@ def _with_fact(facts: dict[tuple[str, str], Fact], new: Fact) -> dict[tuple[str,
         if len(facts) >= MAX_FACTS:
             raise PostureFull(f"the device has {MAX_FACTS} facts")
         return {**facts, key: new}
-    return {**facts, key: new} if _fact_order(new) > _fact_order(old) else facts
+    joined = _join_facts(old, new)
+    return facts if joined == old else {**facts, key: joined}
+
+
+def _join_facts(one: Fact, other: Fact) -> Fact:
+    """Return the newer of two statements of a fact, which remembers since when its value has been stated.
+
+    INVARIANT: the same for every order of arrival (up to `MAX_STATEMENTS` late ones of one value).
+    """
+    older, newer = sorted((one, other), key=_fact_order)
+    differed = [each for each in (older.differed_at, newer.differed_at) if each is not None]
+    is_same = _content.encode(older.value) == _content.encode(newer.value)
+    if not is_same:
+        differed.append(older.observed_at)
+    differed_at = max(differed, default=None)
+    stated = {*newer.statements, *((older.observed_at, *older.statements) if is_same else ())}
+    stated.discard(newer.observed_at)
+    kept = sorted(at for at in stated if differed_at is None or at > differed_at)[:MAX_STATEMENTS]
+    return msgspec.structs.replace(newer, differed_at=differed_at, statements=tuple(kept))
 
 
 def _fact_order(fact: Fact) -> tuple[datetime, datetime, str, bytes]:

@@ -163,7 +163,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
-    """One attribute of a device as one sensor last reported it."""
+    """One attribute of a device as one sensor last reported it.
+
+    `differed_at` is the newest statement of another value; `statements` are the oldest of this value after that and
+    before `observed_at`, kept so that `since` does not depend on the order of arrival.
+    """
 
     name: str
     sensor: str
@@ -172,6 +176,13 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     received_at: datetime
     version: str = ""
     expires_at: datetime | None = None
+    differed_at: datetime | None = None
+    statements: tuple[datetime, ...] = ()
+
+    @property
+    def since(self) -> datetime:
+        """The oldest observation from which on the sensor has stated nothing but this value."""
+        return self.statements[0] if self.statements else self.observed_at
 
 
 class Posture(msgspec.Struct, frozen=True, kw_only=True):

@@ -45,6 +45,8 @@ class _FactRow(msgspec.Struct, frozen=True, array_like=True):
     received_at: datetime
     version: str
     expires_at: datetime | None
+    differed_at: datetime | None = None
+    statements: tuple[datetime, ...] = ()
 
 
 class _PostureRow(msgspec.Struct, frozen=True, array_like=True):

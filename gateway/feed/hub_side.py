@@ -1,14 +1,14 @@
 """The hub's end of the posture feed: answers ticket requests, spreads invalidations, waits until they are enforced.
 
-INVARIANT: `invalidate` returns only when every worker process that might hold a ticket enforces the change, or is dead.
-A worker whose link breaks, or that does not acknowledge in time, is killed (fenced) before it is left out of the count.
+INVARIANT: `invalidate` returns only when every process that may hold a ticket has enforced the change, or is dead. No
+clock takes part in that: the roster (`gateway.feed.roster`) names every such process, those of a former hub included,
+and one that does not acknowledge is killed (fenced) and its death awaited. The lease serves another end: workers that
+no hub speaks to fail closed. `tests/property/test_feed_model.py` searches a model of this protocol for a way round it.
 """
 
 import asyncio
 import contextlib
 import os
-import select
-import signal
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import cast
 import msgspec
 import structlog
 
+from gateway.feed.process import ProcessId, Watch, process_id
 from gateway.feed.protocol import (
     Ack,
+    Cut,
     Drain,
     FeedFault,
     Hello,
@@ -36,18 +38,25 @@ from gateway.feed.protocol import (
     WorkerMessage,
     encode,
 )
+from gateway.feed.roster import Roster, RosterLine, RosterUnreadable
 from gateway.tasks import spawn
 
 log = structlog.get_logger("feed")
 
 LEASE_S = 5.0
-"""How long a worker may use its tickets after it last heard of the hub."""
+"""How long a worker may use its tickets after the hub last said that it lives."""
 LEASE_EVERY_S = 1.0
 ACK_DEADLINE_S = 2.0
-"""How long a worker may take to enforce a change before it is fenced."""
+"""A worker that owes an acknowledgement and says nothing for this long is fenced; so is one that does not come back."""
+ENFORCE_MOST_S = 15.0
+"""A worker that owes an acknowledgement for this long is fenced although it talks."""
 DEATH_DEADLINE_S = 5.0
 SILENCE_DEADLINE_S = 6.0
 """A worker reports every two seconds; one that says nothing for this long hangs with its clients, and is replaced."""
+MAX_ROUND_KEYS = 20_000
+"""Most keys of changes that are announced together."""
+EARLY_S = 0.05
+"""How late a hub that was broken on purpose begins to enforce what it has acknowledged (tests of the checker)."""
 
 
 class NotEnforced(Exception):
@@ -55,17 +64,24 @@ class NotEnforced(Exception):
 
 
 class Enforcement(msgspec.Struct, frozen=True):
-    """How a change was enforced: by how many workers, how many open exchanges ended, who had to be fenced."""
+    """How a change was enforced: by how many workers, how many open exchanges ended, who had to be fenced.
+
+    `by_worker` are the seconds from the announcement to each worker's acknowledgement; `cuts` are by app.
+    """
 
     workers: int
     cut: int
     fenced: tuple[str, ...]
     seconds: float
+    by_worker: dict[str, float] = {}
+    cuts: dict[str, int] = {}
 
 
 class FeedHandlers(msgspec.Struct, frozen=True):
-    """What the feed asks of the hub. `ticket` is synchronous on purpose: between deciding and sending lies no await,
-    so that a reply can never be overtaken by the invalidation of what it rests on.
+    """What the feed asks of the hub.
+
+    `ticket` is synchronous on purpose: between deciding and sending lies no await, so that a reply can never be
+    overtaken by the invalidation of what it rests on.
     """
 
     ticket: Callable[[TicketRequest], Ticket | None]
@@ -86,7 +102,7 @@ class Link(asyncio.Protocol):
         self.heard_mono_s = time.monotonic()
         self._transport: asyncio.Transport | None = None
         self._reader = HubReader()
-        self._waiting: dict[int, asyncio.Future[int]] = {}
+        self._waiting: dict[int, asyncio.Future[Ack]] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for `Hello`; until then this link counts for nothing."""
@@ -95,16 +111,16 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Handle every complete message; a worker that breaks the protocol is dropped, and so fenced."""
-        self.heard_mono_s = time.monotonic()
         try:
             for message in self._reader.messages(data):
                 self._handle(message)
         except FeedFault as fault:
             log.error("feed-broken", worker=self.worker, error=str(fault))
             self.close()
+        self.heard_mono_s = time.monotonic()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Hand the link back; whoever waits for its acknowledgement is told by cancellation of the future."""
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it ended is of no use
+        """Hand the link back; whoever waits for its acknowledgement is told by `ConnectionError`."""
         self.is_open = False
         for future in self._waiting.values():
             if not future.done():
@@ -124,12 +140,12 @@ class Link(asyncio.Protocol):
             self._transport.write(encode(make(self.seq)))
         return self.seq
 
-    def acknowledged(self, seq: int) -> asyncio.Future[int]:
-        """Return a future that gives the number of exchanges cut once `seq` is enforced.
+    def acknowledged(self, seq: int) -> asyncio.Future[Ack]:
+        """Return a future of the acknowledgement of `seq`.
 
         Raises `ConnectionError` through the future when the link is lost first.
         """
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
         if not self.is_open:
             future.set_exception(ConnectionError("link lost"))
         else:
@@ -139,13 +155,13 @@ class Link(asyncio.Protocol):
     def _handle(self, message: WorkerMessage) -> None:
         match message:
             case TicketRequest():
-                ticket = self.hub.handlers.ticket(message)
+                ticket = self._ticket(message)
                 self.send(lambda seq: TicketReply(seq, message.request, ticket))
             case Ack():
                 for seq in [waiting for waiting in self._waiting if waiting <= message.seq]:
                     future = self._waiting.pop(seq)
                     if not future.done():
-                        future.set_result(message.cut if seq == message.seq else 0)
+                        future.set_result(message if seq == message.seq else Ack(seq))
             case Touch():
                 self.hub.handlers.touch(message.sessions)
             case Serving():
@@ -157,36 +173,98 @@ class Link(asyncio.Protocol):
                 self.is_open = True
                 self.hub.link_made(self)
 
+    def _ticket(self, request: TicketRequest) -> Ticket | None:
+        """Return the hub's answer. A fault of ours grants nothing, and costs no worker its life."""
+        try:
+            return self.hub.handlers.ticket(request)
+        except Exception:
+            log.exception("ticket-failed", app=request.app)
+            return None
+
+
+class Member:
+    """A worker process that may hold tickets. Without a `link` it lost it, or has not come back to a new hub yet."""
+
+    def __init__(self, worker: str, process: ProcessId) -> None:
+        self.worker = worker
+        self.process = process
+        self.link: Link | None = None
+        self.watch: Watch | None = None
+        self.since_mono_s = time.monotonic()
+        self.is_condemned = False
+        self.is_dead = False
+        self.changed = asyncio.Event()
+
+    @property
+    def is_ourselves(self) -> bool:
+        """Whether it proxies inside the hub's own process: it ends with the hub, and cannot be fenced."""
+        return self.process.pid == os.getpid()
+
+
+class _Round:
+    """Changes that are announced together: one frame and one acknowledgement per worker."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, None] = {}
+        self.reasons: dict[str, None] = {}
+        self.done: asyncio.Future[_Spread] = asyncio.get_running_loop().create_future()
+
+
+class _Spread(msgspec.Struct, frozen=True):
+    """What became of one announcement."""
+
+    workers: int
+    fenced: tuple[str, ...]
+    by_worker: dict[str, float]
+    cuts: tuple[Cut, ...]
+
+    def enforcement(self, keys: frozenset[str] | None, started_mono_s: float) -> Enforcement:
+        """Return the part that concerns `keys`; None means all."""
+        cuts: dict[str, int] = {}
+        for cut in self.cuts:
+            if keys is None or not keys.isdisjoint(cut.keys):
+                cuts[cut.app] = cuts.get(cut.app, 0) + cut.count
+        took = time.monotonic() - started_mono_s
+        return Enforcement(self.workers, sum(cuts.values()), self.fenced, took, self.by_worker, cuts)
+
 
 class FeedHub:
-    """Accepts workers on a Unix socket and keeps them in step.
+    """Accepts workers on a Unix socket and keeps them in step. `settings()` gives the bytes that a worker serves by.
 
-    `settings()` gives the bytes that a worker serves by; `expected` is how many workers there will be: until that
-    many are connected, or a whole lease has passed since `start`, nothing counts as enforced, because a worker that
-    outlived a former hub may still use its old tickets.
+    `on_round` hears of the exchanges cut and the workers fenced by each announcement, once.
+    `acknowledges_early` breaks the invariant on purpose, so that the checker in `tests/faults` can be tested.
     """
 
-    def __init__(self, handlers: FeedHandlers, settings: Callable[[], bytes], *, expected: int) -> None:
+    def __init__(
+        self,
+        handlers: FeedHandlers,
+        settings: Callable[[], bytes],
+        *,
+        on_round: Callable[[int, int], None] = lambda cut, fenced: None,  # noqa: ARG005 - nobody listens
+        acknowledges_early: bool = False,
+    ) -> None:
         self.handlers = handlers
-        self.expected = expected
         self._settings = settings
-        self._links: set[Link] = set()
+        self._on_round = on_round
+        self._acknowledges_early = acknowledges_early
+        self._members: dict[tuple[str, int], Member] = {}
+        self._roster: Roster | None = None
+        self._strangers_until_mono_s = 0.0
+        self._round: _Round | None = None
         self._server: asyncio.Server | None = None
-        self._fencing: dict[Link, asyncio.Task[None]] = {}
-        self._started_mono_s = 0.0
         self._changed = asyncio.Event()
         self._leasing: asyncio.Task[None] | None = None
-        self.on_fence: Callable[[str], None] = lambda worker: None
         self.is_stopping = False
 
+    # --- life cycle ------------------------------------------------------------------------------------------
+
     async def start(self, path: Path) -> None:
-        """Listen on `path`; a stale socket of a former hub is replaced."""
+        """Listen on `path`; a stale socket of a former hub is replaced, and its workers are waited for."""
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        self._await_strangers(Roster(path.with_name("workers.json")))
+        path.unlink(missing_ok=True)  # noqa: ASYNC240 - a local folder, before anything is served
         self._server = await loop.create_unix_server(lambda: Link(self), str(path))
-        path.chmod(0o600)
-        self._started_mono_s = time.monotonic()
+        path.chmod(0o600)  # noqa: ASYNC240 - as above
         self._leasing = spawn(self._keep_leases(), name="feed-leases")
 
     async def stop(self) -> None:
@@ -196,164 +274,277 @@ class FeedHub:
             self._leasing.cancel()
         if self._server is not None:
             self._server.close()
-        for link in list(self._links):
-            link.close()
+        for member in list(self._members.values()):
+            if member.link is not None:
+                member.link.close()
+            if member.watch is not None:
+                member.watch.close()
         await asyncio.sleep(0)
-
-    @property
-    def workers(self) -> list[str]:
-        """Names of the connected workers."""
-        return sorted(link.worker for link in self._links)
-
-    @property
-    def serving(self) -> int:
-        """Number of connected workers whose listener is open."""
-        return sum(link.is_serving for link in self._links)
-
-    async def invalidate(self, keys: tuple[str, ...], reason: str) -> Enforcement:
-        """Make every worker enforce what follows from a change of `keys`; return once that is so.
-
-        Raises `NotEnforced` when a worker could neither be reached nor killed.
-        """
-        return await self._spread(lambda seq: Invalidate(seq, keys, reason))
-
-    async def swap(self) -> Enforcement:
-        """Make every worker serve by the current settings and re-decide everything. Raises as `invalidate`."""
-        payload = self._settings()
-        return await self._spread(lambda seq: Settings(seq, payload))
 
     def drain(self, seconds: float) -> None:
         """Tell every worker to finish what is open and end."""
         self.is_stopping = True
-        for link in self._links:
+        for link in self._links():
             link.send(lambda seq: Drain(seq, seconds))
 
     async def until_empty(self, seconds: float) -> None:
         """Return when every worker has left, or after `seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._links:
+                while self._links():
                     self._changed.clear()
                     await self._changed.wait()
 
+    @property
+    def workers(self) -> list[str]:
+        """Names of the connected workers."""
+        return sorted(link.worker for link in self._links())
+
+    @property
+    def serving(self) -> int:
+        """Number of connected workers whose listener is open."""
+        return sum(link.is_serving for link in self._links())
+
+    # --- changes ---------------------------------------------------------------------------------------------
+
+    async def invalidate(self, keys: tuple[str, ...], reason: str) -> Enforcement:
+        """Make every worker enforce what follows from a change of `keys`; return once that is so.
+
+        Calls of one turn of the event loop are announced together. A caller that is cancelled leaves the announcement
+        on its way. Raises `NotEnforced` when a worker could neither be reached nor killed.
+        """
+        started = time.monotonic()
+        current = self._round
+        if current is None or len(current.keys) + len(keys) > MAX_ROUND_KEYS:
+            current = self._round = _Round()
+            loop = asyncio.get_running_loop()
+            loop.call_later(EARLY_S if self._acknowledges_early else 0, self._announce, current)
+        current.keys.update(dict.fromkeys(keys))
+        current.reasons[reason] = None
+        if self._acknowledges_early:
+            return Enforcement(0, 0, (), 0.0)
+        spread = await asyncio.shield(current.done)
+        return spread.enforcement(frozenset(keys), started)
+
+    async def swap(self) -> Enforcement:
+        """Make every worker serve by the current settings and re-decide everything. Raises as `invalidate`."""
+        started = time.monotonic()
+        # The settings are read when they are sent: of two swaps at once, neither may bring back the older ones.
+        spread = await self._spread(lambda seq: Settings(seq, self._settings()))
+        return spread.enforcement(None, started)
+
+    def _announce(self, current: _Round) -> None:
+        if self._round is current:
+            self._round = None
+        spawn(self._run(current), name="feed-round")
+
+    async def _run(self, current: _Round) -> None:
+        keys, reason = tuple(current.keys), ",".join(current.reasons)
+        try:
+            spread = await self._spread(lambda seq: Invalidate(seq, keys, reason))
+        except NotEnforced as error:
+            current.done.set_exception(error)
+            current.done.exception()  # it is no fault if every caller has left
+        else:
+            current.done.set_result(spread)
+
+    async def _spread(self, make: Callable[[int], HubMessage]) -> _Spread:
+        """Send to every process that may hold a ticket, and wait until each has enforced it or is dead."""
+        started = time.monotonic()
+        await self._strangers_lapsed()
+        members = list(self._members.values())
+        outcomes = await asyncio.gather(
+            *(self._enforced(member, make) for member in members),
+            return_exceptions=True,
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        acks = [(member.worker, each) for member, each in zip(members, outcomes, strict=True)]
+        cuts = tuple(cut for _, each in acks if isinstance(each, _Acked) for cut in each.ack.cuts)
+        fenced = tuple(worker for worker, each in acks if each is None)
+        by_worker = {worker: each.at_mono_s - started for worker, each in acks if isinstance(each, _Acked)}
+        self._on_round(sum(cut.count for cut in cuts), len(fenced))
+        return _Spread(len(members) - len(fenced), fenced, by_worker, cuts)
+
+    async def _enforced(self, member: Member, make: Callable[[int], HubMessage]) -> "_Acked | None":
+        """Return the worker's acknowledgement, or None once it is dead. Raises `NotEnforced`."""
+        if not member.is_condemned:
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                link = await self._linked(member)
+                return await self._acknowledged(link, link.send(make))
+        if member.is_dead:
+            return None
+        if member.is_ourselves:
+            raise NotEnforced("the in-process worker did not acknowledge")
+        self._condemn(member, "worker-fenced")
+        await self._dead(member)
+        return None
+
+    @staticmethod
+    async def _linked(member: Member) -> Link:
+        """Return the link, for which a worker has `ACK_DEADLINE_S`. Raises `TimeoutError`, `ConnectionError`."""
+        async with asyncio.timeout(ACK_DEADLINE_S):
+            while member.link is None:
+                if member.is_dead or member.is_condemned:
+                    raise ConnectionError("gone")
+                member.changed.clear()
+                await member.changed.wait()
+            return member.link
+
+    @staticmethod
+    async def _acknowledged(link: Link, seq: int) -> "_Acked":
+        """Wait for an acknowledgement as long as the worker talks. Raises `TimeoutError`, `ConnectionError`."""
+        future = link.acknowledged(seq)
+        latest = time.monotonic() + ENFORCE_MOST_S
+        while True:
+            before = time.monotonic()
+            await asyncio.wait([future], timeout=ACK_DEADLINE_S)
+            now = time.monotonic()
+            if future.done():
+                return _Acked(future.result(), now)
+            # A hub that was itself held up has not read what its workers said meanwhile: it must not blame them.
+            is_held_up = now - before > ACK_DEADLINE_S * 1.5
+            if not is_held_up and (now >= latest or now - link.heard_mono_s >= ACK_DEADLINE_S):
+                raise TimeoutError
+
+    # --- members ---------------------------------------------------------------------------------------------
+
     def link_made(self, link: Link) -> None:
-        """Bring a new worker up to date; its first tickets rest on the present state."""
-        self._links.add(link)
-        payload = self._settings()
-        link.send(lambda seq: Lease(seq, LEASE_S))
-        link.send(lambda seq: Settings(seq, payload))
+        """Bring a worker up to date; its first tickets rest on the present state."""
+        member = self._members.get((link.worker, link.pid)) or self._enrol(link.worker, link.pid)
+        if member is None or member.is_condemned:
+            link.close()
+            return
+        former, member.link = member.link, link
+        if former is not None:
+            former.close()
+        link.send(lambda seq: Lease(seq, time.monotonic() + LEASE_S))
+        link.send(lambda seq: Settings(seq, self._settings()))
+        member.changed.set()
         self._changed.set()
         log.info("worker-connected", worker=link.worker, pid=link.pid)
 
     def link_lost(self, link: Link) -> None:
         """Fence the process behind a lost link: it may still hold tickets until its lease runs out."""
-        if link not in self._links:
+        member = self._members.get((link.worker, link.pid))
+        if member is None or member.link is not link:
             return
-        self._links.discard(link)
+        member.link = None
+        member.since_mono_s = time.monotonic()
+        member.changed.set()
         self._changed.set()
-        if not self.is_stopping and link.pid != os.getpid():
-            self._fencing[link] = spawn(self._fence(link), name=f"fence-{link.worker}")
+        if member.is_ourselves and self.is_stopping:
+            self._forget(member)
+        elif not self.is_stopping and not member.is_ourselves:
+            self._condemn(member, "worker-link-lost")
 
-    async def _spread(self, make: Callable[[int], HubMessage]) -> Enforcement:
-        started = time.monotonic()
-        await self._until_complete()
-        links = list(self._links)
-        waits = [self._enforced(link, link.acknowledged(link.send(make))) for link in links]
-        waits += [self._fenced(link, task) for link, task in list(self._fencing.items())]
-        results = await asyncio.gather(*waits)
-        fenced = tuple(worker for worker, _ in results if worker)
-        return Enforcement(len(links), sum(cut for _, cut in results), fenced, time.monotonic() - started)
+    def _links(self) -> list[Link]:
+        return [member.link for member in self._members.values() if member.link is not None]
 
-    async def _until_complete(self) -> None:
-        """Wait until all expected workers are linked, or a lease has passed in which strangers fail closed."""
-        while len(self._links) < self.expected and not self.is_stopping:
-            left = self._started_mono_s + LEASE_S - time.monotonic()
-            if left <= 0:
-                return
-            self._changed.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._changed.wait()
-
-    async def _enforced(self, link: Link, acknowledged: "asyncio.Future[int]") -> tuple[str, int]:
+    def _enrol(self, worker: str, pid: int, *, writes: bool = True) -> Member | None:
+        """Put a process on the roster before it gets anything; return None when it cannot be accounted for."""
+        process = process_id(pid)
+        if process is None:
+            return None
+        member = Member(worker, process)
         try:
-            async with asyncio.timeout(ACK_DEADLINE_S):
-                return "", await acknowledged
-        except (TimeoutError, ConnectionError):
-            pass
-        if link.pid == os.getpid():
-            raise NotEnforced("the in-process worker did not acknowledge")
-        log.error("worker-fenced", worker=link.worker, pid=link.pid)
-        task = self._fencing.get(link)
-        if task is None:
-            task = self._fencing[link] = spawn(self._fence(link), name=f"fence-{link.worker}")
-        return await self._fenced(link, task)
+            if not member.is_ourselves:
+                member.watch = Watch(pid, lambda: self._died(member))
+            self._members[worker, pid] = member
+            if writes:
+                self._write_roster()
+        except OSError as error:
+            log.error("worker-refused", worker=worker, pid=pid, error=str(error))
+            self._forget(member)
+            return None
+        return member
 
-    @staticmethod
-    async def _fenced(link: Link, task: "asyncio.Task[None]") -> tuple[str, int]:
-        await asyncio.shield(task)
-        return link.worker, 0
+    def _forget(self, member: Member) -> None:
+        if member.watch is not None:
+            member.watch.close()
+        self._members.pop((member.worker, member.process.pid), None)
 
-    async def _fence(self, link: Link) -> None:
-        """Kill the worker's process and wait for its death. Raises `NotEnforced` when it does not die in time."""
+    def _write_roster(self) -> None:
+        """Raises `OSError`."""
+        if self._roster is not None:
+            members = [each for each in self._members.values() if not each.is_ourselves]
+            self._roster.write(tuple(RosterLine(each.worker, *each.process) for each in members))
+
+    def _await_strangers(self, roster: Roster) -> None:
+        """Count every living worker of a former hub as a member that has still to come back."""
         try:
-            await kill_and_wait(link.pid, DEATH_DEADLINE_S)
+            for line in roster.read():
+                self._enrol(line.worker, line.pid, writes=False)
+        except RosterUnreadable as error:
+            log.error("roster-unreadable", error=str(error))
+            self._strangers_until_mono_s = time.monotonic() + LEASE_S
+        self._roster = roster
+
+    async def _strangers_lapsed(self) -> None:
+        """Wait until no unknown process can have a lease: only after a roster that could not be read."""
+        left = self._strangers_until_mono_s - time.monotonic()
+        if left > 0:
+            await asyncio.sleep(left)
+
+    # --- fencing ---------------------------------------------------------------------------------------------
+
+    def _condemn(self, member: Member, event: str) -> None:
+        """Kill the process; it stays a member until it is dead."""
+        if not member.is_condemned:
+            log.error(event, worker=member.worker, pid=member.process.pid)
+        member.is_condemned = True
+        member.changed.set()
+        if member.watch is not None:
+            with contextlib.suppress(PermissionError):
+                member.watch.kill()
+
+    async def _dead(self, member: Member) -> None:
+        """Wait for a condemned process to die. Raises `NotEnforced`; it is still a member then."""
+        try:
+            async with asyncio.timeout(DEATH_DEADLINE_S):
+                while not member.is_dead:
+                    member.changed.clear()
+                    await member.changed.wait()
         except TimeoutError as error:
-            raise NotEnforced(f"worker {link.worker} (pid {link.pid}) does not die") from error
-        finally:
-            self._links.discard(link)
-            self._fencing.pop(link, None)
+            raise NotEnforced(f"worker {member.worker} (pid {member.process.pid}) does not die") from error
+
+    def _died(self, member: Member) -> None:
+        member.is_dead = True
+        self._forget(member)
+        with contextlib.suppress(OSError):  # who is dead and on the roster is left out when it is read
+            self._write_roster()
+        link, member.link = member.link, None
+        if link is not None:
             link.close()
-        self.on_fence(link.worker)
+        member.changed.set()
+        self._changed.set()
 
     async def _keep_leases(self) -> None:
         while True:
-            for link in self._links:
-                link.send(lambda seq: Lease(seq, LEASE_S))
+            until = time.monotonic() + LEASE_S
+            for link in self._links():
+                link.send(lambda seq, until=until: Lease(seq, until))  # type: ignore[misc]
             before = time.monotonic()
             await asyncio.sleep(LEASE_EVERY_S)
-            # A hub that was itself held up has not read what its workers said meanwhile: it must not blame them.
-            if time.monotonic() - before < 2 * LEASE_EVERY_S:
+            # As in `_acknowledged`: not while we were held up ourselves.
+            if time.monotonic() - before < 2 * LEASE_EVERY_S and not self.is_stopping:
                 self._fence_silent()
 
     def _fence_silent(self) -> None:
-        """Replace workers that say nothing any more."""
+        """Replace workers that say nothing any more, or never came back to this hub."""
         overdue = time.monotonic() - SILENCE_DEADLINE_S
-        for link in [each for each in self._links if each.heard_mono_s < overdue]:
-            if link.pid != os.getpid() and link not in self._fencing:
-                log.error("worker-silent", worker=link.worker, pid=link.pid)
-                self._fencing[link] = spawn(self._fence(link), name=f"fence-{link.worker}")
+        for member in list(self._members.values()):
+            heard = member.since_mono_s if member.link is None else member.link.heard_mono_s
+            if heard < overdue and not member.is_ourselves and not member.is_condemned:
+                self._condemn(member, "worker-silent")
 
 
-async def kill_and_wait(pid: int, seconds: float) -> None:
-    """Kill process `pid` and return once it is dead (also when it is nobody's child of ours, by its pidfd).
+class _Acked(msgspec.Struct, frozen=True):
+    """A worker's acknowledgement, and when it was here."""
 
-    Raises `TimeoutError` after `seconds`.
-    """
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        await _readable(descriptor, seconds)
-    finally:
-        os.close(descriptor)
-
-
-async def _readable(descriptor: int, seconds: float) -> None:
-    """Wait until a pidfd says that its process ended. Raises `TimeoutError`."""
-    loop = asyncio.get_running_loop()
-    done = asyncio.Event()
-    if select.select([descriptor], [], [], 0)[0]:
-        return
-    loop.add_reader(descriptor, done.set)
-    try:
-        async with asyncio.timeout(seconds):
-            await done.wait()
-    finally:
-        loop.remove_reader(descriptor)
+    ack: Ack
+    at_mono_s: float
 
 
 Enforce = Callable[[tuple[str, ...], str], Awaitable[Enforcement]]

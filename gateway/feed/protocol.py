@@ -66,11 +66,19 @@ class TicketRequest(msgspec.Struct, frozen=True, tag="ticket?"):
     evidence: bytes
 
 
+class Cut(msgspec.Struct, frozen=True):
+    """`count` open exchanges of `app` ended because their tickets rested on those changed `keys`."""
+
+    app: str
+    keys: tuple[str, ...]
+    count: int
+
+
 class Ack(msgspec.Struct, frozen=True, tag="ack"):
-    """Worker says: everything up to `seq` is enforced; `cut` exchanges were ended for it."""
+    """Worker says: everything up to `seq` is enforced, and these exchanges were ended for it."""
 
     seq: int
-    cut: int
+    cuts: tuple[Cut, ...] = ()
 
 
 class Touch(msgspec.Struct, frozen=True, tag="touch"):
@@ -113,10 +121,13 @@ class Settings(msgspec.Struct, frozen=True, tag="settings"):
 
 
 class Lease(msgspec.Struct, frozen=True, tag="lease"):
-    """Hub says: I am alive; tickets may be used for `seconds` more from the receipt of this."""
+    """Hub says: I was alive just now; tickets may be used until then on the monotonic clock of this machine.
+
+    An instant, not a duration: what waited in a socket while the worker or the hub stood still grants nothing.
+    """
 
     seq: int
-    seconds: float
+    until_mono_s: float
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):

@@ -2,13 +2,14 @@
 
 Knows nothing of HTTP: an exchange is an opaque object here, and what to do with it is the `Enforcer`'s business.
 
-INVARIANTS: a ticket is used only while `valid_until` and the hub's lease both lie ahead; an invalidation is
-acknowledged only after every open exchange that rested on a dropped ticket has been decided anew.
+INVARIANTS: a ticket is found only while `valid_until` and the hub's lease both lie ahead; an invalidation is
+acknowledged only after every open exchange that rested on a dropped ticket has been decided anew; whatever is open is
+decided anew when its ticket's time is over, also under a ticket that is no longer the current one of its key.
 """
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar, cast
@@ -19,6 +20,7 @@ from compliance.model import Decision, RequestFacts
 from compliance.residual import compile_residual
 from gateway.feed.protocol import (
     Ack,
+    Cut,
     Drain,
     FeedFault,
     Hello,
@@ -47,6 +49,8 @@ MAX_WAITING = 5_000
 WAIT_S = 5.0
 """How long an exchange waits for a ticket while the hub is away."""
 RECONNECT_S = 0.05
+CLOCK_STEP_S = 0.25
+"""How far the wall clock may move against the monotonic one before every ticket's end is looked at again."""
 TOUCH_EVERY_S = 5.0
 
 E = TypeVar("E")
@@ -99,15 +103,25 @@ class Enforcer(Protocol[E]):
         ...
 
 
-class _Unacknowledged(Generic[E]):
-    """An invalidation that waits for the keys in `keys` to be decided anew."""
+class _Unacknowledged:
+    """An invalidation of `names` that waits for the tickets of `keys` to be decided anew."""
 
-    __slots__ = ("cut", "keys", "seq")
+    __slots__ = ("cuts", "keys", "names", "seq")
 
-    def __init__(self, seq: int, keys: set[TicketKey]) -> None:
+    def __init__(self, seq: int, names: frozenset[str], keys: set[TicketKey]) -> None:
         self.seq = seq
+        self.names = names
         self.keys = keys
-        self.cut = 0
+        self.cuts: Counter[tuple[str, tuple[str, ...]]] = Counter()
+
+    def count(self, key: TicketKey, rested_on: tuple[str, ...], cut: int) -> None:
+        """Note that `cut` exchanges of `key` ended."""
+        names = tuple(name for name in rested_on if name in self.names) or tuple(self.names & {"*"})
+        self.cuts[key.app, names] += cut
+
+    def ack(self) -> Ack:
+        """Return what the hub is told."""
+        return Ack(self.seq, tuple(Cut(app, names, count) for (app, names), count in self.cuts.items()))
 
 
 class FeedWorker(Generic[E]):
@@ -125,8 +139,9 @@ class FeedWorker(Generic[E]):
         self._requests: dict[int, TicketKey] = {}
         self._requested: dict[TicketKey, int] = {}
         self._next_request = 0
-        self._unacknowledged: deque[_Unacknowledged[E]] = deque()
+        self._unacknowledged: deque[_Unacknowledged] = deque()
         self._lease_until_mono_s = 0.0
+        self._clock_offset_s = clock() - time.monotonic()
         self._lease_timer: asyncio.TimerHandle | None = None
         self._link: _WorkerLink[E] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -200,7 +215,7 @@ class FeedWorker(Generic[E]):
         """The exchange is over."""
         entry.live.discard(exchange)
         if not entry.live and self._tickets.get(entry.key) is not entry:
-            self._unindex(entry)
+            self._drop(entry)
 
     def forget(self, key: TicketKey, exchange: E) -> None:
         """The exchange ended while it waited for a ticket."""
@@ -217,12 +232,12 @@ class FeedWorker(Generic[E]):
             case TicketReply():
                 self._replied(message)
             case Invalidate():
-                self._invalidate(message.seq, self._resting_on(message.keys))
+                self._invalidate(message.seq, frozenset(message.keys))
             case Settings():
                 self._enforcer.configure(message.settings)
-                self._invalidate(message.seq, self._all_entries())
+                self._invalidate(message.seq, frozenset(("*",)))
             case Lease():
-                self._extend_lease(message.seconds)
+                self._extend_lease(message.until_mono_s)
             case Drain():
                 self._enforcer.drain(message.seconds)
 
@@ -231,6 +246,12 @@ class FeedWorker(Generic[E]):
         if key is None or self._requested.get(key) != reply.request:
             return
         del self._requested[key]
+        former = self._tickets.get(key)
+        if former is not None:
+            # Its time was over when somebody asked, or nobody would have: what is open under it is decided anew too.
+            self._drop(former)
+            if former.live:
+                self._note_stale(former)
         entry = None if reply.ticket is None else self._remember(key, reply.ticket)
         for stale in self._stale.pop(key, []):
             self._redecide(stale, entry)
@@ -254,26 +275,35 @@ class FeedWorker(Generic[E]):
             elif entry is not None:
                 entry.live.add(exchange)
         self._unindex(stale)
+        if not cut:
+            return
         for pending in self._unacknowledged:
             if stale.key in pending.keys:
-                pending.cut += cut
+                pending.count(stale.key, stale.ticket.keys, cut)
                 break
 
     def _remember(self, key: TicketKey, ticket: Ticket) -> Entry[E]:
-        former = self._tickets.pop(key, None)
         entry: Entry[E] = Entry(key, ticket)
-        if former is not None:
-            entry.live |= former.live
-            former.live = set()
-            self._unindex(former)
         self._tickets[key] = entry
         for name in ticket.keys:
             self._by_key.setdefault(name, set()).add(entry)
-        delay = max(0.0, ticket.valid_until - self._clock())
-        entry.expiry = asyncio.get_running_loop().call_later(delay, self._expired, entry)
+        self._arm(entry)
         if len(self._tickets) > MAX_TICKETS:
-            self._drop(next(iter(self._tickets.values())))
+            self._evict(next(iter(self._tickets.values())))
         return entry
+
+    def _arm(self, entry: Entry[E]) -> None:
+        if entry.expiry is not None:
+            entry.expiry.cancel()
+        delay = max(0.0, entry.ticket.valid_until - self._clock())
+        entry.expiry = asyncio.get_running_loop().call_later(delay, self._expired, entry)
+
+    def _evict(self, entry: Entry[E]) -> None:
+        """Make room. What is open under the ticket keeps it, with its end in time, but no further request finds it."""
+        if entry.live:
+            del self._tickets[entry.key]
+        else:
+            self._drop(entry)
 
     def _expired(self, entry: Entry[E]) -> None:
         """Time alone changed something: drop the ticket, and decide anew what is open under it."""
@@ -281,23 +311,26 @@ class FeedWorker(Generic[E]):
         if entry.live:
             self._renew(entry)
 
-    def _invalidate(self, seq: int, entries: "set[Entry[E]]") -> None:
+    def _invalidate(self, seq: int, names: frozenset[str]) -> None:
         keys: set[TicketKey] = set()
-        for entry in entries:
+        for entry in self._resting_on(names):
             self._drop(entry)
             if entry.live:
                 keys.add(entry.key)
                 self._renew(entry)
         # A renewal that is under way already was asked before this change was announced: its reply, if it were
         # computed before the change, would have come before this message. So waiting for it is enough.
-        self._unacknowledged.append(_Unacknowledged(seq, keys))
+        self._unacknowledged.append(_Unacknowledged(seq, names, keys))
         self._acknowledge()
 
     def _renew(self, entry: Entry[E]) -> None:
+        self._note_stale(entry)
+        self._ask(entry.key)
+
+    def _note_stale(self, entry: Entry[E]) -> None:
         stale = self._stale.setdefault(entry.key, [])
         if entry not in stale:
             stale.append(entry)
-        self._ask(entry.key)
 
     def _settle(self, key: TicketKey) -> None:
         for pending in self._unacknowledged:
@@ -306,14 +339,27 @@ class FeedWorker(Generic[E]):
 
     def _acknowledge(self) -> None:
         while self._unacknowledged and not self._unacknowledged[0].keys:
-            done = self._unacknowledged.popleft()
-            self._send(Ack(done.seq, done.cut))
+            self._send(self._unacknowledged.popleft().ack())
 
-    def _extend_lease(self, seconds: float) -> None:
-        self._lease_until_mono_s = time.monotonic() + seconds
+    def _extend_lease(self, until_mono_s: float) -> None:
+        """Use tickets until then; an instant that is past, read late from a socket, grants nothing."""
+        self._watch_clock()
+        left = until_mono_s - time.monotonic()
+        if left <= 0 or until_mono_s <= self._lease_until_mono_s:
+            return
+        self._lease_until_mono_s = until_mono_s
         if self._lease_timer is not None:
             self._lease_timer.cancel()
-        self._lease_timer = asyncio.get_running_loop().call_later(seconds, self._lease_lapsed)
+        self._lease_timer = asyncio.get_running_loop().call_later(left, self._lease_lapsed)
+
+    def _watch_clock(self) -> None:
+        """Timers run by the monotonic clock, tickets end by the wall clock: after a step of it, set them again."""
+        offset = self._clock() - time.monotonic()
+        if abs(offset - self._clock_offset_s) > CLOCK_STEP_S:
+            self._clock_offset_s = offset
+            for entry in self._all_entries():
+                if entry.expiry is not None:
+                    self._arm(entry)
 
     def _lease_lapsed(self) -> None:
         """Fail closed: nobody can say any more that these tickets are still true."""
@@ -327,7 +373,7 @@ class FeedWorker(Generic[E]):
 
     # --- bookkeeping -----------------------------------------------------------------------------------------
 
-    def _resting_on(self, names: tuple[str, ...]) -> "set[Entry[E]]":
+    def _resting_on(self, names: frozenset[str]) -> "set[Entry[E]]":
         if "*" in names:
             return self._all_entries()
         found: set[Entry[E]] = set()
@@ -440,7 +486,7 @@ class _WorkerLink(asyncio.Protocol, Generic[E]):
             log.error("feed-broken", error=str(fault))
             self.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it ended is of no use
         self._worker.unlinked(self)
         self.closed.set()
 

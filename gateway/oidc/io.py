@@ -254,20 +254,29 @@ class ProviderClient:
     async def _keep_fresh(self) -> None:
         failures = 0
         while True:
-            await self._refresh()
+            try:
+                await self._refresh()
+            except Exception:  # a defect of ours must not end the recovery
+                log.exception("provider-refresh-failed", provider=self.provider.name)
             failures = 0 if self._fault is None else failures + 1
             await self._pause(REFRESH_S if failures == 0 else _backoff_s(failures))
 
     async def _pause(self, seconds: float) -> None:
         """Wait, or less when a call to the provider has failed meanwhile."""
         self._wake.clear()
-        waits = [spawn(_as_coroutine(self._sleep(seconds)), name="provider-pause")]
-        waits.append(spawn(_as_coroutine(self._wake.wait()), name="provider-wake"))
+        waits = [spawn(self._sleep_for(seconds), name="provider-pause")]
+        waits.append(spawn(self._woken(), name="provider-wake"))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
+
+    async def _sleep_for(self, seconds: float) -> None:
+        await self._sleep(seconds)
+
+    async def _woken(self) -> None:
+        await self._wake.wait()
 
     async def _refresh(self) -> None:
         """Fetch the metadata once, together with everybody else who wants it now."""
@@ -340,7 +349,7 @@ class ProviderClient:
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
         extra: dict[str, str] = {}
         secret = self.provider.client_secret
-        match client_auth(self.provider):
+        match client_auth(self.provider, metadata.token_auth_methods):
             case ClientAuth.BASIC:
                 headers["Authorization"] = basic_credentials(
                     self.provider.client_id,
@@ -460,11 +469,20 @@ class ProviderClient:
             raise ProviderFault(ProviderReason.UNREACHABLE, f"`{_shown(url)}`: {error}") from error
 
 
-def client_auth(provider: Provider) -> ClientAuth:
-    """Return how to authenticate at the token endpoint: as configured, or by whether there is a secret."""
+def client_auth(provider: Provider, offered: tuple[str, ...]) -> ClientAuth:
+    """Return how to authenticate at the token endpoint: as configured, else `none` without a secret.
+
+    With one it is basic, unless the provider's metadata `offered` only knows the secret in the form.
+    """
     if provider.client_auth is not None:
         return provider.client_auth
-    return ClientAuth.NONE if provider.client_secret is None else ClientAuth.BASIC
+    if provider.client_secret is None:
+        return ClientAuth.NONE
+    return (
+        ClientAuth.POST
+        if ClientAuth.BASIC not in offered and ClientAuth.POST in offered
+        else ClientAuth.BASIC
+    )
 
 
 def basic_credentials(client_id: str, secret: str) -> str:
@@ -568,7 +586,3 @@ def _tls(ca: str | None) -> ssl.SSLContext:
         if ca is None
         else ssl.create_default_context(cadata=Path(ca).read_text())
     )
-
-
-async def _as_coroutine(wait: Awaitable[Any]) -> None:
-    await wait

@@ -6,11 +6,11 @@ import msgspec
 
 from gateway.proxy.ports import ResponseRules
 from gateway.wire.cookies import cookie_name, is_own
-from gateway.wire.fields import list_members
+from gateway.wire.fields import connection_options
 from gateway.wire.headers import HOP_BY_HOP
 from gateway.wire.response import SWITCHING_PROTOCOLS, ResponseHead
 
-_REMOVED = HOP_BY_HOP - {b"proxy-authenticate", b"proxy-authentication-info"} 
+_REMOVED = HOP_BY_HOP - {b"proxy-authenticate", b"proxy-authentication-info"}
 _CACHING = frozenset({b"cache-control", b"expires", b"pragma"})
 NO_CONTENT = 204
 NOT_MODIFIED = 304
@@ -99,8 +99,8 @@ class AnswerPlan(msgspec.Struct, frozen=True):
 def is_download(response: ResponseHead) -> bool:
     """Return whether the response is a file to save rather than something to show.
 
-    That is any successful response with `Content-Disposition: attachment` (or a disposition that is not `inline`), or of
-    a type in `DOWNLOAD_TYPES` or with one of `DOWNLOAD_PREFIXES`.
+    That is any successful response with `Content-Disposition: attachment` (or a disposition that is not `inline`), or
+    of a type in `DOWNLOAD_TYPES` or with one of `DOWNLOAD_PREFIXES`.
     """
     if not 200 <= response.status < 300:  # noqa: PLR2004 - an error or a redirect carries no file
         return False
@@ -127,15 +127,19 @@ def plan_answer(
     client_version: tuple[int, int],
     keeps_alive: bool,
     rules: ResponseRules,
+    date: bytes,
 ) -> AnswerPlan:
     """Return what the client is sent for a final `response`.
 
     `keeps_alive`: whether the client's connection could serve another request as far as the request is concerned.
+    `date` is now, for a response that has none (RFC 9110 section 6.6.1).
     """
     framing = _framing(response, method, client_version)
     keeps_alive = keeps_alive and framing is not Framing.UNTIL_CLOSE
     lines = [b"HTTP/1.1 %d %b" % (response.status, response.reason)]
     lines += _passing_lines(response, rules)
+    if response.header(b"date") is None:
+        lines.append(b"Date: " + date)
     if framing is Framing.CHUNKED:
         lines.append(b"Transfer-Encoding: chunked")
     if not keeps_alive:
@@ -183,10 +187,12 @@ def _passing_lines(response: ResponseHead, rules: ResponseRules) -> list[bytes]:
     removed = _REMOVED if response.status != NO_CONTENT else _REMOVED | {b"content-length"}
     connection = response.header(b"connection")
     if connection is not None and connection not in {b"keep-alive", b"close", b"Keep-Alive"}:
-        removed = removed.union(list_members(connection))
+        removed = removed | connection_options(connection)
     if rules.no_store:
         removed |= _CACHING
-    lines = [line for line, (name, _) in zip(response.lines, response.headers, strict=True) if name not in removed]
+    lines = [
+        line for line, (name, _) in zip(response.lines, response.headers, strict=True) if name not in removed
+    ]
     if rules.reserved_cookies and response.header(b"set-cookie") is not None:
         return [line for line in lines if not _sets_reserved_cookie(line, rules.reserved_cookies)]
     return lines

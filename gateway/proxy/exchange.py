@@ -14,6 +14,8 @@ INVARIANT: at most one response head reaches the client, and nothing follows a `
 from enum import Enum, auto
 from typing import Protocol
 
+from compliance.model import ClientKind
+from gateway.config.schema import Limits
 from gateway.proxy.answer import (
     AnswerPlan,
     Framing,
@@ -26,7 +28,7 @@ from gateway.proxy.answer import (
 from gateway.proxy.ports import CutReason, Gatekeeper, Route, UpstreamFault
 from gateway.proxy.tunnel import Tunnel
 from gateway.wire.body import encode_chunk, encode_last_chunk
-from gateway.wire.client_kind import ClientKind, client_kind
+from gateway.wire.client_kind import client_kind
 from gateway.wire.faults import FaultCode, RequestFault
 from gateway.wire.fields import Field
 from gateway.wire.forward import upstream_head
@@ -151,21 +153,14 @@ class UpstreamLink(Protocol):
         ...
 
 
-class Timeouts(Protocol):
-    """The part of `gateway.config.schema.Limits` that an exchange keeps."""
-
-    response_timeout: float
-    stream_idle_timeout: float
-    tunnel_idle_timeout: float
-
-
 class Exchange:
     """One request and its response. The gatekeeper reads it, and may `proceed` and `cut`.
 
     `head` is the parsed request; its headers are the client's, before anything was removed, so believe none of the
     protected names unless `is_peer_trusted`. `client_address` is believed, `peer_address` is the other end of the
-    connection, `scheme` is `http` or `https` as the client used it. `received_ns` is the monotonic clock when the request's first byte was read. `context` is the
-    gatekeeper's own. `response` is the head of the upstream's final answer once there is one.
+    connection, `scheme` is `http` or `https` as the client used it. `received_ns` is the monotonic clock when the
+    request's first byte was read. `context` is the gatekeeper's own. `response` is the head of the upstream's final
+    answer once there is one.
     """
 
     __slots__ = (
@@ -200,7 +195,7 @@ class Exchange:
         head: RequestHead,
         client: ClientLink,
         gatekeeper: Gatekeeper,
-        limits: Timeouts,
+        limits: Limits,
         *,
         client_address: Address,
         scheme: str,
@@ -511,7 +506,6 @@ class Exchange:
             self.refuse(RequestFault(FaultCode.BODY_BYTES, "the body is longer than this app accepts"))
             return
         self.phase = Phase.ROUTING
-        self.client.expect_within(self._limits.response_timeout)
         route.pool.lease(self, is_fresh=False)
 
     def _body_patience(self) -> float:
@@ -571,6 +565,7 @@ class Exchange:
 
     def _answer_instead(self, route: Route | None, status: int, code: str) -> None:
         self._is_substitute = True
+        self.client.expect_within(self._limits.response_timeout)
         self.response = None
         self._plan = None
         if route is not None:
@@ -582,7 +577,9 @@ class Exchange:
         closes = closes or self.head.version != (1, 1)
         self.phase = Phase.ANSWERING
         self.response_started = True
-        self.client.write(problem_response(status, code, detail, closes=closes, is_head=self.head.method == "HEAD"))
+        self.client.write(
+            problem_response(status, code, detail, closes=closes, is_head=self.head.method == "HEAD")
+        )
         self._answered(keeps_alive=not closes)
 
     def _answered(self, *, keeps_alive: bool) -> None:

@@ -73,7 +73,9 @@ def parse_upstream(url: str) -> Address:
         return Address("", 0, path=path)
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"upstream `{url}`: expected `http://host:port`, `https://host:port` or `unix:/path`")
+        raise ValueError(
+            f"upstream `{url}`: expected `http://host:port`, `https://host:port` or `unix:/path`"
+        )
     if parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username is not None:
         raise ValueError(f"upstream `{url}`: only a host and a port, no path, query or credentials")
     is_tls = parts.scheme == "https"
@@ -174,7 +176,11 @@ class UpstreamPool:
 
     def _take_idle(self, lessee: Lessee) -> Upstream | None:
         idle = self._idle
-        if idle and lessee.head.method not in IDEMPOTENT and idle[-1].idle_since < time.monotonic() - UNSAFE_IDLE_S:
+        if (
+            idle
+            and lessee.head.method not in IDEMPOTENT
+            and idle[-1].idle_since < time.monotonic() - UNSAFE_IDLE_S
+        ):
             return None
         while idle:
             link = idle.pop()
@@ -228,7 +234,11 @@ class UpstreamPool:
             _, link = await loop.create_unix_connection(lambda: Upstream(self), address.path)
         elif self._tls is not None:
             _, link = await loop.create_connection(
-                lambda: Upstream(self), address.host, address.port, ssl=self._tls, server_hostname=address.host
+                lambda: Upstream(self),
+                address.host,
+                address.port,
+                ssl=self._tls,
+                server_hostname=address.host,
             )
         else:
             _, link = await loop.create_connection(lambda: Upstream(self), address.host, address.port)

@@ -1,21 +1,21 @@
 """The front: listeners, the connections they accept, one sweep over all deadlines, and the end.
 
-    front = Front(gatekeeper, limits, tls=None, trusted=TrustedNetworks([ip_network("10.0.0.0/8")]))
-    await front.listen_tcp("0.0.0.0", 8080, reuse_port=True)      # or listen_unix(path), listen_socket(sock)
-    ...
-    await front.drain(10.0)                                       # stop listening, finish, close
+front = Front(gatekeeper, limits, tls=None, trusted=TrustedNetworks([ip_network("10.0.0.0/8")]))
+await front.listen_tcp("0.0.0.0", 8080, reuse_port=True)      # or listen_unix(path), listen_socket(sock)
+...
+await front.drain(10.0)                                       # stop listening, finish, close
 
-    class Everything:                                             # the smallest gatekeeper
-        def __init__(self, pool: UpstreamPool) -> None:
-            self.route = Route(pool=pool, headers=((b"X-Gate-User", b"ana"),))
-        def admit(self, exchange: Exchange) -> Route | None:
-            return self.route                                     # or None, and exchange.proceed(route) later
-        def failed(self, exchange: Exchange, fault: UpstreamFault) -> Route | None:
-            return None
-        def forbidden(self, exchange: Exchange, reason: str) -> Route | None:
-            return None
-        def ended(self, exchange: Exchange) -> None: ...
-    front = Front(Everything(UpstreamPool("http://127.0.0.1:3000", limits)), limits)
+class Everything:                                             # the smallest gatekeeper
+    def __init__(self, pool: UpstreamPool) -> None:
+        self.route = Route(pool=pool, headers=((b"X-Gate-User", b"ana"),))
+    def admit(self, exchange: Exchange) -> Route | None:
+        return self.route                                     # or None, and exchange.proceed(route) later
+    def failed(self, exchange: Exchange, fault: UpstreamFault) -> Route | None:
+        return None
+    def forbidden(self, exchange: Exchange, reason: str) -> Route | None:
+        return None
+    def ended(self, exchange: Exchange) -> None: ...
+front = Front(Everything(UpstreamPool("http://127.0.0.1:3000", limits)), limits)
 """
 
 import asyncio
@@ -100,7 +100,9 @@ class Front:
     async def listen_unix(self, path: Path) -> None:
         """Listen on a Unix socket. Raises `OSError`."""
         loop = asyncio.get_running_loop()
-        self._listening(await loop.create_unix_server(self._accept, str(path), ssl=self._tls, backlog=BACKLOG))
+        self._listening(
+            await loop.create_unix_server(self._accept, str(path), ssl=self._tls, backlog=BACKLOG)
+        )
 
     async def listen_socket(self, handle: socket.socket) -> None:
         """Listen on a socket that is bound already (socket activation). Raises `OSError`."""

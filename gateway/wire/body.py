@@ -23,7 +23,9 @@ MAX_TRAILERS = 64
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"'
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?)*")
+_CHUNK_LINE = re.compile(
+    rb"([0-9A-Fa-f]{1,15})(?:;" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?)*"
+)
 _CHUNK_LINE_BEGIN = re.compile(rb"(?:[0-9A-Fa-f]{1,15}(?:;[\t\x20-\x7e\x80-\xff]*)?)?\r?")
 
 
@@ -187,19 +189,19 @@ class ChunkedBody:
 
 
 def encode_chunk(payload: bytes) -> bytes:
-    """Return `payload`, which is not empty, as one chunk.
+    r"""Return `payload`, which is not empty, as one chunk.
 
     >>> encode_chunk(b"hello")
-    b'5\\r\\nhello\\r\\n'
+    b'5\r\nhello\r\n'
     """
     return b"%x\r\n%b\r\n" % (len(payload), payload)
 
 
 def encode_last_chunk(trailers: list[Field]) -> bytes:
-    """Return the last chunk with its trailer section.
+    r"""Return the last chunk with its trailer section.
 
     >>> encode_last_chunk([(b"x-sum", b"1")])
-    b'0\\r\\nx-sum: 1\\r\\n\\r\\n'
+    b'0\r\nx-sum: 1\r\n\r\n'
     """
     if not trailers:
         return b"0\r\n\r\n"

@@ -5,9 +5,8 @@ Foreign cookies are never parsed: what is between our semicolons is passed on by
 
 import re
 
-_OWN_NAME = rb"(?:__Host-)?gate(?:-[A-Za-z0-9_-]*)?"
-_OWN = re.compile(_OWN_NAME)
-_OWN_PAIR = re.compile(rb"(?:^|;)[ \t]*" + _OWN_NAME + rb"[ \t]*(?:=[^;]*)?(?=;|$)")
+_OWN = re.compile(rb"(?:__Host-)?gate(?:-[A-Za-z0-9_-]*)?")
+_OWN_BEGINNINGS = (b"gate", b"__Host-gate")
 
 
 def is_own(name: bytes) -> bool:
@@ -42,7 +41,15 @@ def without_own(header: bytes) -> bytes:
     >>> without_own(b"a=1; __Host-gate=x; b=2")
     b'a=1; b=2'
     """
-    return _OWN_PAIR.sub(b"", header).lstrip(b"; \t") if b"gate" in header else header
+    if b"gate" not in header:
+        return header
+    pairs = [pair.strip() for pair in header.split(b";")]
+    kept = [
+        pair
+        for pair in pairs
+        if not (pair.startswith(_OWN_BEGINNINGS) and is_own(pair.partition(b"=")[0].rstrip()))
+    ]
+    return b"; ".join(kept)
 
 
 def cookie_name(set_cookie: bytes) -> bytes:

@@ -7,6 +7,7 @@ Source: RFC 9110 section 5, RFC 9112 sections 2.2 and 5.
 """
 
 import re
+from functools import lru_cache
 
 from gateway.wire.faults import FaultCode, WireFault
 
@@ -18,7 +19,8 @@ END_OF_HEAD = b"\r\n\r\n"
 
 _MAX_KNOWN_NAMES = 4096
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
-_PRINTABLE = bytes(byte for byte in range(256) if byte == 0x09 or (byte >= 0x20 and byte != 0x7F))
+_CONTROLS = frozenset({*range(0x20), 0x7F}) - {ord("\t")}
+_PRINTABLE = bytes(byte for byte in range(256) if byte not in _CONTROLS)
 
 
 class _Names(dict[bytes, bytes]):
@@ -79,6 +81,12 @@ def index_fields(fields: list[Field]) -> dict[bytes, bytes]:
         else:
             index[name] = held + (b"; " if name == b"cookie" else b", ") + value
     return index
+
+
+@lru_cache(maxsize=256)
+def connection_options(value: bytes) -> frozenset[bytes]:
+    """Return the lower-case options of a `Connection` value; remembered, since few are ever used."""
+    return frozenset(list_members(value))
 
 
 def list_members(value: bytes) -> list[bytes]:

@@ -12,7 +12,9 @@ from gateway.wire.headers import PASSES_UPSTREAM, nominated
 from gateway.wire.request import CHUNKED, RequestHead
 
 _USUALLY_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-_HARMLESS_CONNECTION = frozenset({None, b"keep-alive", b"close", b"Keep-Alive", b"Close", b"Upgrade", b"upgrade"})
+_HARMLESS_CONNECTION = frozenset(
+    {None, b"keep-alive", b"close", b"Keep-Alive", b"Close", b"Upgrade", b"upgrade"}
+)
 
 
 def upstream_head(

@@ -51,7 +51,9 @@ class TrustedNetworks:
     def __contains__(self, address: Address) -> bool:
         known = self._known.get(address)
         if known is None:
-            known = any(network.version == address.version and address in network for network in self._networks)
+            known = any(
+                network.version == address.version and address in network for network in self._networks
+            )
             if len(self._known) < 4096:  # noqa: PLR2004 - bounds the memory, nothing depends on it
                 self._known[address] = known
         return known
@@ -90,7 +92,7 @@ def forwarding_lines(chain: Sequence[Address], scheme: bytes, authority: bytes) 
     `authority` is the valid `Host` value of the client; the port is the one that the client used.
     """
     hops = [str(address) for address in chain]
-    name, colon, port = authority.rpartition(b":")
+    _, colon, port = authority.rpartition(b":")
     if not colon or b"]" in port:
         port = b"443" if scheme == b"https" else b"80"
     elements = [f'for="[{hop}]"' if ":" in hop else f"for={hop}" for hop in hops]

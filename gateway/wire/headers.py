@@ -8,7 +8,7 @@ Source: RFC 9110 section 7.6.1; the protected names are those by which the commo
 
 from collections.abc import Iterable
 
-from gateway.wire.fields import Field, list_members
+from gateway.wire.fields import Field, connection_options
 
 HOP_BY_HOP = frozenset(
     {
@@ -80,7 +80,16 @@ PROTECTED_PREFIXES = (
 """Beginnings of such names."""
 
 CONNECTION_MAY_NOT_NAME = frozenset(
-    {b"host", b"cookie", b"content-length", b"content-type", b"authorization", b"cache-control", b"expect", b"range"},
+    {
+        b"host",
+        b"cookie",
+        b"content-length",
+        b"content-type",
+        b"authorization",
+        b"cache-control",
+        b"expect",
+        b"range",
+    },
 )
 """Fields that a `Connection` header cannot have removed: without them an app would decide on another request."""
 
@@ -138,14 +147,12 @@ def nominated(connection: bytes | None) -> frozenset[bytes]:
     if connection is None:
         return frozenset()
     return frozenset(
-        name for name in list_members(connection) if name not in CONNECTION_MAY_NOT_NAME and not is_protected(name)
+        name
+        for name in connection_options(connection)
+        if name not in CONNECTION_MAY_NOT_NAME and not is_protected(name)
     )
 
 
 def passing_trailers(trailers: Iterable[Field]) -> list[Field]:
     """Return the trailer fields that may be passed on, in either direction. Source: RFC 9110 section 6.5.1."""
-    return [
-        field
-        for field in trailers
-        if PASSES_UPSTREAM[field[0]] and field[0] not in _NEVER_IN_TRAILERS
-    ]
+    return [field for field in trailers if PASSES_UPSTREAM[field[0]] and field[0] not in _NEVER_IN_TRAILERS]

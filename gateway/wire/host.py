@@ -12,7 +12,9 @@ from gateway.wire.faults import FaultCode, RequestFault
 
 MAX_HOST_BYTES = 255
 
-_NAME = re.compile(rb"([a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*)\.?(?::([0-9]{1,5}))?")
+_NAME = re.compile(
+    rb"([a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*)\.?(?::([0-9]{1,5}))?"
+)
 _IPV6 = re.compile(rb"\[([0-9a-f:.]{2,45})\](?::([0-9]{1,5}))?")
 
 

@@ -29,7 +29,9 @@ def problem(status: int, code: str, detail: str = "", *, instance: str = "") -> 
     return _encode(document)
 
 
-def problem_response(status: int, code: str, detail: str = "", *, closes: bool, is_head: bool = False) -> bytes:
+def problem_response(
+    status: int, code: str, detail: str = "", *, closes: bool, is_head: bool = False
+) -> bytes:
     """Return a whole response. `closes`: the connection ends after it; `is_head`: it answers HEAD, without a body."""
     body = problem(status, code, detail)
     lines = [

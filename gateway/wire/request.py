@@ -15,7 +15,14 @@ import msgspec
 
 from gateway.wire.body import Body, ChunkedBody, SizedBody
 from gateway.wire.faults import FaultCode, RequestFault, WireFault
-from gateway.wire.fields import Field, index_fields, list_members, parse_fields, split_lines
+from gateway.wire.fields import (
+    Field,
+    connection_options,
+    index_fields,
+    list_members,
+    parse_fields,
+    split_lines,
+)
 from gateway.wire.host import parse_host
 from gateway.wire.target import Target, parse_target
 
@@ -136,7 +143,9 @@ def check_begun(block: bytes, limits: HeadLimits) -> None:
 def check_size(block: bytes, limits: HeadLimits) -> None:
     """Raise `RequestFault` when the request line or the whole head is longer than allowed."""
     if len(block) > limits.request_line_bytes and block.find(b"\r\n", 0, limits.request_line_bytes + 2) < 0:
-        raise RequestFault(FaultCode.TARGET_LENGTH, f"the request line has more than {limits.request_line_bytes} bytes")
+        raise RequestFault(
+            FaultCode.TARGET_LENGTH, f"the request line has more than {limits.request_line_bytes} bytes"
+        )
     if len(block) > limits.head_bytes:
         raise RequestFault(FaultCode.HEADER_BYTES, f"the header has more than {limits.head_bytes} bytes")
 
@@ -197,7 +206,7 @@ def _read_connection(head: RequestHead) -> None:
     if connection is None:
         head.keeps_alive = is_current
     else:
-        options = list_members(connection)
+        options = connection_options(connection)
         head.keeps_alive = b"close" not in options and (is_current or b"keep-alive" in options)
         if is_current and b"upgrade" in options and not head.length:
             head.upgrade = _upgrade(head.header(b"upgrade"))

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from gateway.wire.body import Body, ChunkedBody, SizedBody, UnsizedBody
 from gateway.wire.faults import FaultCode, WireFault
-from gateway.wire.fields import Field, index_fields, list_members, parse_fields, split_lines
+from gateway.wire.fields import Field, connection_options, index_fields, parse_fields, split_lines
 from gateway.wire.request import CHUNKED, MAX_LENGTH_DIGITS
 
 UNSIZED = -2
@@ -107,7 +107,7 @@ def _keeps_alive(head: ResponseHead) -> bool:
     if head.length == UNSIZED:
         return False
     connection = head.header(b"connection")
-    if connection is None or connection == b"keep-alive":
-        return connection is not None or head.version == (1, 1)
-    options = list_members(connection)
+    if connection is None:
+        return head.version == (1, 1)
+    options = connection_options(connection)
     return b"close" not in options and (head.version == (1, 1) or b"keep-alive" in options)

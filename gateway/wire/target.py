@@ -19,6 +19,7 @@ Source: RFC 9112 section 3.2, RFC 3986 sections 5.2.4 and 6.2.2.
 """
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -54,15 +55,18 @@ _SLASHES = re.compile(rb"//+")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _DECODING_ROUNDS = 3
 
+MAX_REMEMBERED_BYTES = 256
+"""Longest target that is remembered from one request to the next."""
+
 
 def parse_target(raw: bytes, host: bytes) -> Target:
     """Return the target of an origin-form or absolute-form request; `host` is the value of its `Host` header.
 
     Raises `RequestFault` as the module says, and when an absolute form names another authority than `host`.
     """
-    match = _PLAIN.fullmatch(raw)
-    if match is not None and match[1]:
-        return _plain(raw, match[1], match[2])
+    plain = _plain_target(raw) if len(raw) <= MAX_REMEMBERED_BYTES else _match_plain(raw)
+    if plain is not None:
+        return plain
     if not raw.startswith(b"/"):
         raw, untouched = _origin_form(raw, host), raw
         return msgspec.structs.replace(parse_target(raw, host), raw=untouched)
@@ -79,9 +83,16 @@ def parse_target(raw: bytes, host: bytes) -> Target:
     )
 
 
-def _plain(raw: bytes, path: bytes, query: bytes | None) -> Target:
-    """Return the target of the common case: a path that is its own canonical form."""
+def _match_plain(raw: bytes) -> Target | None:
+    """Return the target of the common case, a path that is its own canonical form; None for any other."""
+    match = _PLAIN.fullmatch(raw)
+    if match is None or not match[1]:
+        return None
+    path, query = match.groups()
     return Target(raw, path.decode(), None if query is None else query.decode(), raw)
+
+
+_plain_target = lru_cache(maxsize=2048)(_match_plain)
 
 
 def _origin_form(raw: bytes, host: bytes) -> bytes:
@@ -104,7 +115,9 @@ def canonical_path(path: bytes) -> bytes:
     b'/a/~user/%C3%A9'
     """
     if _ALLOWED_PATH.fullmatch(path) is None:
-        raise RequestFault(FaultCode.TARGET, "the path has a backslash, a fragment, a space, or a non-ASCII character")
+        raise RequestFault(
+            FaultCode.TARGET, "the path has a backslash, a fragment, a space, or a non-ASCII character"
+        )
     if _BROKEN_ESCAPE.search(path) is not None:
         raise RequestFault(FaultCode.TARGET, "the path has a percent sign that begins no escape")
     path = _ESCAPE.sub(_normal_escape, path)

@@ -6,7 +6,7 @@ Nothing is unmasked, inflated or copied; a frame of any size costs one step.
 from enum import IntEnum
 
 _CONTROL_PAYLOAD_BYTES = 125
-_MAX_HEADER_BYTES = 10
+_CLOSE_OPCODE = 0x8
 
 
 class CloseCode(IntEnum):
@@ -48,7 +48,7 @@ class FrameTracker:
             if size < 0:
                 self._header = data[at:]
                 return
-            if data[at] & 0x0F == 0x8:
+            if data[at] & 0x0F == _CLOSE_OPCODE:
                 self.has_closed = True
             at += size
         self._left = at - len(data)

@@ -115,12 +115,12 @@ class TypeSource(Strict, frozen=True):
     """The type of signal by a word of the payload.
 
     Field: path: where the word stands.
-    Field: table: the product's words, and the type of signal that each means.
+    Field: table: the product's words, and the type of signal that each means; our own words mean themselves.
     Field: default: what any other word means; without it such an item is rejected.
     """
 
     path: Source
-    table: dict[str, SignalType]
+    table: dict[str, SignalType] = msgspec.field(default_factory=dict)
     default: SignalType | None = None
 
     def __post_init__(self) -> None:
@@ -300,7 +300,8 @@ def _type(reader: _Reader, options: GenericOptions) -> SignalType:
             return SignalType.DETECTION
         return SignalType.POSTURE_FACT if options.facts else SignalType.HEARTBEAT
     word = reader.text("type", options.type.path)
-    table = {name.casefold(): kind for name, kind in options.type.table.items()}
+    own = {kind.value: kind for kind in SignalType}
+    table = own | {name.casefold(): kind for name, kind in options.type.table.items()}
     kind = table.get(word.casefold(), options.type.default)
     if kind is None:
         raise _ItemFault("type-unknown", f"`{word[:64]}` is no type of the table")
@@ -308,10 +309,13 @@ def _type(reader: _Reader, options: GenericOptions) -> SignalType:
 
 
 def _level(reader: _Reader, options: GenericOptions, kind: SignalType) -> Severity | None:
+    is_judged = kind in (SignalType.DETECTION, SignalType.EXPOSURE, SignalType.RISK_LEVEL)
     if options.level is None:
-        judged = (SignalType.DETECTION, SignalType.EXPOSURE, SignalType.RISK_LEVEL)
-        return Severity.UNKNOWN if kind in judged else None
+        return Severity.UNKNOWN if is_judged else None
     value = reader.first("level", options.level.path)
+    if value is None and options.level.default is None and not is_judged:
+        # A report of facts without a severity says that nothing is wrong; it opens no finding.
+        return None
     found = _from_ranges(value, options.level.ranges)
     if found is None:
         word = _word(value).strip().casefold()

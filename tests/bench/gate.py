@@ -75,7 +75,7 @@ sensors:
       type: {{path: kind, table: {{report: heartbeat, detection: detection}}}}
       event_id: id
       external_id: {{path: condition, value: report}}
-      level: severity
+      level: {{path: severity}}
       title: title
       resolves: {{path: state, equals: [closed]}}
       facts: {{disk_encrypted: disk}}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
+import aiohttp
 import msgspec
 
 from tests.bench.bench import Bench
@@ -60,6 +61,7 @@ async def run(bench: Bench) -> Section:
     async with AsyncExitStack() as stack:
         contenders = await _contenders(bench, stack, absent)
         for contender in contenders:
+            await _check(contender)
             await _measure(bench, contender, 1.0)  # caches, connections and code paths grow warm
             contender.runs.clear()
         for number in range(bench.rounds):
@@ -116,6 +118,17 @@ async def _contenders(bench: Bench, stack: AsyncExitStack, absent: list[tuple[st
     tls = msgspec.structs.replace(one, cert=bench.cert, key=bench.key)
     await gate(GATE_TLS, tls, against=NGINX_TLS, seeds=Seeds(1, 1))
     return found
+
+
+async def _check(contender: Contender) -> None:
+    """Make sure that the row is what it says: an answer of the upstream, whole. Raises `BenchFault`."""
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as http,
+        http.get(contender.url, headers=contender.headers, allow_redirects=False) as answer,
+    ):
+        body = await answer.read()
+        if answer.status != 200 or body != b"x" * 1024:
+            raise BenchFault(f"{contender.name} answers {answer.status} with {len(body)} bytes")
 
 
 async def _measure(bench: Bench, contender: Contender, seconds: float) -> None:
@@ -204,7 +217,7 @@ def _notes(bench: Bench) -> list[str]:
         " more than requests/s.",
         "Posturegate answers for a session from a real sign-in at the demo's provider, with two compliance rules"
         " and five access policies, two of which depend on the path; the TLS row's session is seeded. The `auth`"
-        " rows ask a static 204 answer and decide nothing themselves.",
+        " rows ask a static empty 200 and decide nothing themselves.",
     ]
     if every > 3:  # noqa: PLR2004
         notes.append(f"{every} cores: the rows with two workers have two of them, load and upstream the others.")

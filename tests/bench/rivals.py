@@ -26,7 +26,7 @@ http {{
 
 _UPSTREAM_BODY = """
   server {{ listen 127.0.0.1:{port}; root {root}; default_type application/octet-stream; }}
-  server {{ listen 127.0.0.1:{auth_port}; location / {{ return 204; }} }}
+  server {{ listen 127.0.0.1:{auth_port}; location / {{ return 200 ""; }} }}
 """
 
 _PROXY_BODY = """
@@ -216,7 +216,10 @@ def start_nginx(
 
 
 def start_upstream(processes: Processes, port: int, auth_port: int, cores: tuple[int, ...]) -> Server:
-    """Start the upstream of all: nginx with a static file of 1 KiB and one of 256 MiB, and a static 204 beside it."""
+    """Start the upstream of all: nginx with a static file of 1 KiB and one of 256 MiB, and a static answer for `auth`.
+
+    That answer is an empty 200: nginx and Caddy take any 2xx for a yes, Envoy only 200.
+    """
     root = processes.folder / "www"
     root.mkdir()
     (root / "1k").write_bytes(b"x" * 1024)

@@ -3,6 +3,7 @@
 It is a small real server on loopback; `authorize` plays the browser's visit without any page.
 """
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -82,6 +83,7 @@ class Stub:
         self.calls: dict[str, int] = {}
         self.token_requests: list[tuple[dict[str, str], str | None]] = []
         self.is_down = False
+        self.token_wait: asyncio.Event | None = None
         self.issued = 0
 
     def authorize(self, url: str, *, subject: str = "u-1", **callback: Any) -> str:
@@ -167,6 +169,8 @@ class Stub:
 
     async def _token(self, request: web.Request) -> web.Response:
         self._count("token")
+        if self.token_wait is not None:
+            await self.token_wait.wait()
         form = dict(parse_qsl((await request.read()).decode(), keep_blank_values=True))
         self.token_requests.append((form, request.headers.get("Authorization")))
         if not self._is_client(request, form):

@@ -83,3 +83,26 @@ def test_an_open_condition_began_after_its_last_close_and_not_after_its_last_wor
         assert finding.first_observed_at <= finding.observed_at
         if finding.is_open and finding.closed_at is not None:
             assert finding.first_observed_at >= finding.closed_at
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), min_size=1, max_size=14), st.randoms())
+def test_a_value_counts_since_it_was_first_stated_without_another_between(statements, random):
+    """So that a sensor which repeats a failing fact cannot keep a device in grace for ever."""
+    history = [
+        Signal(
+            sensor="mdm",
+            type=SignalType.POSTURE_FACT,
+            observed_at=T0 + timedelta(minutes=minute),
+            received_at=T0 + timedelta(minutes=minute),
+            external_id="f",
+            event_id=f"{minute}-{value}",
+            facts={"disk_encrypted": value},
+        )
+        for minute, value in statements
+    ]
+    random.shuffle(history)
+    (fact,) = folded(history).facts.values()
+    others = [each.observed_at for each in history if each.facts["disk_encrypted"] is not fact.value]
+    bound = max(others, default=T0 - timedelta(1))
+    mine = [each.observed_at for each in history if each.facts["disk_encrypted"] is fact.value]
+    assert fact.since == min((at for at in mine if at > bound), default=fact.observed_at)

@@ -59,7 +59,7 @@ sensors:
     auth: {{scheme: bearer, secrets: [{{env: GATE_SENSOR_SECRET}}]}}
     options:
       device: [{{kind: serial, path: serial}}, {{kind: hostname, path: host}}]
-      type: {{path: kind, table: {{detection: detection, heartbeat: heartbeat}}}}
+      type: {{path: kind}}
       level: {{path: severity}}
       event_id: event
       external_id: condition

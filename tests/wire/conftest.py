@@ -1,4 +1,4 @@
-"""Fixtures of the wire tests, each of which runs on plain asyncio and on uvloop; what they are made of is in `harness`."""
+"""Fixtures of the wire tests; each test runs on plain asyncio and on uvloop. What they are made of is in `harness`."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

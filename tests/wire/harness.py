@@ -1,9 +1,9 @@
-"""A real front on loopback with a gatekeeper that lets everything through, and upstreams that record what reaches them.
+r"""A real front on loopback with a gatekeeper that lets everything through, and upstreams that record what reaches them.
 
-    async def test_something(gate: Gate, recorder: Recorder) -> None:
-        answer = await gate.talk(b"GET / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n")
-        assert answer.startswith(b"HTTP/1.1 200 ")
-        assert recorder.requests[0].target == b"/"
+async def test_something(gate: Gate, recorder: Recorder) -> None:
+    answer = await gate.talk(b"GET / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert recorder.requests[0].target == b"/"
 """
 
 import asyncio
@@ -153,11 +153,7 @@ class Gate:
         reader, writer = await self.connect()
         try:
             writer.write(data)
-            received = b""
-            with contextlib.suppress(ConnectionError):
-                while piece := await reader.read(65536):
-                    received += piece
-            return received
+            return await read_to_end(reader)
         finally:
             writer.close()
 
@@ -187,7 +183,9 @@ async def running_gate(
 async def running_recorder() -> AsyncIterator[Recorder]:
     """Run a recording upstream on a free loopback port."""
     recorder = Recorder()
-    server = await asyncio.get_running_loop().create_server(lambda: RecorderConnection(recorder), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: RecorderConnection(recorder), "127.0.0.1", 0
+    )
     recorder.port = server.sockets[0].getsockname()[1]
     try:
         yield recorder
@@ -233,7 +231,16 @@ async def closed_transports() -> None:
         await asyncio.sleep(0)
 
 
+async def read_to_end(reader: asyncio.StreamReader) -> bytes:
+    """Return what still comes; a reset is an end too."""
+    received = b""
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
+        while piece := await reader.read(65536):
+            received += piece
+    return received
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until the loop has made `condition` true; the test's own timeout ends a wait in vain."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110 - what is waited for has no event and shall not get one for tests
         await asyncio.sleep(0.001)

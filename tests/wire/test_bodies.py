@@ -23,7 +23,12 @@ async def read_head(reader: asyncio.StreamReader) -> bytes:
 
 
 RESPONSES = {
-    "sized": (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", GET_CLOSE, b"Content-Length: 5", b"hello"),
+    "sized": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        GET_CLOSE,
+        b"Content-Length: 5",
+        b"hello",
+    ),
     "chunked": (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\n\r\n",
         GET_CLOSE,
@@ -31,17 +36,32 @@ RESPONSES = {
         b"5\r\nhello\r\n0\r\n\r\n",
     ),
     "until close": (b"HTTP/1.1 200 OK\r\n\r\nhello", GET_CLOSE, b"Transfer-Encoding: chunked", b"0\r\n\r\n"),
-    "HTTP/1.0 upstream": (b"HTTP/1.0 200 OK\r\n\r\nhello", GET_CLOSE, b"Transfer-Encoding: chunked", b"0\r\n\r\n"),
+    "HTTP/1.0 upstream": (
+        b"HTTP/1.0 200 OK\r\n\r\nhello",
+        GET_CLOSE,
+        b"Transfer-Encoding: chunked",
+        b"0\r\n\r\n",
+    ),
     "chunked to 1.0": (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         b"GET / HTTP/1.0\r\nHost: app.test\r\nConnection: keep-alive\r\n\r\n",
         b"Connection: close",
         b"hello",
     ),
-    "HEAD with a length": (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", HEAD_CLOSE, b"Content-Length: 5", b""),
+    "HEAD with a length": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+        HEAD_CLOSE,
+        b"Content-Length: 5",
+        b"",
+    ),
     "HEAD chunked": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", HEAD_CLOSE, b"200 OK", b""),
     "204": (b"HTTP/1.1 204 No Content\r\n\r\n", GET_CLOSE, b"204 No Content", b""),
-    "304 with a length": (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", GET_CLOSE, b"Content-Length: 5", b""),
+    "304 with a length": (
+        b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+        GET_CLOSE,
+        b"Content-Length: 5",
+        b"",
+    ),
     "empty": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", GET_CLOSE, b"Content-Length: 0", b""),
     "no reason": (b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", GET_CLOSE, b"HTTP/1.1 200 ", b""),
     "103 first": (
@@ -53,7 +73,9 @@ RESPONSES = {
 }
 
 
-@pytest.mark.parametrize(("response", "request_", "in_head", "body"), RESPONSES.values(), ids=RESPONSES.keys())
+@pytest.mark.parametrize(
+    ("response", "request_", "in_head", "body"), RESPONSES.values(), ids=RESPONSES.keys()
+)
 async def test_a_response_is_framed_for_the_client(
     gate: Gate, response: bytes, request_: bytes, in_head: bytes, body: bytes
 ) -> None:
@@ -182,7 +204,9 @@ async def test_events_are_flushed_one_by_one(gate: Gate) -> None:
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_head(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
         for number in range(3):
             await go_on.wait()
             go_on.clear()
@@ -277,7 +301,9 @@ async def test_expectation_is_the_upstreams_to_answer(gate: Gate) -> None:
     async with running_upstream(play) as url:
         gate.route = gate.route_to(url)
         reader, writer = await gate.connect()
-        writer.write(b"POST / HTTP/1.1\r\nHost: app.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        writer.write(
+            b"POST / HTTP/1.1\r\nHost: app.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+        )
         assert await read_head(reader) == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(b"hello")
         assert b"200 OK" in await read_head(reader)
@@ -317,9 +343,14 @@ async def test_refused_expectation_closes(gate: Gate) -> None:
 async def test_route_without_body(gate: Gate, recorder: Recorder) -> None:
     """The hub answers for an app: it gets no body, and the next request is found behind the discarded one."""
     gate.route = gate.route_to(f"http://127.0.0.1:{recorder.port}", send_body=False)
-    answer = await gate.talk(b"POST /a HTTP/1.1\r\nHost: app.test\r\nContent-Length: 5\r\n\r\nhello" + GET_CLOSE)
+    answer = await gate.talk(
+        b"POST /a HTTP/1.1\r\nHost: app.test\r\nContent-Length: 5\r\n\r\nhello" + GET_CLOSE
+    )
     assert answer.count(b"200 OK") == 2
-    assert [(request.method, request.body) for request in recorder.requests] == [(b"POST", b""), (b"GET", b"")]
+    assert [(request.method, request.body) for request in recorder.requests] == [
+        (b"POST", b""),
+        (b"GET", b""),
+    ]
     assert recorder.requests[0].header(b"content-length") == [b"0"]
 
 
@@ -330,7 +361,9 @@ async def test_route_without_body_does_not_read_a_large_one(gate: Gate, recorder
     assert b"Connection: close" in answer
 
 
-@pytest.mark.parametrize("headers", [b"Content-Length: 11\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nb\r\n"])
+@pytest.mark.parametrize(
+    "headers", [b"Content-Length: 11\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nb\r\n"]
+)
 async def test_body_over_the_bound_is_a_413(gate: Gate, recorder: Recorder, headers: bytes) -> None:
     gate.route = gate.route_to(f"http://127.0.0.1:{recorder.port}", body_max_bytes=10)
     answer = await gate.talk(b"POST / HTTP/1.1\r\nHost: app.test\r\n" + headers + b"hello world\r\n0\r\n\r\n")

@@ -35,7 +35,11 @@ REFUSED = {
     "TLS on a plain port": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", 400, "header-malformed"),
     "CONNECT": (get(b"CONNECT app.test:443 HTTP/1.1"), 405, "method-not-supported"),
     "TRACE": (get(b"TRACE / HTTP/1.1"), 405, "method-not-supported"),
-    "TRACE with a body": (get(b"TRACE / HTTP/1.1", HOST + b"Content-Length: 1\r\n") + b"x", 405, "method-not-supported"),
+    "TRACE with a body": (
+        get(b"TRACE / HTTP/1.1", HOST + b"Content-Length: 1\r\n") + b"x",
+        405,
+        "method-not-supported",
+    ),
     # the target
     "no leading slash": (get(b"GET a HTTP/1.1"), 400, "target-malformed"),
     "asterisk without OPTIONS": (get(b"GET * HTTP/1.1"), 400, "target-malformed"),
@@ -53,8 +57,16 @@ REFUSED = {
     "broken escape": (get(b"GET /a%2 HTTP/1.1"), 400, "target-malformed"),
     "above the root": (get(b"GET /a/../../b HTTP/1.1"), 400, "target-malformed"),
     "above the root, escaped": (get(b"GET /%2e%2E/b HTTP/1.1"), 400, "target-malformed"),
-    "dot segments behind an escaped slash": (get(b"GET /public/..%2fadmin HTTP/1.1"), 400, "target-malformed"),
-    "dot segments behind an escaped backslash": (get(b"GET /public/..%5cadmin HTTP/1.1"), 400, "target-malformed"),
+    "dot segments behind an escaped slash": (
+        get(b"GET /public/..%2fadmin HTTP/1.1"),
+        400,
+        "target-malformed",
+    ),
+    "dot segments behind an escaped backslash": (
+        get(b"GET /public/..%5cadmin HTTP/1.1"),
+        400,
+        "target-malformed",
+    ),
     "dot segments, escaped twice": (get(b"GET /public/%252e%252e/admin HTTP/1.1"), 400, "target-malformed"),
     "dot segments with parameters": (get(b"GET /public/..;/admin HTTP/1.1"), 400, "target-malformed"),
     # Host
@@ -88,7 +100,11 @@ REFUSED = {
     "too many fields": (get(headers=HOST + b"A: b\r\n" * 100), 431, "too-many-headers"),
     "too long a header": (get(headers=HOST + b"A: " + b"b" * 33000 + b"\r\n"), 431, "headers-too-large"),
     "too long a request line": (get(b"GET /" + b"a" * 17000 + b" HTTP/1.1"), 414, "target-too-long"),
-    "another expectation": (post(b"Expect: 200-ok\r\nContent-Length: 1\r\n", b"x"), 417, "expectation-unsupported"),
+    "another expectation": (
+        post(b"Expect: 200-ok\r\nContent-Length: 1\r\n", b"x"),
+        417,
+        "expectation-unsupported",
+    ),
     # framing
     "length and coding": (post(b"Content-Length: 4\r\n" + CHUNKED, b"0\r\n\r\n"), 400, "framing-ambiguous"),
     "coding and length": (post(CHUNKED + b"Content-Length: 4\r\n", b"0\r\n\r\n"), 400, "framing-ambiguous"),
@@ -104,11 +120,23 @@ REFUSED = {
     "huge length": (post(b"Content-Length: 99999999999999999999\r\n"), 400, "length-malformed"),
     "non-ASCII digits": (post(b"Content-Length: \xb2\r\n"), 400, "length-malformed"),
     "two codings": (post(CHUNKED + CHUNKED, b"0\r\n\r\n"), 400, "transfer-coding-unsupported"),
-    "coding gzip, chunked": (post(b"Transfer-Encoding: gzip, chunked\r\n"), 400, "transfer-coding-unsupported"),
-    "coding chunked, identity": (post(b"Transfer-Encoding: chunked, identity\r\n"), 400, "transfer-coding-unsupported"),
+    "coding gzip, chunked": (
+        post(b"Transfer-Encoding: gzip, chunked\r\n"),
+        400,
+        "transfer-coding-unsupported",
+    ),
+    "coding chunked, identity": (
+        post(b"Transfer-Encoding: chunked, identity\r\n"),
+        400,
+        "transfer-coding-unsupported",
+    ),
     "coding identity": (post(b"Transfer-Encoding: identity\r\n"), 400, "transfer-coding-unsupported"),
     "coding xchunked": (post(b"Transfer-Encoding: xchunked\r\n"), 400, "transfer-coding-unsupported"),
-    "coding with a parameter": (post(b"Transfer-Encoding: chunked;a=b\r\n"), 400, "transfer-coding-unsupported"),
+    "coding with a parameter": (
+        post(b"Transfer-Encoding: chunked;a=b\r\n"),
+        400,
+        "transfer-coding-unsupported",
+    ),
     "coding quoted": (post(b'Transfer-Encoding: "chunked"\r\n'), 400, "transfer-coding-unsupported"),
     "empty coding": (post(b"Transfer-Encoding:\r\n"), 400, "transfer-coding-unsupported"),
     "coding after a vertical tab": (post(b"Transfer-Encoding:\x0bchunked\r\n"), 400, "header-malformed"),
@@ -117,7 +145,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("data", "status", "code"), REFUSED.values(), ids=REFUSED.keys())
-async def test_a_broken_head_is_refused(gate: Gate, recorder: Recorder, data: bytes, status: int, code: str) -> None:
+async def test_a_broken_head_is_refused(
+    gate: Gate, recorder: Recorder, data: bytes, status: int, code: str
+) -> None:
     answer = await gate.talk(data)
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert b'"code":"%b"' % code.encode() in answer
@@ -165,16 +195,28 @@ PASSED = {
     "plain": (get(headers=HOST + b"Connection: close\r\n"), b"/"),
     "one empty line first": (b"\r\n" + get(headers=HOST + b"Connection: close\r\n"), b"/"),
     "absolute form": (get(b"GET http://APP.test:80/x?y HTTP/1.1", HOST + b"Connection: close\r\n"), b"/x?y"),
-    "absolute form without a path": (get(b"GET http://app.test HTTP/1.1", HOST + b"Connection: close\r\n"), b"/"),
+    "absolute form without a path": (
+        get(b"GET http://app.test HTTP/1.1", HOST + b"Connection: close\r\n"),
+        b"/",
+    ),
     "unreserved escapes": (get(b"GET /%61%7Eb HTTP/1.1", HOST + b"Connection: close\r\n"), b"/a~b"),
     "dot segments": (get(b"GET /a/./b/%2e%2e/c HTTP/1.1", HOST + b"Connection: close\r\n"), b"/a/c"),
     "slashes": (get(b"GET //a///b/ HTTP/1.1", HOST + b"Connection: close\r\n"), b"/a/b/"),
-    "escaped slash": (get(b"GET /group%2fproject HTTP/1.1", HOST + b"Connection: close\r\n"), b"/group%2Fproject"),
-    "query untouched": (get(b"GET /?a=%zz&b=//../%2e HTTP/1.1", HOST + b"Connection: close\r\n"), b"/?a=%zz&b=//../%2e"),
+    "escaped slash": (
+        get(b"GET /group%2fproject HTTP/1.1", HOST + b"Connection: close\r\n"),
+        b"/group%2Fproject",
+    ),
+    "query untouched": (
+        get(b"GET /?a=%zz&b=//../%2e HTTP/1.1", HOST + b"Connection: close\r\n"),
+        b"/?a=%zz&b=//../%2e",
+    ),
     "HTTP/1.0": (get(b"GET /old HTTP/1.0"), b"/old"),
     "unknown method": (get(b"FROB / HTTP/1.1", HOST + b"Connection: close\r\n"), b"/"),
     "sized body": (post(b"Connection: close\r\nContent-Length: 5\r\n", b"hello"), b"/"),
-    "chunk extension": (post(b"Connection: close\r\n" + CHUNKED, b'5;a;b=c;d="e\\"f"\r\nhello\r\n0\r\n\r\n'), b"/"),
+    "chunk extension": (
+        post(b"Connection: close\r\n" + CHUNKED, b'5;a;b=c;d="e\\"f"\r\nhello\r\n0\r\n\r\n'),
+        b"/",
+    ),
     "zeros before a size": (post(b"Connection: close\r\n" + CHUNKED, b"0005\r\nhello\r\n000\r\n\r\n"), b"/"),
 }
 
@@ -194,7 +236,9 @@ async def test_a_good_request_passes(gate: Gate, recorder: Recorder, data: bytes
 
 async def test_options_asterisk_is_answered_here(gate: Gate, recorder: Recorder) -> None:
     """It asks about the server as a whole, which is the gateway."""
-    answer = await gate.talk(get(b"OPTIONS * HTTP/1.1") + get(b"GET / HTTP/1.1", HOST + b"Connection: close\r\n"))
+    answer = await gate.talk(
+        get(b"OPTIONS * HTTP/1.1") + get(b"GET / HTTP/1.1", HOST + b"Connection: close\r\n")
+    )
     assert answer.startswith(b"HTTP/1.1 204 ")
     assert b"HTTP/1.1 200 OK" in answer
     assert len(recorder.requests) == 1

@@ -1,6 +1,6 @@
 """From posture to compliance state: every reason, every moment at which time alone changes it."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -8,7 +8,8 @@ from compliance_samples import NO_RISK, NOW, ago, fact, finding, posture
 
 from compliance.model import CompliancePolicy, ComplianceState, FactRule, RiskRule, SensorRule
 from compliance.state import WORST_FIRST, ComplianceReason, duration_text, evaluate_compliance, worst
-from risk.model import Fact, RiskAssessment, RiskLevel, SensorRules
+from risk.folding import fold
+from risk.model import DeviceId, Fact, Posture, RiskAssessment, RiskLevel, SensorRules, Signal, SignalType
 from risk.scoring import assess
 
 SENSORS = {
@@ -238,19 +239,15 @@ def test_the_most_trusted_live_sensor_is_believed():
     assert (one.state, one.source) == (NONCOMPLIANT, "fleet")
 
 
-class FactWithSince(Fact, frozen=True, kw_only=True):
-    since: object = None
-
-
 def test_grace_of_a_fact_counts_from_its_first_failure_and_not_from_its_repetition():
     first = ago(hours=20)
-    stored = FactWithSince(
+    stored = Fact(
         name="f",
         sensor="edr",
         value=False,
         observed_at=ago(minutes=1),
         received_at=ago(minutes=1),
-        since=first,
+        statements=(first,),
     )
     rule = FactRule(name="r", fact="f", equals=True, grace=86400)
     result, one = only(posture(stored), rule)
@@ -331,3 +328,33 @@ def test_durations_are_rounded_down(seconds, text):
 def test_a_result_can_be_recorded():
     result = evaluate(posture(fact("f", value=False)), FactRule(name="r", fact="f", equals=True, grace=60))
     assert msgspec.json.decode(msgspec.json.encode(result), type=type(result)) == result
+
+
+def test_repeating_a_failing_fact_does_not_extend_its_grace() -> None:
+    """Grace counts from the first report of the failing value, however often the sensor repeats it."""
+    start = datetime(2026, 11, 22, 8, tzinfo=UTC)
+    posture = Posture(device_id=DeviceId("dev_1"))
+    for hour in range(10):
+        at = start + timedelta(hours=hour)
+        signal = Signal(
+            sensor="mdm",
+            type=SignalType.POSTURE_FACT,
+            observed_at=at,
+            received_at=at,
+            external_id="report",
+            event_id=f"e{hour}",
+            facts={"disk_encrypted": False},
+        )
+        posture = fold(posture, signal)
+    sensors = {"mdm": SensorRules(name="mdm")}
+    rule = FactRule(name="disk", fact="disk_encrypted", equals=True, grace=4 * 3600.0)
+    now = start + timedelta(hours=9, minutes=1)
+    result = evaluate_compliance(
+        posture,
+        (CompliancePolicy(name="p", rules=(rule,)),),
+        risk=assess(posture, sensors, now),
+        sensors=sensors,
+        now=now,
+    )
+    assert result.state is ComplianceState.NONCOMPLIANT
+    assert result.results[0].since == start

@@ -16,6 +16,7 @@ from gateway.feed import hub_side, worker_side
 from gateway.feed.hub_side import FeedHandlers, FeedHub
 from gateway.feed.protocol import (
     Ack,
+    Cut,
     FeedFault,
     HubReader,
     Invalidate,
@@ -82,9 +83,11 @@ class World:
         self.lifetime_s = 60.0
         self.hub = self.new_hub()
 
-    def new_hub(self, expected: int = 1) -> FeedHub:
-        handlers = FeedHandlers(ticket=self.ticket, touch=lambda _sessions: None, stats=lambda _worker, _counters: None)
-        return FeedHub(handlers, lambda: b"settings", expected=expected)
+    def new_hub(self) -> FeedHub:
+        handlers = FeedHandlers(
+            ticket=self.ticket, touch=lambda _sessions: None, stats=lambda _worker, _counters: None
+        )
+        return FeedHub(handlers, lambda: b"settings")
 
     def ticket(self, request: TicketRequest) -> Ticket | None:
         self.requests.append(request)
@@ -295,7 +298,7 @@ async def test_a_new_hub_does_not_call_anything_enforced_before_its_workers_are_
 
 
 def test_any_split_of_the_stream_gives_the_same_messages() -> None:
-    messages = [Ack(1, 2), TicketRequest(3, "c", "h", "a", b"x" * 300), Ack(9, 0)]
+    messages = [Ack(1, (Cut("a", ("*",), 2),)), TicketRequest(3, "c", "h", "a", b"x" * 300), Ack(9)]
     stream = b"".join(encode(message) for message in messages)
     for cut in range(len(stream)):
         reader = HubReader()

@@ -243,6 +243,35 @@ async def test_post_and_public_clients(stub, clock):
         await client.stop()
 
 
+async def test_the_way_of_authenticating_follows_the_metadata(stub, clock):
+    """D4: basic unless the provider knows only the form; a configured way is never changed."""
+    for methods, configured, is_basic in (
+        (["client_secret_post", "client_secret_basic"], None, True),
+        (["client_secret_post"], None, False),
+        (["private_key_jwt"], None, True),
+        (["client_secret_post"], ClientAuth.BASIC, True),
+    ):
+        stub.metadata = {"token_endpoint_auth_methods_supported": methods}
+        client = make_client(stub, clock, client_auth=configured)
+        await client.start()
+        await sign_in(stub, client)
+        assert (stub.token_requests[-1][1] is not None) is is_basic
+        await client.stop()
+
+
+async def test_a_provider_that_hangs(stub, clock, monkeypatch):
+    """T1: the request ends at the time-out; the person gets an answer and the code is not sent twice."""
+    monkeypatch.setattr("gateway.oidc.io.REQUEST_TIMEOUT_S", 0.3)
+    hanging = asyncio.Event()
+    stub.token_wait = hanging
+    client = make_client(stub, clock)
+    await client.start()
+    assert await fault(stub, client) is ProviderReason.UNREACHABLE
+    assert stub.calls["token"] == 1
+    hanging.set()
+    await client.stop()
+
+
 @pytest.mark.parametrize(
     "members",
     [

@@ -258,3 +258,26 @@ def test_generic_close_keeps_no_severity_and_never_expires():
     )
     opening = one("generic", {"sn": "S1", "l": "high", "open": True}, options)
     assert (opening.external_id, opening.expires_at) == (closing.external_id, RECEIVED + timedelta(hours=1))
+
+
+def test_our_own_words_for_a_type_need_no_table() -> None:
+    """And a report of facts without a severity opens no finding, although other items of the mapping have one."""
+    options = FACADES["generic"].parse_options(
+        {
+            "device": [{"kind": "serial", "path": "serial"}],
+            "type": {"path": "kind"},
+            "level": {"path": "severity"},
+            "facts": {"disk_encrypted": "disk"},
+        },
+    )
+    items = [
+        {"serial": "A1", "kind": "posture-fact", "disk": True},
+        {"serial": "A1", "kind": "detection"},
+        {"serial": "A1", "kind": "Detection", "severity": "high"},
+    ]
+    made = FACADES["generic"].normalize(items, options, sensor="edr", received_at=RECEIVED, headers={})
+    assert [(signal.type.value, signal.level) for signal in made.signals] == [
+        ("posture-fact", None),
+        ("detection", "unknown"),
+        ("detection", "high"),
+    ]
