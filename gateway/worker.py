@@ -7,6 +7,7 @@ import asyncio
 import base64
 import hashlib
 import os
+import resource
 import signal
 from collections import Counter
 from ipaddress import ip_network
@@ -406,10 +407,17 @@ def _trusted(settings: WorkerSettings) -> TrustedNetworks:
     return TrustedNetworks([ip_network(cidr) for cidr in settings.trusted_proxies])
 
 
+def raise_file_limit() -> None:
+    """Use as many file descriptors as the system allows us: each tunnel takes two."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def serve_worker(name: str, run_dir: Path) -> int:
     """Run one worker process until the hub drains it or a signal ends it."""
     configure_logs()
     die_with_parent()
+    raise_file_limit()
     return uvloop.run(_serve(name, run_dir))
 
 

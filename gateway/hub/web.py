@@ -4,6 +4,7 @@ It listens on a Unix socket that only workers reach. Whatever goes wrong here en
 reference, never as a traceback.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
@@ -21,6 +22,7 @@ from gateway.hub.hooks import Hooks
 from gateway.hub.pages import Pages, problem
 from gateway.hub.remediation import Remediation
 from gateway.hub.signin import SignIn
+from gateway.tasks import spawn
 
 log = structlog.get_logger("hub")
 
@@ -59,7 +61,7 @@ class HubWeb:
         """Return the application."""
         application = web.Application(middlewares=[self._guard], client_max_size=MAX_BODY_BYTES)
         routes = application.router
-        routes.add_route("*", "/.gate/hooks/{sensor}", self._hooks.handle)
+        routes.add_route("*", "/.gate/hooks/{sensor}", self._deliver)
         routes.add_routes(self._sign_in.routes())
         routes.add_get("/.gate/fix", self._remediation.fix)
         routes.add_post("/.gate/recheck", self._remediation.recheck)
@@ -71,6 +73,14 @@ class HubWeb:
         routes.add_get("/.well-known/gate/jwks.json", self._jwks)
         routes.add_route("*", "/{path:.*}", self._handed_over)
         return application
+
+    async def _deliver(self, request: web.Request) -> web.StreamResponse:
+        """Take a delivery of a sensor.
+
+        INVARIANT: what has become durable is enforced, also when the sender hangs up meanwhile: the delivery is a task
+        of its own, which the end of the connection does not cancel.
+        """
+        return await asyncio.shield(spawn(self._hooks.handle(request), name="delivery"))
 
     async def _handed_over(self, request: web.Request) -> web.StreamResponse:
         """Answer a request for an app that a worker may not forward."""

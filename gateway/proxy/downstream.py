@@ -1,10 +1,10 @@
 """A client's connection: reads requests strictly, one at a time, and writes what their exchanges say.
 
 The next request is not even parsed before the last response is complete, so pipelined requests are answered in order
-and cost only the bytes they are; reading stops above `READ_HIGH_BYTES`.
+and cost only the bytes they are.
 
-What one connection holds at most: `READ_HIGH_BYTES` plus one read (256 KiB in asyncio and uvloop) of the request, and
-`WRITE_HIGH_BYTES` plus one read of the upstream's of the response. A client that leaves while it is not read is noticed
+What one connection holds at most in each direction: a quarter of `Limits.buffer_bytes`, above which the other side is
+not read, plus one read, which in asyncio and uvloop is at most 256 KiB. A client that leaves while it is not read is noticed
 at the next deadline, or at the next write to it.
 """
 
@@ -13,6 +13,7 @@ import socket
 import ssl
 import struct
 import time
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, cast
 
 from gateway.proxy.exchange import DISCARD_BYTES, Exchange
@@ -25,12 +26,6 @@ from gateway.wire.request import RequestHead
 if TYPE_CHECKING:
     from gateway.proxy.server import Front
 
-READ_HIGH_BYTES = 65536
-"""Bytes of unread request above which the client is not read."""
-
-WRITE_HIGH_BYTES = 65536
-"""Bytes waiting for the client above which the upstream is not read."""
-
 LINGER_S = 2.0
 """How long a closing connection is still read, so that the client can read our answer."""
 
@@ -40,7 +35,11 @@ LINGER_BYTES = 1 << 20
 HALF_CLOSED_S = 1.0
 """How long a client that has ended its side may still wait for the answer: most that do so have gone away."""
 
-LOOPBACK = parse_address(b"127.0.0.1")
+NO_ADDRESS = IPv4Address("127.0.0.1")
+"""Address of the peer on a Unix socket."""
+
+UNKNOWN_ADDRESS = IPv6Address("::")
+"""Address of a peer whose own cannot be read; nobody trusts it."""
 
 OPTIONS_ANSWER = b"HTTP/1.1 204 No Content\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n\r\n"
 """What `OPTIONS *` is told: it asks about this server, and there is nothing to tell."""
@@ -92,7 +91,7 @@ class Downstream(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.is_peer_trusted = False
         self.is_write_paused = False
-        self.peer_address: Address = cast("Address", LOOPBACK)
+        self.peer_address: Address = NO_ADDRESS
         self._client_address = self.peer_address
         self._is_tls = False
 
@@ -101,10 +100,10 @@ class Downstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected (and its TLS handshake is done)."""
         self._transport = transport = cast("asyncio.Transport", transport)
-        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        transport.set_write_buffer_limits(high=self._front.high_water)
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
-            self.peer_address = parse_address(peer[0].encode()) or self.peer_address
+            self.peer_address = parse_address(peer[0].partition("%")[0].encode()) or UNKNOWN_ADDRESS
         self._client_address = self.peer_address
         self.is_peer_trusted = self.peer_address in self._front.trusted
         tls = transport.get_extra_info("ssl_object")
@@ -159,6 +158,11 @@ class Downstream(asyncio.Protocol):
             self.exchange.client_writable(is_writable=True)
 
     # --- what an exchange orders (`exchange.ClientLink`) -----------------------------------------------------
+
+    @property
+    def date(self) -> bytes:
+        """Now, as the `Date` header has it."""
+        return self._front.date
 
     def write(self, data: bytes) -> None:
         """Send to the client."""
@@ -277,7 +281,7 @@ class Downstream(asyncio.Protocol):
             self._refuse(fault)
         finally:
             self._is_advancing = False
-        if self.exchange is not None and len(self._reader.buffer) >= READ_HIGH_BYTES:
+        if self.exchange is not None and len(self._reader.buffer) >= self._front.high_water:
             self.pause_reading()
         elif self._is_read_paused and (self.exchange is None or not self.exchange.is_tunnel):
             self.resume_reading()
@@ -322,6 +326,7 @@ class Downstream(asyncio.Protocol):
             scheme=self._scheme(head),
             received_ns=self._read_ns,
         )
+        exchange.is_draining = front.is_draining
         front.stats.requests += 1
         self._is_idle = False
         self.deadline = front.now + front.limits.response_timeout
@@ -360,7 +365,8 @@ class Downstream(asyncio.Protocol):
         if exchange is not None:
             exchange.refuse(RequestFault(fault.code, fault.detail))
             return
-        self.write(problem_response(fault.code.status, fault.code.value, fault.detail, closes=True))
+        code = fault.code
+        self.write(problem_response(code.status, code.value, fault.detail, date=self.date, closes=True))
         self._end(lingers=True)
 
     def _end(self, *, lingers: bool = False) -> None:

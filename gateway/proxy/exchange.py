@@ -46,6 +46,9 @@ CONTINUE_AFTER_S = 1.0
 DISCARD_BYTES = 65536
 """Most bytes of an unwanted request body that are read to keep the connection alive."""
 
+BODY_PROGRESS_BYTES = 1024
+"""How much of a request's body has to come in each `stream_idle_timeout`: slower senders are dripping."""
+
 MAX_INTERIM = 16
 """Most interim responses to one request."""
 
@@ -75,6 +78,11 @@ class ClientLink(Protocol):
     peer_address: Address
     evidence: bytes
     is_peer_trusted: bool
+
+    @property
+    def date(self) -> bytes:
+        """Now, as the `Date` header has it."""
+        ...
 
     def write(self, data: bytes) -> None:
         """Send to the client."""
@@ -167,6 +175,7 @@ class Exchange:
         "_attempts",
         "_body_bytes",
         "_body_is_whole",
+        "_body_progress",
         "_gatekeeper",
         "_has_continued",
         "_interims",
@@ -221,6 +230,7 @@ class Exchange:
         self._attempts = 0
         self._interims = 0
         self._body_bytes = 0
+        self._body_progress = 0
         self._body_is_whole = not head.length
         self._sends_body = False
         self._has_continued = not head.expects_continue
@@ -309,8 +319,7 @@ class Exchange:
             framed = encode_chunk(payload) if payload else b""
             upstream.write(framed + encode_last_chunk(passing_trailers(trailers)) if is_last else framed)
         if self.phase is Phase.AWAITING:
-            limits = self._limits
-            self.client.expect_within(limits.response_timeout if is_last else limits.stream_idle_timeout)
+            self._expect_more(is_last=is_last)
 
     def refuse(self, fault: RequestFault) -> None:
         """The request turned out to break a rule after it had begun: answer if that is still possible, and close."""
@@ -328,18 +337,14 @@ class Exchange:
         if route is None or self.phase is not Phase.ROUTING:
             link.release()
             return
-        head = self.head
         self._attempts += 1
         self._sends_body = route.send_body and not self._body_is_whole and not self._body_bytes
-        block = upstream_head(
-            head,
-            target=route.target or head.target.canonical,
-            host=route.host or head.authority,
-            forwarding=self.client.forwarding(self),
-            extra=route.headers,
-            with_body=self._sends_body,
-            with_own_cookies=route.with_own_cookies,
-        )
+        try:
+            block = self._upstream_head(route)
+        except ValueError:
+            link.drop()
+            self._answer_problem(500, "header-unsendable", "", closes=True)
+            return
         self.upstream = link
         self.phase = Phase.AWAITING
         link.begin(self, block)
@@ -403,6 +408,7 @@ class Exchange:
             client_version=self.head.version,
             keeps_alive=self._may_keep_alive(),
             rules=route.rules,
+            date=self.client.date,
         )
 
     def payload_arrived(self, payload: bytes, *, is_last: bool, trailers: list[Field]) -> None:
@@ -508,6 +514,27 @@ class Exchange:
         self.phase = Phase.ROUTING
         route.pool.lease(self, is_fresh=False)
 
+    def _upstream_head(self, route: Route) -> bytes:
+        """Return the head for the upstream. Raises `ValueError` when a header of the route would break its line."""
+        head = self.head
+        return upstream_head(
+            head,
+            target=route.target or head.target.canonical,
+            host=route.host or head.authority,
+            forwarding=self.client.forwarding(self),
+            extra=route.headers,
+            with_body=self._sends_body,
+            with_own_cookies=route.with_own_cookies,
+        )
+
+    def _expect_more(self, *, is_last: bool) -> None:
+        """Give the client time for more of its body, if it has used the last well; the upstream, after its end."""
+        if is_last:
+            self.client.expect_within(self._limits.response_timeout)
+        elif self._body_bytes - self._body_progress >= BODY_PROGRESS_BYTES or not self._body_progress:
+            self._body_progress = self._body_bytes
+            self.client.expect_within(self._limits.stream_idle_timeout)
+
     def _body_patience(self) -> float:
         return self._limits.stream_idle_timeout if self._has_continued else CONTINUE_AFTER_S
 
@@ -577,8 +604,9 @@ class Exchange:
         closes = closes or self.head.version != (1, 1)
         self.phase = Phase.ANSWERING
         self.response_started = True
+        is_head = self.head.method == "HEAD"
         self.client.write(
-            problem_response(status, code, detail, closes=closes, is_head=self.head.method == "HEAD")
+            problem_response(status, code, detail, date=self.client.date, closes=closes, is_head=is_head)
         )
         self._answered(keeps_alive=not closes)
 

@@ -29,6 +29,11 @@ after two seconds or more, and such a request on a connection that is just being
 WAITING_PER_CONNECTION = 4
 """How many exchanges may wait per allowed connection before the next one is answered 503."""
 
+BREAK_AFTER = 5
+"""After so many connections in a row that could not be made, none is tried for `BREAK_S`: leases fail at once."""
+
+BREAK_S = 1.0
+
 SWEEP_S = 5.0
 """How often idle connections are looked through."""
 
@@ -107,6 +112,9 @@ class UpstreamPool:
         self._waiting: deque[Lessee] = deque()
         self._sweep: asyncio.TimerHandle | None = None
         self._is_closed = False
+        self._failures = 0
+        self._broken_until = 0.0
+        self._last_fault = UpstreamFault.UNREACHABLE
 
     @property
     def open(self) -> int:
@@ -134,6 +142,8 @@ class UpstreamPool:
             lessee.upstream_ready(link)
         elif self._is_closed or len(self._waiting) >= self._max_open * WAITING_PER_CONNECTION:
             lessee.upstream_failed(UpstreamFault.OVERLOADED)
+        elif self._failures >= BREAK_AFTER and time.monotonic() < self._broken_until:
+            lessee.upstream_failed(self._last_fault)
         else:
             self._waiting.append(lessee)
             self._connect_for_waiting()
@@ -221,11 +231,20 @@ class UpstreamPool:
         finally:
             self._connecting -= 1
         if link is not None:
+            self._failures = 0
             self._open.add(link)
             self._watch()
             self.put_back(link)
-        elif fault is not None and self._waiting:
+        elif fault is not None:
+            self._connect_failed(fault)
+
+    def _connect_failed(self, fault: UpstreamFault) -> None:
+        self._failures += 1
+        self._last_fault = fault
+        self._broken_until = time.monotonic() + BREAK_S
+        if self._waiting:
             self._waiting.popleft().upstream_failed(fault)
+        self._connect_for_waiting()
 
     async def _open_connection(self) -> Upstream:
         loop = asyncio.get_running_loop()

@@ -24,6 +24,7 @@ import socket
 import ssl
 import time
 from collections import Counter
+from email.utils import formatdate
 from pathlib import Path
 
 from gateway.config.schema import Limits
@@ -37,6 +38,9 @@ SWEEP_S = 0.5
 """How often deadlines are looked at: they are kept to this exactness, for one timer per worker."""
 
 BACKLOG = 4096
+
+MIN_HIGH_WATER_BYTES = 4096
+"""Least number of waiting bytes at which the other side is paused."""
 
 
 class Stats:
@@ -72,10 +76,12 @@ class Front:
     ) -> None:
         self.gatekeeper = gatekeeper
         self.limits = limits
+        self.high_water = max(limits.buffer_bytes // 4, MIN_HIGH_WATER_BYTES)
         self._head_limits = (limits, _head_limits(limits))
         self.trusted = trusted or TrustedNetworks()
         self.stats = Stats()
         self.now = time.monotonic()
+        self.date = _http_date()
         self.is_draining = False
         self._tls = tls
         self._sweep_s = sweep_s
@@ -189,10 +195,15 @@ class Front:
 
     def _look_at_deadlines(self) -> None:
         """End what has waited too long. A deadline is never early: `now` stands still between two sweeps."""
+        self._sweep = asyncio.get_running_loop().call_later(self._sweep_s, self._look_at_deadlines)
         previous, self.now = self.now, time.monotonic()
+        self.date = _http_date()
         for connection in [each for each in self._connections if each.deadline < previous]:
             connection.expired()
-        self._sweep = asyncio.get_running_loop().call_later(self._sweep_s, self._look_at_deadlines)
+
+
+def _http_date() -> bytes:
+    return formatdate(usegmt=True).encode()
 
 
 def _head_limits(limits: Limits) -> HeadLimits:

@@ -30,12 +30,19 @@ def problem(status: int, code: str, detail: str = "", *, instance: str = "") -> 
 
 
 def problem_response(
-    status: int, code: str, detail: str = "", *, closes: bool, is_head: bool = False
+    status: int,
+    code: str,
+    detail: str = "",
+    *,
+    date: bytes,
+    closes: bool,
+    is_head: bool = False,
 ) -> bytes:
     """Return a whole response. `closes`: the connection ends after it; `is_head`: it answers HEAD, without a body."""
     body = problem(status, code, detail)
     lines = [
         b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode()),
+        b"Date: " + date,
         b"Content-Type: application/problem+json",
         b"Cache-Control: no-store",
         b"Content-Length: %d" % len(body),
