@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import signal
+import socket
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -38,6 +39,7 @@ from gateway.hub.runtime import make_runtime
 from gateway.hub.signin import SignIn
 from gateway.hub.signin_pages import HubSignInPages
 from gateway.hub.web import MAX_FIELD_BYTES, HubWeb
+from gateway.listeners import hold_run_dir, shared_listener
 from gateway.observe.logs import configure_logs
 from gateway.observe.metrics import Metrics
 from gateway.observe.ops import Component, ops_application
@@ -432,10 +434,17 @@ def serve_hub(config_path: str) -> int:
         for fault in invalid.faults:
             log.error("configuration-invalid", fault=str(fault))
         return 2
-    return uvloop.run(_serve(config_path, loaded))
+    server = loaded.config.server
+    if worker_count(server.workers) > 0:
+        return uvloop.run(_serve(config_path, loaded, None))
+    lock = hold_run_dir(Path(server.run_dir))
+    try:
+        return uvloop.run(_serve(config_path, loaded, shared_listener(server.listen)))
+    finally:
+        os.close(lock)
 
 
-async def _serve(config_path: str, loaded: LoadedConfig) -> int:
+async def _serve(config_path: str, loaded: LoadedConfig, listener: socket.socket | None) -> int:
     hub = Hub(config_path, loaded)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -447,7 +456,7 @@ async def _serve(config_path: str, loaded: LoadedConfig) -> int:
     if worker_count(loaded.config.server.workers) == 0:
         from gateway.worker import Worker  # noqa: PLC0415 - a hub with worker processes never proxies itself
 
-        worker = Worker("inline", Path(loaded.config.server.run_dir), pid=os.getpid())
+        worker = Worker("inline", Path(loaded.config.server.run_dir), pid=os.getpid(), listener=listener)
         worker.start()
         await stopping.wait()
         hub.feed.is_stopping = True

@@ -5,13 +5,17 @@ It is apart from the hub so that workers hold their listeners and streams while 
 
 import asyncio
 import ctypes
+import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import structlog
 
 from gateway.config.schema import Server
+from gateway.listeners import hold_run_dir, shared_listener
 from gateway.observe.logs import configure_logs
 from gateway.tasks import spawn
 
@@ -25,9 +29,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 def supervise(config_path: str, workers: int, server: Server) -> int:
-    """Run hub and workers until SIGTERM or SIGINT; return the exit code."""
+    """Run hub and workers until SIGTERM or SIGINT; return the exit code. Raises `ListenFault`."""
     configure_logs()
-    return asyncio.run(Supervisor(config_path, workers, server).run())
+    lock = hold_run_dir(Path(server.run_dir))
+    listener = shared_listener(server.listen)
+    try:
+        return asyncio.run(Supervisor(config_path, workers, server, listener).run())
+    finally:
+        os.close(lock)
 
 
 def die_with_parent() -> None:
@@ -38,10 +47,17 @@ def die_with_parent() -> None:
 class Supervisor:
     """Keeps the children running and passes signals on."""
 
-    def __init__(self, config_path: str, workers: int, server: Server) -> None:
+    def __init__(
+        self,
+        config_path: str,
+        workers: int,
+        server: Server,
+        listener: socket.socket | None = None,
+    ) -> None:
         self._config_path = config_path
         self._workers = workers
         self._server = server
+        self._listener = listener
         self._children: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
         self._exit_code = 0
@@ -67,7 +83,17 @@ class Supervisor:
         return (sys.executable, "-m", "gateway", "hub", "--config", self._config_path)
 
     def _worker_command(self, name: str) -> Sequence[str]:
-        return (sys.executable, "-m", "gateway", "worker", "--name", name, "--run-dir", self._server.run_dir)
+        command = (
+            sys.executable,
+            "-m",
+            "gateway",
+            "worker",
+            "--name",
+            name,
+            "--run-dir",
+            self._server.run_dir,
+        )
+        return command if self._listener is None else (*command, "--listen-fd", str(self._listener.fileno()))
 
     async def _keep(self, name: str, command: Sequence[str]) -> None:
         """Start a child again whenever it ends, until we stop."""
@@ -76,7 +102,8 @@ class Supervisor:
         while not self._stopping.is_set():
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
             started = loop.time()
-            child = await asyncio.create_subprocess_exec(*command, start_new_session=True)
+            passed = () if self._listener is None else (self._listener.fileno(),)
+            child = await asyncio.create_subprocess_exec(*command, start_new_session=True, pass_fds=passed)
             self._children[name] = child
             code = await child.wait()
             if self._stopping.is_set():

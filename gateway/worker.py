@@ -9,6 +9,8 @@ import hashlib
 import os
 import resource
 import signal
+import socket
+import ssl
 from collections import Counter
 from ipaddress import ip_network
 from pathlib import Path
@@ -18,6 +20,7 @@ import structlog
 import uvloop
 
 from compliance.model import Decision, RequestFacts, SessionControl
+from gateway.config.schema import Tls
 from gateway.decision.enforce import RequestTraits, is_admitted, refusing_control
 from gateway.decision.routing import NamedNetworks, RouteTable, is_below
 from gateway.decision.verdict import HEADER as VERDICT_HEADER
@@ -30,7 +33,7 @@ from gateway.proxy.exchange import Exchange
 from gateway.proxy.pool import UpstreamPool, upstream_tls
 from gateway.proxy.ports import CutReason, ResponseRules, Route, UpstreamFault
 from gateway.proxy.server import Front
-from gateway.proxy.tls import listener_tls
+from gateway.proxy.tls import listener_tls, renew
 from gateway.supervisor import die_with_parent
 from gateway.tasks import spawn
 from gateway.wire.cookies import find_cookie
@@ -50,9 +53,11 @@ SIGNAL_DRAIN_S = 10.0
 class Worker:
     """The gatekeeper of one data path and the enforcer of its feed."""
 
-    def __init__(self, name: str, run_dir: Path, *, pid: int) -> None:
+    def __init__(self, name: str, run_dir: Path, *, pid: int, listener: socket.socket | None = None) -> None:
         self._name = name
         self._run_dir = run_dir
+        self._listener = listener
+        self._tls: ssl.SSLContext | None = None
         self._feed: FeedWorker[Exchange] = FeedWorker(name, pid, self)
         self._settings: WorkerSettings | None = None
         self._routes = RouteTable(())
@@ -196,6 +201,8 @@ class Worker:
         elif self._front is not None:
             self._front.limits = decoded.limits
             self._front.trusted = _trusted(decoded)
+            if self._tls is not None and decoded.tls is not None:
+                self._renew_certificates(self._tls, decoded.tls)
 
     def drain(self, seconds: float) -> None:
         """Finish what is open and end, as the hub says."""
@@ -347,13 +354,24 @@ class Worker:
     # --- listener --------------------------------------------------------------------------------------------
 
     async def _open(self, settings: WorkerSettings) -> None:
-        tls = listener_tls(settings.tls) if settings.tls is not None else None
-        front = Front(self, settings.limits, tls=tls, trusted=_trusted(settings))
-        host, _, port = settings.listen.rpartition(":")
-        await front.listen_tcp(host.strip("[]"), int(port), reuse_port=True)
+        self._tls = listener_tls(settings.tls) if settings.tls is not None else None
+        front = Front(self, settings.limits, tls=self._tls, trusted=_trusted(settings))
+        if self._listener is not None:
+            await front.listen_socket(self._listener)
+        else:
+            host, _, port = settings.listen.rpartition(":")
+            await front.listen_tcp(host.strip("[]"), int(port), reuse_port=True)
         self._front = front
         self._feed.serving()
         log.info("worker-listening", worker=self._name, listen=settings.listen)
+
+    @staticmethod
+    def _renew_certificates(context: ssl.SSLContext, tls: Tls) -> None:
+        """Use the certificate files as they are now for new connections; open ones go on as they began."""
+        try:
+            renew(context, tls)
+        except (OSError, ValueError) as error:
+            log.error("certificates-not-renewed", error=str(error))
 
     async def _keep_reporting(self) -> None:
         while True:
@@ -413,16 +431,17 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def serve_worker(name: str, run_dir: Path) -> int:
+def serve_worker(name: str, run_dir: Path, listen_fd: int | None = None) -> int:
     """Run one worker process until the hub drains it or a signal ends it."""
     configure_logs()
     die_with_parent()
     raise_file_limit()
-    return uvloop.run(_serve(name, run_dir))
+    listener = None if listen_fd is None else socket.socket(fileno=listen_fd)
+    return uvloop.run(_serve(name, run_dir, listener))
 
 
-async def _serve(name: str, run_dir: Path) -> int:
-    worker = Worker(name, run_dir, pid=os.getpid())
+async def _serve(name: str, run_dir: Path, listener: socket.socket | None) -> int:
+    worker = Worker(name, run_dir, pid=os.getpid(), listener=listener)
     loop = asyncio.get_running_loop()
     # The hub drains us; a signal alone means that the hub may be gone, so the bound is ours.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,8 +1,9 @@
 """`posturegate serve`: the supervisor, or with `workers: 0` the hub itself."""
 
 import argparse
+import sys
 
-from gateway.cli import add_config_argument
+from gateway.cli import EXIT_FAILED, add_config_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,13 +18,19 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = load_or_print(arguments.config)
     if loaded is None:
         return 2
-    if worker_count(loaded.config.server.workers) == 0:
-        from gateway.app import serve_hub  # noqa: PLC0415
+    from gateway.listeners import ListenFault  # noqa: PLC0415
 
-        return serve_hub(arguments.config)
-    from gateway.supervisor import supervise  # noqa: PLC0415
+    try:
+        if worker_count(loaded.config.server.workers) == 0:
+            from gateway.app import serve_hub  # noqa: PLC0415
 
-    return supervise(arguments.config, worker_count(loaded.config.server.workers), loaded.config.server)
+            return serve_hub(arguments.config)
+        from gateway.supervisor import supervise  # noqa: PLC0415
+
+        return supervise(arguments.config, worker_count(loaded.config.server.workers), loaded.config.server)
+    except ListenFault as fault:
+        print(fault, file=sys.stderr)
+        return EXIT_FAILED
 
 
 def worker_count(workers: int | str) -> int:

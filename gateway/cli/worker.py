@@ -7,6 +7,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `worker`."""
     parser.add_argument("--name", required=True)
     parser.add_argument("--run-dir", required=True)
+    parser.add_argument("--listen-fd", type=int, default=None)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -15,4 +16,4 @@ def run(arguments: argparse.Namespace) -> int:
 
     from gateway.worker import serve_worker  # noqa: PLC0415 - lazy: `--help` must not pay for it
 
-    return serve_worker(arguments.name, Path(arguments.run_dir))
+    return serve_worker(arguments.name, Path(arguments.run_dir), arguments.listen_fd)

@@ -88,7 +88,8 @@ class Server(Strict, frozen=True):
     """Where the gateway listens and how it runs.
 
     Field: limits: bounds of the data path.
-    Field: listen: `host:port` of the one public listener.
+    Field: listen: `host:port` of the one public listener; `unix:/path` for a Unix socket (its peer counts
+        as 127.0.0.1 in `trusted_proxies`); or `systemd` for a socket that the service manager hands over.
     Field: tls: absent means plain http, which is accepted only on a loopback address or behind
         `trusted_proxies`.
     Field: ops: `host:port` of the operations listener (`/livez`, `/readyz`, `/metrics`); keep it on

@@ -6,6 +6,7 @@ from functools import cache
 import msgspec
 
 from gateway.config.load import LoadedConfig, load
+from gateway.config.paths import with_absolute_paths
 from plugins.catalog import Catalog, PluginFault
 
 
@@ -19,7 +20,8 @@ def load_config(path: str) -> LoadedConfig:
         except PluginFault:
             return None
 
-    return load(path, os.environ, sensor_options=options, sensor_kinds=catalog.kinds)
+    loaded = load(path, os.environ, sensor_options=options, sensor_kinds=catalog.kinds)
+    return msgspec.structs.replace(loaded, config=with_absolute_paths(loaded.config, path))
 
 
 @cache

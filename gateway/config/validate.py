@@ -173,7 +173,8 @@ class _Checks:
 
     def check_server(self, path: KeyPath, server: Server) -> None:
         """Check the listeners and what stands before them."""
-        listen = self._listener((*path, "listen"), server.listen)
+        is_shared = server.listen == "systemd" or server.listen.startswith("unix:/")
+        listen = None if is_shared else self._listener((*path, "listen"), server.listen)
         ops = self._listener((*path, "ops"), server.ops)
         if listen is not None and listen == ops and listen[1] != 0:
             self.fault(Code.ADDRESS_CLASH, (*path, "ops"), f"`ops` is {shown(server.ops)}, as `listen` is")
@@ -206,7 +207,7 @@ class _Checks:
     def _listener(self, path: KeyPath, address: str) -> tuple[str, int] | None:
         parsed = parse_listen(address)
         if parsed is None:
-            hint = "write `127.0.0.1:8080` or `[::1]:8080`"
+            hint = "write `127.0.0.1:8080` or `[::1]:8080`, or `unix:/path` or `systemd` for `listen`"
             self.fault(Code.URL, path, f"{shown(address)} is not `address:port`", hint)
         return parsed
 

@@ -4,8 +4,8 @@ The next request is not even parsed before the last response is complete, so pip
 and cost only the bytes they are.
 
 What one connection holds at most in each direction: a quarter of `Limits.buffer_bytes`, above which the other side is
-not read, plus one read, which in asyncio and uvloop is at most 256 KiB. A client that leaves while it is not read is noticed
-at the next deadline, or at the next write to it.
+not read, plus one read, which in asyncio and uvloop is at most 256 KiB. A client that leaves while it is not read is
+noticed at the next deadline, or at the next write to it.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ class Downstream(asyncio.Protocol):
         self.is_peer_trusted = False
         self.is_write_paused = False
         self.peer_address: Address = NO_ADDRESS
-        self._client_address = self.peer_address
+        self._client_address: Address = self.peer_address
         self._is_tls = False
 
     # --- asyncio.Protocol ------------------------------------------------------------------------------------

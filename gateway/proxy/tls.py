@@ -17,21 +17,32 @@ def listener_tls(tls: Tls) -> ssl.SSLContext:
 
     Raises `OSError` or `ssl.SSLError` when a file cannot be used.
     """
-    contexts = [_context(tls, certificate) for certificate in tls.certificates]
+    context = _context(tls, tls.certificates[0])
+    _choose_by_name(context, tls)
+    return context
+
+
+def renew(context: ssl.SSLContext, tls: Tls) -> None:
+    """Use the certificate files as they are now. Raises as `listener_tls`, and changes nothing then."""
+    _context(tls, tls.certificates[0])
+    _choose_by_name(context, tls)
+    context.load_cert_chain(tls.certificates[0].cert, tls.certificates[0].key)
+
+
+def _choose_by_name(context: ssl.SSLContext, tls: Tls) -> None:
     by_name = [
-        (name, context)
-        for context, each in zip(contexts, tls.certificates, strict=True)
+        (name, chosen)
+        for each, chosen in ((each, _context(tls, each)) for each in tls.certificates)
         for name in _names(each)
     ]
 
     def choose(connection: ssl.SSLObject, name: str | None, _default: ssl.SSLContext) -> None:
-        for pattern, context in by_name:
+        for pattern, chosen in by_name:
             if name is not None and _matches(pattern, name.lower()):
-                connection.context = context
+                connection.context = chosen
                 return
 
-    contexts[0].sni_callback = choose
-    return contexts[0]
+    context.sni_callback = choose
 
 
 def _context(tls: Tls, certificate: Certificate) -> ssl.SSLContext:

@@ -50,7 +50,7 @@ _ABSOLUTE = re.compile(rb"(?i:(https?))://([^/?#]*)([^#]*)")
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _ESCAPED_CONTROL = re.compile(rb"%(?:[01][0-9A-F]|7F)")
-_AMBIGUOUS = re.compile(rb";|%3B|%2F|%5C|%25(?=[0-9A-F]{2})")
+_AMBIGUOUS = re.compile(rb";|%3B|%2F|%5C|%25(?=[0-9A-Fa-f]{2})")
 _SLASHES = re.compile(rb"//+")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _DECODING_ROUNDS = 3
@@ -164,7 +164,10 @@ def _without_dot_segments(path: bytes) -> bytes:
 
 
 def _hides_dot_segments(path: bytes) -> bool:
-    """Return whether some further decoding, as careless upstreams do it, would bring dot segments to light."""
+    """Return whether some further decoding, as careless upstreams do it, would bring dot segments to light.
+
+    A path that still changes after `_DECODING_ROUNDS` is taken to do so.
+    """
     for _ in range(_DECODING_ROUNDS):
         for segment in path.replace(b"\\", b"/").split(b"/"):
             if segment.partition(b";")[0] in {b".", b".."}:
@@ -173,4 +176,4 @@ def _hides_dot_segments(path: bytes) -> bool:
         if decoded == path:
             return False
         path = decoded
-    return b"%" in path
+    return True

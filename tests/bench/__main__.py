@@ -4,13 +4,14 @@ import argparse
 import asyncio
 import importlib
 import os
+import resource
 import signal
 import sys
 import time
 from pathlib import Path
 
 from tests.bench.bench import prepared
-from tests.bench.machine import cores, description, most_files
+from tests.bench.machine import busy_s, cores, description, most_files
 from tests.bench.processes import BenchFault
 from tests.bench.report import Section, shown, table, write_json
 
@@ -52,14 +53,12 @@ async def _run(arguments: argparse.Namespace) -> int:
     sections: list[Section] = []
     failed = 0
     for name in arguments.bench or BENCHES:
-        began = time.monotonic()
         try:
             section = await _one(name, arguments)
         except BenchFault as fault:
             failed = 1
             print(f"### {name}: not measured\n\n{fault}\n", flush=True)
             continue
-        section.figures["took_s"] = round(time.monotonic() - began, 1)
         sections.append(section)
         print(shown(section), flush=True)
     path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
@@ -70,9 +69,20 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 async def _one(name: str, arguments: argparse.Namespace) -> Section:
     module = importlib.import_module(f"tests.bench.{name}")
+    before_s, ours_s, began = busy_s(), _ours_s(), time.monotonic()
     with prepared(is_quick=arguments.quick, rounds=arguments.rounds) as bench:
         section: Section = await module.run(bench)
-        return section
+    took_s = time.monotonic() - began
+    others = max(0.0, busy_s() - before_s - (_ours_s() - ours_s)) / took_s
+    section.notes.append(f"Took {took_s:.0f} s; other work used {others:.2f} cores of the machine meanwhile.")
+    section.figures["others_cores"] = round(others, 3)
+    return section
+
+
+def _ours_s() -> float:
+    """Return the CPU seconds of this process and of all that it has started and that have ended."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 

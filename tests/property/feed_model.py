@@ -50,6 +50,7 @@ class Size(NamedTuple):
     hub_crashes: int = 0
     worker_crashes: int = 0
     breaks: int = 0
+    fences: int = 0
 
 
 class Worker(NamedTuple):
@@ -102,6 +103,7 @@ class State(NamedTuple):
     hub_crashes: int = 0
     worker_crashes: int = 0
     breaks: int = 0
+    fences: int = 0
 
 
 class Broken(Exception):
@@ -138,8 +140,9 @@ class Model:
             yield f"hub reads {up.messages[0]} of {up.slot}", self._hub_reads(state, index)
         for each in state.computed:
             yield "hub sends late", self._send_computed(state, each)
-        for process in sorted({process for each in state.pending for process in each.owed}):
-            yield f"fence {process}", self._killed(state, process)
+        if state.fences < self.size.fences:
+            for process in sorted({process for each in state.pending for process in each.owed}):
+                yield f"fence {process}", self._killed(state._replace(fences=state.fences + 1), process)
         if self.rules.strangers.startswith("lease") and not state.is_lease_over:
             yield "lease is over", self._lease_is_over(state)
         if state.hub_crashes < self.size.hub_crashes:

@@ -1,4 +1,4 @@
-r"""A real front on loopback with a gatekeeper that lets everything through, and upstreams that record what reaches them.
+r"""A real front on loopback with a gatekeeper that lets everything through, and upstreams that record what they get.
 
 async def test_something(gate: Gate, recorder: Recorder) -> None:
     answer = await gate.talk(b"GET / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n")

@@ -68,7 +68,7 @@ RESPONSES = {
         b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n" + OK,
         GET_CLOSE,
         b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+        b"\r\n\r\nok",
     ),
 }
 

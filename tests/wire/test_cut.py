@@ -99,7 +99,7 @@ async def test_cut_in_the_middle_of_a_response(gate: Gate, framing: bytes) -> No
 
 
 async def test_cut_drops_what_a_slow_reader_has_not_read(gate: Gate) -> None:
-    """Bytes that were written before the cut and are still in the transport or the kernel are not delivered after it."""
+    """Bytes written before the cut, and still in the transport or the kernel, are not delivered after it."""
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -115,11 +115,8 @@ async def test_cut_drops_what_a_slow_reader_has_not_read(gate: Gate) -> None:
         await until(lambda: connection.is_write_paused)
         gate.exchanges[0].cut(CutReason.ACCESS_ENDED)
         writer.transport.resume_reading()
-        received = 0
         with pytest.raises(ConnectionResetError):
-            while True:
-                received += len(await reader.readexactly(4096))
-        assert received < 20_000_000
+            await reader.readexactly(20_000_000)
         writer.close()
 
 

@@ -1,0 +1,155 @@
+"""Listeners of the real process: Unix socket, socket activation, one gateway per address, renewed certificates."""
+
+import asyncio
+import os
+import socket
+import ssl
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+import trustme
+
+from gateway.listeners import ListenFault, check_free, hold_run_dir, shared_listener
+from tests.system.stack import LoopbackResolver, Stack, running_stack
+
+pytestmark = pytest.mark.op
+
+
+async def fetch_unix(path: Path) -> int:
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as http,
+        http.get("http://notes.localhost/public/x") as response,
+    ):
+        return response.status
+
+
+def listen_on(stack: Stack, listen: str) -> None:
+    """Rewrite the configuration's listener."""
+    text = stack.config_path.read_text()
+    stack.config_path.write_text(text.replace(f"listen: 127.0.0.1:{stack.port}", f"listen: {listen}"))
+
+
+async def test_two_workers_share_a_unix_socket() -> None:
+    async with running_stack(starts=False) as stack:
+        path = stack.folder / "public.sock"
+        listen_on(stack, f"unix:{path}")
+        await stack.start()
+        assert [await fetch_unix(path) for _ in range(4)] == [200] * 4
+        await stack.stop()
+        await stack.start()
+        assert await fetch_unix(path) == 200
+
+
+async def test_a_socket_from_the_service_manager_is_used() -> None:
+    async with running_stack(starts=False) as stack:
+        listen_on(stack, "systemd")
+        activated = socket.socket()
+        activated.bind(("127.0.0.1", stack.port))
+        activated.listen()
+        # As systemd does it: the socket is descriptor 3, and LISTEN_PID is the process that is started.
+        launcher = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3, inheritable=True);"
+            "os.environ['LISTEN_PID'] = str(os.getpid());"
+            "os.environ['LISTEN_FDS'] = '1'; os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+        )
+        command = ["-m", "gateway", "serve", "--config", str(stack.config_path)]
+        with stack.log_path.open("ab") as log:
+            stack.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                launcher,
+                str(activated.fileno()),
+                *command,
+                env=stack.environment,
+                pass_fds=(activated.fileno(),),
+                stdout=log,
+                stderr=log,
+            )
+        activated.close()
+        await stack.ready()
+        connector = aiohttp.TCPConnector(resolver=LoopbackResolver())
+        async with (
+            aiohttp.ClientSession(connector=connector) as http,
+            http.get(stack.url("/public/x")) as response,
+        ):
+            assert response.status == 200
+
+
+async def test_a_second_gateway_is_refused_and_says_why() -> None:
+    async with running_stack() as stack:
+        exit_code, output = await stack.cli("serve", "--config", str(stack.config_path))
+        assert exit_code == 1
+        assert "another gateway runs" in output
+        other = stack.folder / "other.yaml"
+        other.write_text(stack.config_path.read_text().replace("/run\n", "/run2\n"))
+        exit_code, output = await stack.cli("serve", "--config", str(other))
+        assert exit_code == 1
+        assert f"cannot listen on `127.0.0.1:{stack.port}`" in output
+
+
+async def test_certificates_are_renewed_without_dropping_connections() -> None:
+    async with running_stack(scheme="https", starts=False) as stack:
+        first, second = trustme.CA(), trustme.CA()
+        write_certificate(stack, first)
+        tls = "  tls: {certificates: [{cert: cert.pem, key: key.pem}]}"
+        stack.write_config(server=tls)
+        trust = ssl.create_default_context()
+        for authority in (first, second):
+            authority.configure_trust(trust)
+        stack.tls = trust
+        await stack.start()
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", stack.port, ssl=trust, server_hostname="localhost"
+        )
+        before = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        assert await status_line(reader, writer) == b"HTTP/1.1 200 OK\r\n"
+        write_certificate(stack, second)
+        assert (await stack.cli("reload", "--config", str(stack.config_path)))[0] == 0
+        assert await status_line(reader, writer) == b"HTTP/1.1 200 OK\r\n"
+        writer.close()
+        _, fresh = await asyncio.open_connection(
+            "127.0.0.1", stack.port, ssl=trust, server_hostname="localhost"
+        )
+        assert fresh.get_extra_info("ssl_object").getpeercert(binary_form=True) != before
+        fresh.close()
+
+
+def write_certificate(stack: Stack, authority: trustme.CA) -> None:
+    issued = authority.issue_cert("*.localhost", "localhost")
+    issued.private_key_pem.write_to_path(stack.folder / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(stack.folder / "cert.pem")
+
+
+async def status_line(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """Send one request on a kept connection and return the first line of its whole answer."""
+    writer.write(b"HEAD /public/x HTTP/1.1\r\nHost: notes.localhost\r\n\r\n")
+    line = await reader.readline()
+    while await reader.readline() != b"\r\n":
+        pass
+    return line
+
+
+def test_a_run_dir_belongs_to_one_gateway(tmp_path: Path) -> None:
+    held = hold_run_dir(tmp_path / "run")
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+    with pytest.raises(ListenFault, match="another gateway"):
+        hold_run_dir(tmp_path / "run")
+    os.close(held)
+    os.close(hold_run_dir(tmp_path / "run"))
+
+
+def test_an_address_in_use_is_found_and_a_stale_socket_is_replaced(tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(ListenFault, match="Address already in use"),
+    ):
+        check_free(f"127.0.0.1:{taken.getsockname()[1]}")
+    first = shared_listener(f"unix:{tmp_path / 's'}")
+    with pytest.raises(ListenFault, match="already listens"):
+        shared_listener(f"unix:{tmp_path / 's'}")
+    first.close()
+    shared_listener(f"unix:{tmp_path / 's'}").close()
+    with pytest.raises(ListenFault, match="LISTEN_FDS"):
+        shared_listener("systemd")

@@ -1,0 +1,151 @@
+"""One canonical path: what is made canonical, what is ambiguous, what is refused."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gateway.wire.faults import FaultCode, RequestFault
+from gateway.wire.target import canonical_path, is_ambiguous, parse_target
+
+HOST = b"app.test"
+
+
+@pytest.mark.parametrize(
+    ("raw", "path", "query"),
+    [
+        (b"/", "/", None),
+        (b"/a/b.html", "/a/b.html", None),
+        (b"/a?", "/a", ""),
+        (b"/a?b=c%20d&e=%zz", "/a", "b=c%20d&e=%zz"),
+        (b"/%41%2d%2E%5f%7e", "/A-._~", None),
+        (b"/%c3%a9", "/%C3%A9", None),
+        (b"/a/./b", "/a/b", None),
+        (b"/a/../b", "/b", None),
+        (b"/a/%2e%2e/b", "/b", None),
+        (b"/a/..", "/", None),
+        (b"/a/b/.", "/a/b/", None),
+        (b"/a/b/..", "/a/", None),
+        (b"/...", "/...", None),
+        (b"/.hidden", "/.hidden", None),
+        (b"//a///b//", "/a/b/", None),
+        (b"//evil.test/x", "/evil.test/x", None),
+        (b"/a//../b", "/b", None),
+        (b"http://app.test", "/", None),
+        (b"http://app.test?x", "/", "x"),
+        (b"HTTP://App.Test:80/x", "/x", None),
+        (b"https://app.test:443//x", "/x", None),
+        (b"/@:!$&'()*+,=", "/@:!$&'()*+,=", None),
+    ],
+)
+def test_canonical(raw: bytes, path: str, query: str | None) -> None:
+    host = b"app.test:443" if raw.startswith(b"https") else HOST
+    target = parse_target(raw, host)
+    assert (target.path, target.query, target.is_ambiguous) == (path, query, False)
+    assert target.raw == raw
+    assert target.canonical == path.encode() + (b"" if query is None else b"?" + query.encode())
+
+
+@pytest.mark.parametrize(
+    ("raw", "path"),
+    [
+        (b"/group%2fproject", "/group%2Fproject"),
+        (b"/a%5Cb", "/a%5Cb"),
+        (b"/a;v=1/b", "/a;v=1/b"),
+        (b"/a%3bb", "/a%3Bb"),
+        (b"/a%252fb", "/a%252fb"),
+        (b"/caf%e9", "/caf%E9"),
+        (b"/%c0%ae", "/%C0%AE"),
+    ],
+)
+def test_ambiguous(raw: bytes, path: str) -> None:
+    """Honest clients use these spellings, but upstreams may disagree about their meaning."""
+    target = parse_target(raw, HOST)
+    assert (target.path, target.is_ambiguous) == (path, True)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"a",
+        b"/a b",
+        b"/a#b",
+        b"/a?b#c",
+        b"/a\\b",
+        b"/a\x80",
+        b"/a?\x80",
+        b"/%",
+        b"/%2",
+        b"/%2x",
+        b"/%00",
+        b"/%1f",
+        b"/%7f",
+        b"/..",
+        b"/a/../..",
+        b"/%2e%2e",
+        b"/a/..%2fb",
+        b"/a/%2e%2e%2fb",
+        b"/a/..%5cb",
+        b"/a%2f..%2fb",
+        b"/a/..;/b",
+        b"/a/.;x/b",
+        b"/a/%2e%2e;x/b",
+        b"/a/%252e%252e/b",
+        b"/a/%25252e%25252e/b",
+        b"/%2525252525",
+        b"http://evil.test/",
+        b"http://app.test:8080/",
+        b"http://user@app.test/",
+        b"http:///x",
+        b"http:/x",
+        b"ftp://app.test/",
+        b"//",
+    ][:-1],
+)
+def test_refused(raw: bytes) -> None:
+    with pytest.raises(RequestFault) as refusal:
+        parse_target(raw, HOST)
+    assert refusal.value.code.status == 400
+    assert refusal.value.code in {FaultCode.TARGET, FaultCode.HOST}
+
+
+PIECES = st.sampled_from(
+    [
+        "/",
+        "a",
+        "B",
+        ".",
+        "..",
+        "%2e",
+        "%2F",
+        "%5c",
+        ";",
+        "%3b",
+        "%25",
+        "%252e",
+        "%41",
+        "%c3%a9",
+        "%00",
+        "~",
+        "admin",
+    ],
+)
+
+
+@given(st.lists(PIECES, max_size=12).map(lambda pieces: ("/" + "".join(pieces)).encode()))
+@example(b"/a/%2e%2e/%2e%2e")
+def test_canonicalising_is_idempotent_and_leaves_nothing_to_resolve(raw: bytes) -> None:
+    """However often it is done, and whatever the spelling: no dot or empty segment is left in a canonical path."""
+    try:
+        path = canonical_path(raw)
+    except RequestFault:
+        return
+    assert canonical_path(path) == path
+    assert parse_target(path, HOST).path.encode() == path
+    segments = path.split(b"/")[1:]
+    assert b"." not in segments
+    assert b".." not in segments
+    assert b"" not in segments[:-1]
+    if not is_ambiguous(path):
+        assert b";" not in path
+        assert b"%2F" not in path
