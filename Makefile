@@ -28,6 +28,25 @@ demo-check: ## drive the tour of the demo headlessly, with each step's measured 
 test: setup-test ## unit, property, contract, wire and system tests (ARGS="..." goes to pytest)
 	@exec $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
+# What the benches need beyond the tests: two programs by apt, two rivals by pip into a place of their own. A rival that
+# cannot be had is a row of the table that says so.
+BENCH_BIN := .make/bench/bin
+.PHONY: bench
+bench: setup-test ## every bench beside its rivals, about ten minutes (QUICK=1: two; BENCH="proxy intake" for some)
+	@for command in nginx wrk; do \
+	  PATH="$$PATH:/usr/sbin" command -v $$command >/dev/null || missing="$${missing:-} $$command"; done; \
+	if [ -n "$${missing:-}" ]; then echo "installing$$missing" >&2; \
+	  if [ "$$(id -u)" = 0 ]; then { apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	    apt-get -qq install -y --no-install-recommends $$missing >/dev/null; } || echo "cannot be installed:$$missing" >&2; \
+	  else echo "that needs root once: sudo apt-get install$$missing" >&2; fi; fi
+	@[ -x $(BENCH_BIN)/python ] || $(BIN)/python -m venv .make/bench
+	@cmp -s requirements-bench.lock .make/bench/installed || { \
+	  $(BENCH_BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: \
+	    -r requirements-bench.lock && cp requirements-bench.lock .make/bench/installed; } || \
+	  echo "the rivals cannot be installed: their rows will say so" >&2
+	@PATH="$(CURDIR)/$(BENCH_BIN):$$PATH" exec $(BIN)/python -m tests.bench $(BENCH) \
+	  $(if $(filter-out 0,$(QUICK)),--quick)
+
 check: setup-dev ## every gate: lint, format, types, import directions, generated files
 	@failed=; \
 	gate() { echo "--- $$*"; "$$@" || failed="$$failed\n  $$*"; }; \

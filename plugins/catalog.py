@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from plugins.contract import Collector, Normalized, SensorV1
+from plugins.contract import Collector, Handshake, Normalized, SensorV1
 from plugins.payload import MAX_ITEMS, digest
 from risk.model import Identifier, Rejection, Signal
 from risk.values import Strict, parse_bytes, parse_duration, tagged
@@ -30,6 +30,9 @@ MAX_ACTIONS = 20
 MAX_IDENTIFIERS = 16
 MAX_FACTS = 64
 """Most facts of one signal."""
+
+DEFAULT_OVERLOAD_STATUS = 429
+"""What a sender is told when it sends too much, unless its kind knows better."""
 
 MAX_FACT_NAME_CHARS = 100
 MAX_FACT_CHARS = 1000
@@ -57,6 +60,8 @@ class SensorFacade:
         self.title = plugin.title
         self.options_type = plugin.options_type
         self.samples = plugin.samples
+        self.overload_status: int = getattr(plugin, "overload_status", DEFAULT_OVERLOAD_STATUS)
+        self.handshakes: frozenset[Handshake] = frozenset(getattr(plugin, "handshakes", ()))
 
     def parse_options(self, raw: Mapping[str, Any]) -> Strict:
         """Return the kind's options from plain YAML values. Raises `OptionsFault`."""
@@ -113,6 +118,8 @@ class SensorFacade:
         for each in one.rejections:
             into.reject(first + each.index, each.code, each.error[:MAX_TEXT_CHARS], each.item)
         into.ignore(one.ignored)
+        for resource in one.pulls:
+            into.pull(_short(resource, MAX_ID_CHARS))
 
     @staticmethod
     def _checked(signal: Signal, sensor: str, received_at: datetime) -> Signal:

@@ -7,6 +7,7 @@ options give the same signals. Written for plugin authors: `docs/sensors.md`.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
@@ -20,7 +21,8 @@ class Normalized(msgspec.Struct, frozen=True, kw_only=True):
 
     `items` counts the items of the payload; `origins` holds the item of each signal, `sources` the payload
     path that each field of it came from (for people). `ignored` counts items that are rightly no news of a
-    device.
+    device. `pulls` names resources that the product says have changed, to be fetched from it: such an item is
+    no news by itself, and is counted as ignored too.
     """
 
     signals: tuple[Signal, ...] = ()
@@ -29,6 +31,18 @@ class Normalized(msgspec.Struct, frozen=True, kw_only=True):
     rejections: tuple[Rejection, ...] = ()
     ignored: int = 0
     items: int = 1
+    pulls: tuple[str, ...] = ()
+
+
+class Handshake(StrEnum):
+    """How a product asks, before it sends anything, whether the address is willing.
+
+    An answer proves nothing: every delivery still has to be verified.
+    """
+
+    GRAPH = "graph"
+    OKTA = "okta"
+    CLOUDEVENTS = "cloudevents"
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +58,7 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     resolves: bool = False
     facts: Mapping[str, str | int | float | bool | None] | None = None
     actions: Sequence[str] | None = None
+    user_ids: tuple[Identifier, ...] | None = None
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,13 +70,17 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     rejected: tuple[str, ...] = ()
     ignored: int = 0
     options: Mapping[str, Any] = {}
+    headers: Mapping[str, str] = {}
+    pulls: tuple[str, ...] = ()
 
 
 @runtime_checkable
 class SensorV1(Protocol):
     """One kind of sensor.
 
-    `options_type` is the plugin's own configuration section, checked before `normalize` ever sees it.
+    `options_type` is the plugin's own configuration section, checked before `normalize` ever sees it. A plugin
+    may also have `overload_status` (429 or 503: what its sender must be told when there is too much; default
+    429) and `handshakes` (those that are answered; default none).
     """
 
     kind: ClassVar[str]
@@ -94,6 +113,7 @@ class Collector:
         self._sources: list[Mapping[str, str]] = []
         self._rejections: list[Rejection] = []
         self._ignored = 0
+        self._pulls: list[str] = []
 
     def add(self, item: int, signal: Signal, sources: Mapping[str, str]) -> None:
         """Take a signal that came from this item."""
@@ -109,6 +129,10 @@ class Collector:
         """Take note of items that are rightly no news of a device."""
         self._ignored += count
 
+    def pull(self, resource: str) -> None:
+        """Take note of a resource of the product that has changed and has to be fetched."""
+        self._pulls.append(resource)
+
     def done(self, items: int = 1) -> Normalized:
         """Return what was gathered."""
         return Normalized(
@@ -118,6 +142,7 @@ class Collector:
             rejections=tuple(self._rejections),
             ignored=self._ignored,
             items=items,
+            pulls=tuple(dict.fromkeys(self._pulls)),
         )
 
 

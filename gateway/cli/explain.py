@@ -16,7 +16,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the record. Returns 1 when there is none, 2 when the configuration is invalid."""
     import msgspec  # noqa: PLC0415 - lazy: `--help` must not pay for it
 
-    from gateway.cli.loading import load_or_print  # noqa: PLC0415
+    from gateway.cli.check import load_or_print  # noqa: PLC0415
     from gateway.decision.explain import DecisionRecord, render  # noqa: PLC0415
     from gateway.decision.reference import parse_reference  # noqa: PLC0415
 

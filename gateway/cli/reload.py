@@ -15,7 +15,7 @@ def run(arguments: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415 - lazy: `--help` must not pay for it
     from pathlib import Path  # noqa: PLC0415
 
-    from gateway.cli.loading import load_or_print  # noqa: PLC0415
+    from gateway.cli.check import load_or_print  # noqa: PLC0415
 
     loaded = load_or_print(arguments.config)
     if loaded is None:

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal ends it. Returns 2 when the configuration is invalid."""
-    from gateway.cli.loading import load_or_print  # noqa: PLC0415 - lazy: `--help` must not pay for it
+    from gateway.cli.check import load_or_print  # noqa: PLC0415 - lazy: `--help` must not pay for it
 
     loaded = load_or_print(arguments.config)
     if loaded is None:

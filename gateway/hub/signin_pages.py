@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from datetime import datetime
 
+import msgspec
 from aiohttp import web
 
 from compliance.model import User
 from gateway.hub import wording
 from gateway.hub.pages import Pages, problem
-from gateway.hub.signin import PageAction
+from gateway.hub.signin_front import is_browser
+from gateway.hub.signin_views import Refusal
 from gateway.hub.views import ErrorView
 from gateway.hub.wording import PageContext
 
@@ -20,36 +22,38 @@ class HubSignInPages:
         self._pages = pages
         self._clock = clock
 
-    def error(
-        self,
-        request: web.Request,
-        *,
-        status: int,
-        title: str,
-        text: str,
-        code: str,
-        reference: str,
-        actions: tuple[PageAction, ...],
-        retry_after_s: int | None,
-    ) -> web.Response:
-        """Return what went wrong, with the first action as the page's button."""
-        if request.headers.get("X-Gate-Client-Kind", "api") != "browser":
-            response = problem(status, code, title, text, reference=reference)
-            if retry_after_s is not None:
-                response.headers["Retry-After"] = str(retry_after_s)
-            return response
-        first = actions[0] if actions else PageAction("", "")
-        view = ErrorView(
-            status=status,
-            code=code,
-            title=title,
-            lead=text,
-            action_url=first.url,
-            action_text=first.text,
-            retry_after_s=retry_after_s,
+    def error(self, request: web.Request, refusal: Refusal, *, reference: str) -> web.Response:
+        """Return what went wrong, with its place on the way from the person to the app."""
+        view = self._view(refusal, reference)
+        if is_browser(request):
+            return self._pages.error(view)
+        return problem(
+            refusal.status,
+            refusal.code,
+            view.title,
+            view.lead,
             reference=reference,
+            retry_after_s=refusal.retry_after_s,
         )
-        return self._pages.error(view)
+
+    def _view(self, refusal: Refusal, reference: str) -> ErrorView:
+        action = refusal.action
+        view = wording.error(
+            self._context(app=refusal.app, owner=refusal.owner, reference=reference),
+            refusal.words or refusal.code,
+            status=refusal.status,
+            detail=refusal.text,
+            provider=refusal.provider,
+            retry_after_s=refusal.retry_after_s,
+            action_url="" if action is None else action.url,
+        )
+        return msgspec.structs.replace(
+            view,
+            code=refusal.code,
+            title=refusal.title or view.title,
+            advice=view.advice if refusal.advice is None else refusal.advice,
+            action_text=view.action_text if action is None or not action.text else action.text,
+        )
 
     def sign_in_needed(self, request: web.Request, *, sign_in_url: str) -> web.Response:
         """Return the page for a form that was sent without a session."""
@@ -87,5 +91,7 @@ class HubSignInPages:
         )
         return self._pages.signed_out(view)
 
-    def _context(self, account: str = "") -> PageContext:
-        return PageContext(now=self._clock(), account=account)
+    def _context(
+        self, account: str = "", *, app: str = "", owner: str = "", reference: str = ""
+    ) -> PageContext:
+        return PageContext(now=self._clock(), account=account, app=app, owner=owner, reference=reference)

@@ -10,6 +10,7 @@ Source: RFC 9112 sections 2, 3, 6 and 9.
 """
 
 import re
+from collections.abc import Callable
 
 import msgspec
 
@@ -50,6 +51,7 @@ class HeadLimits(msgspec.Struct, frozen=True):
 class RequestHead:
     """What a client asked for.
 
+    `header(name)` returns the value of a lower-case name, joined by commas when it was sent several times, or None.
     `headers` in their order, names lower-case; `lines` are the same fields as they were sent. `authority` is the valid
     `Host` value, `host` and `port` its parts (`port` None: not given). `length` of the body: 0 without one, `CHUNKED`
     when the client does not say. `upgrade` is the protocol of an upgrade that may be passed on, else empty.
@@ -57,9 +59,9 @@ class RequestHead:
     """
 
     __slots__ = (
-        "_index",
         "authority",
         "expects_continue",
+        "header",
         "headers",
         "host",
         "keeps_alive",
@@ -79,7 +81,7 @@ class RequestHead:
     def __init__(self, lines: list[bytes], headers: list[Field]) -> None:
         self.lines = lines
         self.headers = headers
-        self._index = index_fields(headers)
+        self.header: Callable[[bytes], bytes | None] = index_fields(headers).get
         self.authority = b""
         self.host = ""
         self.port: int | None = None
@@ -87,10 +89,6 @@ class RequestHead:
         self.upgrade = b""
         self.keeps_alive = False
         self.expects_continue = False
-
-    def header(self, name: bytes) -> bytes | None:
-        """Return the value of the lower-case `name`, joined by commas when it was sent several times, or None."""
-        return self._index.get(name)
 
     @property
     def is_upgrade(self) -> bool:

@@ -4,6 +4,7 @@ Source: RFC 9112 sections 4 and 6.3.
 """
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 from gateway.wire.body import Body, ChunkedBody, SizedBody, UnsizedBody
@@ -29,25 +30,22 @@ _BODILESS = frozenset({204, 304})
 class ResponseHead:
     """What an upstream answered.
 
+    `header(name)` returns the value of a lower-case name, joined by commas when it was sent several times, or None.
     `headers` in their order, names lower-case; `lines` are the same fields as they were sent. `length` is that of the
     body that follows: 0 for none, `CHUNKED`, or `UNSIZED`. `keeps_alive`: the connection may be used again after it.
     """
 
-    __slots__ = ("_index", "headers", "keeps_alive", "length", "lines", "reason", "status", "version")
+    __slots__ = ("header", "headers", "keeps_alive", "length", "lines", "reason", "status", "version")
 
     def __init__(self, lines: list[bytes], headers: list[Field]) -> None:
         self.lines = lines
         self.headers = headers
-        self._index = index_fields(headers)
+        self.header: Callable[[bytes], bytes | None] = index_fields(headers).get
         self.version = (1, 1)
         self.status = 0
         self.reason = b""
         self.length = 0
         self.keeps_alive = False
-
-    def header(self, name: bytes) -> bytes | None:
-        """Return the value of the lower-case `name`, joined by commas when it was sent several times, or None."""
-        return self._index.get(name)
 
     def body(self) -> Body | None:
         """Return a decoder for the body, None when there is none."""

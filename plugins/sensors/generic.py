@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from plugins.contract import Collector, Normalized, Sample, after
+from plugins.levels import Range
 from plugins.payload import MAX_ITEMS, digest, follow, parse_path, parse_time, text_of
 from plugins.samples.generic import SAMPLES
 from risk.model import Identifier, Severity, Signal, SignalType
@@ -67,16 +68,6 @@ class DeviceSource(Strict, frozen=True):
 
     def __post_init__(self) -> None:
         _check(self.path)
-
-
-class Range(Strict, frozen=True):
-    """A severity for every number from `at_least` on.
-
-    Field: at_least: the smallest number that is meant.
-    """
-
-    at_least: float
-    level: Severity
 
 
 class LevelSource(Strict, frozen=True):

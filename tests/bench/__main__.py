@@ -22,12 +22,17 @@ RESULTS = Path("bench-results")
 def main() -> int:
     """Run what was asked for. Returns 1 when a bench could not be run, 130 when it was interrupted."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("bench", nargs="*", choices=[*BENCHES, []], help="default: all of them")
+    parser.add_argument("bench", nargs="*", metavar="bench", help="default: all of them")
     parser.add_argument("--quick", action="store_true", help="about two minutes instead of ten")
     parser.add_argument("--rounds", type=int, help="how often each row of the tables is measured")
     parser.add_argument("--sockets", type=int, default=0, help="how many idle WebSockets (default 2,000)")
-    parser.add_argument("--devices", type=int, default=0, help="how many devices at `scale` (default 1,000,000)")
+    parser.add_argument(
+        "--devices", type=int, default=0, help="how many devices at `scale` (default 1,000,000)"
+    )
     arguments = parser.parse_args()
+    unknown = set(arguments.bench) - set(BENCHES)
+    if unknown:
+        parser.error(f"no such bench: {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
     most_files()
     os.environ.update(
         {
@@ -49,7 +54,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores().every)
     machine = description()
-    print("\n".join(table(("machine", ""), list(machine.items()))) + "\n", flush=True)
+    _say("\n".join(table(("machine", ""), list(machine.items()))) + "\n")
     sections: list[Section] = []
     failed = 0
     for name in arguments.bench or BENCHES:
@@ -57,13 +62,13 @@ async def _run(arguments: argparse.Namespace) -> int:
             section = await _one(name, arguments)
         except BenchFault as fault:
             failed = 1
-            print(f"### {name}: not measured\n\n{fault}\n", flush=True)
+            _say(f"### {name}: not measured\n\n{fault}\n")
             continue
         sections.append(section)
-        print(shown(section), flush=True)
+        _say(shown(section))
     path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
     write_json(path, machine, sections)
-    print(f"written to {path}")
+    _say(f"written to {path}")
     return failed
 
 
@@ -79,11 +84,15 @@ async def _one(name: str, arguments: argparse.Namespace) -> Section:
     return section
 
 
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def _ours_s() -> float:
     """Return the CPU seconds of this process and of all that it has started and that have ended."""
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(each.ru_utime + each.ru_stime for each in used)
-
 
 
 if __name__ == "__main__":

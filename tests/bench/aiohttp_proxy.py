@@ -20,9 +20,7 @@ async def main(port: int, upstream: int) -> None:
     origin = f"http://127.0.0.1:{upstream}"
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        headers = [
-            (name, value) for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP
-        ]
+        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP]
         headers.append(("X-Forwarded-For", request.remote or ""))
         body = request.content if request.body_exists else None
         url = URL(origin + request.raw_path, encoded=True)

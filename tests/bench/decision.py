@@ -76,17 +76,22 @@ def _measured(bench: Bench) -> Section:
 
     def made(about: Situation) -> Ticket:
         ends = now + timedelta(hours=8)
-        return maker.make(app, about, policies, session_id="ses_bench", host="app.localhost", session_ends=ends)
+        return maker.make(
+            app, about, policies, session_id="ses_bench", host="app.localhost", session_ends=ends
+        )
 
     ticket = made(known)
     decide = _hot(ticket)
     number = iter(range(10**9))
     rows: list[tuple[str, Callable[[], object]]] = [
-        ("facts of a session and its device: posture, risk, compliance", lambda: facts(next(number) % DEVICES)),
+        (
+            "facts of a session and its device: posture, risk, compliance",
+            lambda: facts(next(number) % DEVICES),
+        ),
         (f"residual of {POLICIES} access policies", lambda: residual(policies, known.context)),
         ("a whole ticket: the residual, and a signed assertion per outcome", lambda: made(known)),
         ("**cold**: facts, residual, assertion", lambda: made(facts(next(number) % DEVICES))),
-        ("the ticket as bytes for the feed", lambda: encode(TicketReply(1, ticket))),
+        ("the ticket as bytes for the feed", lambda: encode(TicketReply(1, 1, ticket))),
         ("**hot**: look the ticket up and decide a request by it", decide),
     ]
     times = {name: _time(run) for name, run in rows}
@@ -97,10 +102,12 @@ def _measured(bench: Bench) -> Section:
         columns=("", "µs"),
         rows=[(name, f"{value:.1f}") for name, value in times.items()],
         notes=[
-            f"{len(ticket.residual.entries)} of the {POLICIES} policies depend on the request for this person and"
-            f" stay in the ticket; it carries {len(ticket.variants)} assertion(s). Medians of 7 timings in one"
-            " process. The target of 100 µs is the decision itself, facts and residual; the whole ticket with its"
-            " ES256 assertion is the row `cold`.",
+            (
+                f"{len(ticket.residual.entries)} of the {POLICIES} policies depend on the request for this person and"
+                f" stay in the ticket; it carries {len(ticket.variants)} assertion(s). Medians of 7 timings in one"
+                " process. The target of 100 µs is the decision itself, facts and residual; the whole ticket with its"
+                " ES256 assertion is the row `cold`."
+            ),
         ],
         targets=[
             at_most("cold decision: facts and residual", 100, cold, "µs"),
@@ -117,7 +124,7 @@ def _hot(ticket: Ticket) -> Callable[[], object]:
     feed._lease_until_mono_s = float("inf")
     key = TicketKey("c" * 64, "app.localhost", "app", b"")
     feed.request(key, object())
-    feed.handle(TicketReply(1, ticket))
+    feed.handle(TicketReply(1, 1, ticket))
     request = RequestFacts("GET", "/1k", ClientKind.API, frozenset())
 
     def run() -> object:
@@ -151,7 +158,9 @@ def policies_like_a_company() -> tuple[AccessPolicy, ...]:
             name=f"team {number}",
             decision=Outcome.ALLOW if number % 4 else Outcome.BLOCK,
             include=Assignment(groups=(f"team-{number}",)),
-            when=Conditions(compliance=(ComplianceState.COMPLIANT,)) if number % 4 else Conditions(paths=(f"/team-{number}",)),
+            when=Conditions(compliance=(ComplianceState.COMPLIANT,))
+            if number % 4
+            else Conditions(paths=(f"/team-{number}",)),
         )
         for number in range(POLICIES - 4)
     ]
@@ -165,7 +174,10 @@ def policies_like_a_company() -> tuple[AccessPolicy, ...]:
             when=Conditions(compliance=(ComplianceState.NONCOMPLIANT, ComplianceState.UNKNOWN)),
         ),
         AccessPolicy(name="admin", decision=Outcome.BLOCK, when=Conditions(paths=("/admin",))),
-        AccessPolicy(name="no writes to the archive", decision=Outcome.BLOCK, when=Conditions(paths=("/archive/**",), methods=("POST", "PUT", "DELETE"))),
+        AccessPolicy(
+            name="no writes to the archive", decision=Outcome.BLOCK,
+            when=Conditions(paths=("/archive/**",), methods=("POST", "PUT", "DELETE")),
+        ),
         *teams,
     )  # fmt: skip
 
@@ -179,4 +191,3 @@ def _config(folder: Path) -> Config:
         )
     )  # fmt: skip
     return load_config(str(path)).config
-

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from collections.abc import AsyncIterator
 
 import msgspec
 
@@ -58,10 +59,12 @@ async def run(bench: Bench) -> Section:
         columns=("", "p50 ms", "p99 ms", "most ms", "samples"),
         rows=rows,
         notes=[
-            "`answered`: from just before the webhook is written to its complete answer, by the sensor's clock;"
-            " `enforced`: the gateway's own figure in that answer; `cut`: from the webhook's first byte until the"
-            " client has seen each stream end; `restored`: the webhook that lifts the block. Sensor and all"
-            " clients are one Python process on the cores of the gateway, so its own delay is in every figure.",
+            (
+                "`answered`: from just before the webhook is written to its complete answer, by the sensor's clock;"
+                " `enforced`: the gateway's own figure in that answer; `cut`: from the webhook's first byte until the"
+                " client has seen each stream end; `restored`: the webhook that lifts the block. Sensor and all"
+                " clients are one Python process on the cores of the gateway, so its own delay is in every figure."
+            ),
         ],
         targets=targets,
         figures=figures,
@@ -69,7 +72,7 @@ async def run(bench: Bench) -> Section:
 
 
 @contextlib.asynccontextmanager
-async def _load(bench: Bench, port: int, headers: dict[str, str]) -> "contextlib.AsyncIterator[None]":
+async def _load(bench: Bench, port: int, headers: dict[str, str]) -> AsyncIterator[None]:
     """Ask for pages at half of what the gateway takes, while the context is open."""
     if not headers:
         yield

@@ -6,7 +6,6 @@ times are of one clock; its own delay is in every figure.
 
 import asyncio
 import gc
-import secrets
 import sys
 import time
 from typing import cast
@@ -177,9 +176,8 @@ async def main() -> None:
     """Do what the argument says."""
     driver = Driver(msgspec.json.decode(sys.argv[1], type=Order))
     await driver.run()
-    print(msgspec.json.encode(driver.seen).decode())
+    sys.stdout.write(msgspec.json.encode(driver.seen).decode())
 
 
 if __name__ == "__main__":
-    secrets.token_hex(1)
     uvloop.run(main())

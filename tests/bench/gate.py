@@ -39,8 +39,8 @@ from tests.bench.machine import command_of, pin
 from tests.bench.processes import BenchFault, Processes, Server, free_ports
 
 APP = "app.localhost"
-SENSOR_SECRET = "bench-sensor-secret-of-32-letters"  # noqa: S105 - of a gateway that lives for a minute
-CLIENT_SECRET = "bench-client-secret"  # noqa: S105 - the same
+SENSOR_SECRET = "bench-sensor-secret-of-32-letters"
+CLIENT_SECRET = "bench-client-secret"
 READY_WITHIN_S = 120.0
 _ROWS = 5000
 
@@ -182,7 +182,14 @@ class Gate:
     async def start(self, processes: Processes) -> None:
         """Start the gateway, wait until it serves, and pin its workers. Raises `BenchFault`."""
         began = time.monotonic()
-        command = [sys.executable, "-m", "gateway", "serve", "--config", self.folder / "gate.yaml"]
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "gateway",
+            "serve",
+            "--config",
+            self.folder / "gate.yaml",
+        ]
         self.server = processes.start("posturegate", command, cores=self.setup.hub_cores)
         await self._ready(began)
         if self.setup.cores:
@@ -220,7 +227,7 @@ class Gate:
             url = f"{self.scheme}://login.localhost:{self.port}/.gate/hooks/edr"
             body = msgspec.json.encode({"events": events})
             async with http.post(url, data=body, headers=self.hook_headers()) as answer:
-                if answer.status != 200:  # noqa: PLR2004 - HTTP
+                if answer.status != 200:
                     raise BenchFault(f"the webhook answers {answer.status}: {await answer.text()}")
 
 

@@ -54,7 +54,8 @@ async def main(port: int, count: int, request: bytes) -> None:
                 return await opened
 
     results = await asyncio.gather(*(one() for _ in range(count)))
-    print("open" if all(results) else f"{results.count(False)} of {count} were refused", flush=True)
+    sys.stdout.write("open" if all(results) else f"{len(results) - sum(results)} of {count} were refused")
+    sys.stdout.flush()
     await asyncio.Event().wait()
 
 

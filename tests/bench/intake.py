@@ -61,9 +61,11 @@ async def run(bench: Bench) -> Section:
         columns=("", "deliveries/s", "signals/s", "p50 ms", "p99 ms", "CPU µs a signal"),
         rows=rows,
         notes=[
-            "Keep-alive connections of wrk, a bearer secret, every event id new, devices in turn. Answered means"
-            " durable (SQLite, `synchronous=FULL`) and enforced. Hub, worker and senders run where the kernel puts"
-            " them. CPU is of all processes of the gateway.",
+            (
+                "Keep-alive connections of wrk, a bearer secret, every event id new, devices in turn. Answered means"
+                " durable (SQLite, `synchronous=FULL`) and enforced. Hub, worker and senders run where the kernel puts"
+                " them. CPU is of all processes of the gateway."
+            ),
         ],
         targets=[
             at_least("single-signal deliveries", 3000, best[1], "/s"),

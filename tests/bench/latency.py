@@ -91,14 +91,16 @@ def _section(seen: dict[str, list[Seen]], rate: float, bench: Bench, notes: list
         rows=rows,
         notes=[
             *notes,
-            f"Open loop: requests leave at a fixed rate over {CONNECTIONS} connections, and a latency runs from"
-            " the instant at which its request was due. `added` is against the upstream asked directly in the same"
-            f" round; medians of {bench.rounds} rounds. The generator is Python and shares its core with the"
-            " upstream: its own delay is in every row, and cancels out only in `added p50`.",
+            (
+                f"Open loop: requests leave at a fixed rate over {CONNECTIONS} connections, and a latency runs from"
+                " the instant at which its request was due. `added` is against the upstream asked directly in the same"
+                f" round; medians of {bench.rounds} rounds. The generator is Python and shares its core with the"
+                " upstream: its own delay is in every row, and cancels out only in `added p50`."
+            ),
         ],
         targets=[
-            at_most("added p50 against nginx", 2, half, "×"),
-            at_most("added p99 against nginx", 2, tail, "×"),
+            at_most("added p50 against nginx", 2, half, "x"),
+            at_most("added p99 against nginx", 2, tail, "x"),
         ],
         figures={name: msgspec.to_builtins(runs) for name, runs in seen.items()},
     )

@@ -23,12 +23,12 @@ class Cores(msgspec.Struct, frozen=True):
     @property
     def pair(self) -> tuple[int, ...]:
         """Return the cores of a proxy with two workers: two of its own, or all when there are too few."""
-        return self.every[:2] if len(self.every) > 3 else self.every  # noqa: PLR2004 - two and two
+        return self.every[:2] if len(self.every) > 3 else self.every
 
     @property
     def pair_load(self) -> tuple[int, ...]:
         """Return the cores of load generator and upstream beside a proxy with two workers."""
-        return self.every[2:] if len(self.every) > 3 else self.every  # noqa: PLR2004 - two and two
+        return self.every[2:] if len(self.every) > 3 else self.every
 
 
 def cores() -> Cores:

@@ -14,7 +14,13 @@ def main() -> None:
     path, headers = json.loads(sys.argv[4])
     method = "GET" if direction == "down" else "POST"
     extra = [] if direction == "down" else [f"Content-Length: {size}"]
-    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), *extra, "", ""]
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        *(f"{name}: {value}" for name, value in headers.items()),
+        *extra,
+        "",
+        "",
+    ]
     link = socket.create_connection(("127.0.0.1", port))
     link.settimeout(60)
     began = time.monotonic()
@@ -27,7 +33,7 @@ def main() -> None:
     took = time.monotonic() - began
     if status != 200 or (direction == "down" and received != size):
         raise SystemExit(f"{status} with {received} bytes")
-    print(took)
+    sys.stdout.write(f"{took}")
 
 
 def _read(link: socket.socket, size: int | None) -> tuple[int, int]:

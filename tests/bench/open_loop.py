@@ -21,7 +21,12 @@ LATE_S = 0.001
 
 def main() -> None:
     """Generate the load that the arguments ask for."""
-    port, rate, seconds, connections = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+    port, rate, seconds, connections = (
+        int(sys.argv[1]),
+        float(sys.argv[2]),
+        float(sys.argv[3]),
+        int(sys.argv[4]),
+    )
     path, headers = json.loads(sys.argv[5])
     ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1)
     lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
@@ -30,7 +35,7 @@ def main() -> None:
     for each in sockets:
         each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     size = max(_answer_bytes(each, request) for each in sockets)
-    print(json.dumps(_generate(sockets, request, size, rate, seconds)))
+    sys.stdout.write(json.dumps(_generate(sockets, request, size, rate, seconds)))
 
 
 def _generate(
@@ -91,7 +96,7 @@ def _answer_bytes(each: socket.socket, request: bytes) -> int:
         raise SystemExit("the answer does not say how long it is")
     while len(body) < lengths[0]:
         body += each.recv(65536)
-    each.setblocking(True)
+    each.settimeout(None)
     return len(head) + 4 + len(body)
 
 

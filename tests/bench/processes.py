@@ -20,7 +20,7 @@ STOP_WITHIN_S = 8.0
 READY_WITHIN_S = 30.0
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
-_PYTHON = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 class BenchFault(Exception):
@@ -75,7 +75,7 @@ class Processes:
             try:
                 process = subprocess.Popen(  # noqa: S603 - our own command lines
                     [str(part) for part in command],
-                    stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=_PYTHON,
+                    stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=_ROOT,
                     env=os.environ | dict(environment or {}),
                     start_new_session=True, preexec_fn=_prepared(cores),  # noqa: PLW1509 - no threads here
                 )  # fmt: skip
@@ -123,10 +123,13 @@ async def output_of(
     within_s: float = 120.0,
 ) -> str:
     """Run a helper to its end and return what it printed. Raises `BenchFault` when it fails or takes too long."""
-    process = await asyncio.create_subprocess_exec(
-        *map(str, command), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE, cwd=_PYTHON, preexec_fn=_prepared(cores), start_new_session=True,
-    )  # fmt: skip
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *map(str, command), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE, cwd=_ROOT, preexec_fn=_prepared(cores), start_new_session=True,
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise BenchFault(f"not measured: `{command[0]}` is not installed") from error
     try:
         async with asyncio.timeout(within_s):
             out, errors = await process.communicate()

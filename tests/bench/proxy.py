@@ -78,7 +78,9 @@ async def _contenders(bench: Bench, stack: AsyncExitStack, absent: list[tuple[st
     )
     found: list[Contender] = []
 
-    async def rival(name: str, start: Callable[[int], Server], *, against: str = NGINX, tls: bool = False) -> None:
+    async def rival(
+        name: str, start: Callable[[int], Server], *, against: str = NGINX, tls: bool = False
+    ) -> None:
         (port,) = free_ports(1)
         try:
             server = start(port)
@@ -163,7 +165,17 @@ def _section(bench: Bench, contenders: list[Contender], absent: list[tuple[str, 
     return Section(
         name="proxy",
         title="Authenticated GET of 1 KiB, 32 keep-alive connections, one worker on one core",
-        columns=("", "requests/s", "× nginx", "p50 ms", "p99 ms", "CPU µs", "× nginx", "RSS MiB", "cores used"),
+        columns=(
+            "",
+            "requests/s",
+            "x nginx",
+            "p50 ms",
+            "p99 ms",
+            "CPU µs",
+            "x nginx",
+            "RSS MiB",
+            "cores used",
+        ),
         rows=rows,
         notes=_notes(bench),
         targets=_targets(by_name),
@@ -194,7 +206,7 @@ def _targets(by_name: dict[str, Contender]) -> list[Target]:
     targets = []
     for name, factor in wanted:
         if name not in by_name:
-            targets.append(Target(f"requests/s against {name}", f"≥ {factor:g} ×", "", None))
+            targets.append(Target(f"requests/s against {name}", f"≥ {factor:g} x", "", None))
             continue
         speed = _ratio(by_name[GATE], by_name[name], "per_s")
         targets.append(at_least(f"requests/s against {name}", factor, speed))
@@ -208,23 +220,30 @@ def _targets(by_name: dict[str, Contender]) -> list[Target]:
 def _notes(bench: Bench) -> list[str]:
     every = len(bench.cores.every)
     notes = [
-        f"Medians of {bench.rounds} interleaved rounds of {max(1, round(bench.seconds))} s; a ratio is the median"
-        " of the ratios within the rounds. `× nginx` compares with the nginx row of the same kind (1 worker, 2"
-        " workers, TLS).",
-        "CPU µs per request and RSS count every process of a contender: for Posturegate supervisor, hub and"
-        " workers. `cores used` is CPU time by wall time: clearly below 1.00 in a row with one worker, somebody"
-        " else was the bottleneck (load generator and upstream, or other work on the machine), and CPU µs says"
-        " more than requests/s.",
-        "Posturegate answers for a session from a real sign-in at the demo's provider, with two compliance rules"
-        " and five access policies, two of which depend on the path; the TLS row's session is seeded. The `auth`"
-        " rows ask a static empty 200 and decide nothing themselves.",
+        (
+            f"Medians of {bench.rounds} interleaved rounds of {max(1, round(bench.seconds))} s; a ratio is the median"
+            " of the ratios within the rounds. `x nginx` compares with the nginx row of the same kind (1 worker, 2"
+            " workers, TLS)."
+        ),
+        (
+            "CPU µs per request and RSS count every process of a contender: for Posturegate supervisor, hub and"
+            " workers. `cores used` is CPU time by wall time: clearly below 1.00 in a row with one worker, somebody"
+            " else was the bottleneck (load generator and upstream, or other work on the machine), and CPU µs says"
+            " more than requests/s."
+        ),
+        (
+            "Posturegate answers for a session from a real sign-in at the demo's provider, with two compliance rules"
+            " and five access policies, two of which depend on the path; the TLS row's session is seeded. The `auth`"
+            " rows ask a static empty 200 and decide nothing themselves."
+        ),
     ]
-    if every > 3:  # noqa: PLR2004
-        notes.append(f"{every} cores: the rows with two workers have two of them, load and upstream the others.")
+    if every > 3:
+        notes.append(
+            f"{every} cores: the rows with two workers have two of them, load and upstream the others."
+        )
     else:
         notes.append(
             f"With only {every} cores, the rows with two workers share both with load generator and upstream, so"
             " no proxy can double there: read their ratio to nginx with two workers, and CPU µs against one worker."
         )
     return notes
-

@@ -25,7 +25,7 @@ class Section(msgspec.Struct, kw_only=True):
     name: str
     title: str
     columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     notes: list[str] = []
     targets: list[Target] = []
     figures: dict[str, Any] = {}
@@ -46,7 +46,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a Markdown table whose columns are aligned; all but the first to the right."""
     widths = [max(len(line[at]) for line in (columns, *rows)) for at in range(len(columns))]
     lines = [_line(columns, widths)]
-    lines.append("|" + "|".join(("-" * (width + 1)) + ("-" if at == 0 else ":") for at, width in enumerate(widths)) + "|")
+    lines.append(
+        "|"
+        + "|".join(("-" * (width + 1)) + ("-" if at == 0 else ":") for at, width in enumerate(widths))
+        + "|"
+    )
     return lines + [_line(row, widths) for row in rows]
 
 
@@ -68,7 +72,7 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ranked[min(len(ranked) - 1, int(len(ranked) * share))] if ranked else 0.0
 
 
-def at_least(what: str, wanted: float, measured: float, unit: str = "×") -> Target:
+def at_least(what: str, wanted: float, measured: float, unit: str = "x") -> Target:
     """Return a target that is met from `wanted` upwards."""
     return Target(what, f"≥ {wanted:g} {unit}", f"{measured:.2f} {unit}", measured >= wanted)
 

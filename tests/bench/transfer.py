@@ -36,7 +36,9 @@ async def run(bench: Bench) -> Section:
     growth: dict[tuple[str, str], list[float]] = {}
     async with (
         running_gate(bench.processes, setup) as gate,
-        running_gate(bench.processes, Setup(upstream=sink, cores=setup.cores, hub_cores=setup.hub_cores)) as taker,
+        running_gate(
+            bench.processes, Setup(upstream=sink, cores=setup.cores, hub_cores=setup.hub_cores)
+        ) as taker,
     ):
         headers, taker_headers = gate.headers(await gate.sign_in()), taker.headers(await taker.sign_in())
         moves: list[tuple[str, str, int, dict[str, str], Callable[[], list[int]]]] = [
@@ -99,7 +101,9 @@ def _section(
                 )
             )  # fmt: skip
         pairs = zip(speeds[GATE, direction][1:], speeds[NGINX, direction][1:], strict=True)
-        targets.append(at_least(f"{title} against nginx", 0.5, median([ours / theirs for ours, theirs in pairs])))
+        targets.append(
+            at_least(f"{title} against nginx", 0.5, median([ours / theirs for ours, theirs in pairs]))
+        )
         targets.append(at_most(f"RSS growth, {title}", 16, max(growth[GATE, direction]), "MiB"))
     return Section(
         name="transfer",
@@ -107,9 +111,11 @@ def _section(
         columns=("", "MiB/s", "CPU ms", "RSS growth MiB (most)"),
         rows=rows,
         notes=[
-            f"Medians of {bench.rounds} interleaved rounds; growth is the most of any round against its beginning."
-            " nginx is told neither to spool to disk nor to collect an upload first. Its upstream sends the file by"
-            " sendfile; uploads go to an app of ours in Python.",
+            (
+                f"Medians of {bench.rounds} interleaved rounds; growth is the most of any round against its beginning."
+                " nginx is told neither to spool to disk nor to collect an upload first. Its upstream sends the file by"
+                " sendfile; uploads go to an app of ours in Python."
+            ),
         ],
         targets=targets,
         figures={f"{name} {direction}": values for (name, direction), values in speeds.items()},

@@ -38,14 +38,23 @@ async def run(bench: Bench) -> Section:
         idle = cost(gate.workers())
         await asyncio.sleep(3)
         idle_share = (cost(gate.workers()).cpu_s - idle.cpu_s) / 3
-    notes = ["Resident memory of the worker's process, both legs together; the kernel's socket buffers are not in it."]
+    notes = [
+        "Resident memory of the worker's process, both legs together; the kernel's socket buffers are not in it."
+    ]
     if count < wanted:
         notes.append(f"{wanted:,} were asked for; the limit of {most_files():,} open files allows {count:,}.")
     return Section(
         name="websockets",
         title=f"{count:,} idle WebSockets",
         columns=("", "KiB each", "opened per s", "CPU while idle %"),
-        rows=[("**Posturegate**, one worker", f"{each_kib:.1f}", f"{count / opening_s:,.0f}", f"{100 * idle_share:.1f}")],
+        rows=[
+            (
+                "**Posturegate**, one worker",
+                f"{each_kib:.1f}",
+                f"{count / opening_s:,.0f}",
+                f"{100 * idle_share:.1f}",
+            )
+        ],
         notes=notes,
         targets=[at_most(f"memory of each of {count:,}", TARGET_KIB, each_kib, "KiB")],
         figures={"count": count, "each_kib": each_kib},
@@ -55,7 +64,9 @@ async def run(bench: Bench) -> Section:
 async def _hold(bench: Bench, gate: Gate, count: int, headers: dict[str, str]) -> None:
     """Open `count` idle WebSockets and leave them open. Raises `BenchFault` when one is refused."""
     head = json.dumps(["/idle", headers])
-    holder = bench.processes.module("holder", "tests.bench.holder", gate.port, count, head, cores=bench.cores.load)
+    holder = bench.processes.module(
+        "holder", "tests.bench.holder", gate.port, count, head, cores=bench.cores.load
+    )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         said = holder.log.read_text().strip()

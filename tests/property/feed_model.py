@@ -9,7 +9,9 @@ What is decided is reduced to a *version*: the number of the newest change that 
 at every step that
 
 * at the moment a change is acknowledged, no living process has a usable ticket, or an open exchange, older than it;
-* no request is decided on a version older than what had been acknowledged when it began.
+* no request is decided on a version older than what had been acknowledged when it began;
+* a worker that has read all that a new hub had to say holds nothing older than what that hub knew when it came up
+  (a sensor may never repeat what a crash left unanswered).
 
 Each field of `Rules` is a way to break the protocol; the test proves that the search finds all of them.
 """
@@ -99,6 +101,7 @@ class State(NamedTuple):
     computed: tuple[tuple[Process, int, int], ...] = ()
     pending: tuple[Pending, ...] = ()
     version: int = 0
+    loaded: int = 0
     acknowledged: int = 0
     hub_crashes: int = 0
     worker_crashes: int = 0
@@ -122,9 +125,20 @@ class Model:
 
     def steps(self, state: State) -> Iterator[tuple[str, State]]:
         """Yield every step with its name. Raises `Broken`."""
+        self._check_resynchronised(state)
         yield from self._hub_steps(state)
         for slot, worker in enumerate(state.workers):
             yield from self._worker_steps(state, slot, worker)
+
+    @staticmethod
+    def _check_resynchronised(state: State) -> None:
+        members = dict(state.members)
+        for slot, worker in enumerate(state.workers):
+            is_in_step = worker.is_linked and not worker.down and not worker.is_asked
+            if is_in_step and members.get((slot, worker.incarnation)) == worker.connection:
+                oldest = min((each for each in (worker.ticket, worker.live) if each != NONE), default=state.loaded)
+                if oldest < state.loaded:
+                    raise Broken(f"a worker in step holds {oldest}, the hub came up with {state.loaded}")
 
     # --- the hub ---------------------------------------------------------------------------------------------
 
@@ -134,10 +148,14 @@ class Model:
             return
         if state.version < self.size.changes:
             yield "change", state._replace(version=state.version + 1)
-        if state.version > state.acknowledged and all(each.version != state.version for each in state.pending):
+        is_announced = any(each.version == state.version for each in state.pending)
+        if state.version > state.acknowledged and not is_announced and self._knows_all(state):
             yield "announce", self._announce(state)
         for index, up in enumerate(state.ups):
             yield f"hub reads {up.messages[0]} of {up.slot}", self._hub_reads(state, index)
+        for process, _ in state.members:
+            if not _lives(state, process):
+                yield f"hub sees the death of {process}", self._killed(state, process)
         for each in state.computed:
             yield "hub sends late", self._send_computed(state, each)
         if state.fences < self.size.fences:
@@ -160,8 +178,6 @@ class Model:
 
     def _settle(self, state: State) -> State:
         """Acknowledge to the sensor what everybody has enforced."""
-        if not self._knows_all(state):
-            return state
         done = [each.version for each in state.pending if not each.owed]
         if done:
             state = state._replace(pending=tuple(each for each in state.pending if each.owed))
@@ -229,10 +245,8 @@ class Model:
 
     def _killed(self, state: State, process: Process) -> State:
         """Fence: the process is dead before anything else happens."""
-        slot, incarnation = process
-        worker = state.workers[slot]
-        if worker.incarnation == incarnation and worker.is_alive and not self.rules.undead_is_forgotten:
-            state = self._worker_dies(state, slot)
+        if _lives(state, process) and not self.rules.undead_is_forgotten:
+            state = self._worker_dies(state, process[0])
         members = dict(state.members)
         members.pop(process, None)
         return self._owes_no_more(self._with_members(state, members), process, state.version)
@@ -270,12 +284,8 @@ class Model:
 
     def _hub_starts(self, state: State) -> State:
         known = state.roster if self.rules.strangers == "roster" else ()
-        living = [
-            (slot, incarnation)
-            for slot, incarnation in known
-            if state.workers[slot].is_alive and state.workers[slot].incarnation == incarnation
-        ]
-        state = state._replace(is_hub_alive=True, is_lease_over=False)
+        living = [process for process in known if _lives(state, process)]
+        state = state._replace(is_hub_alive=True, is_lease_over=False, loaded=state.version)
         return self._with_members(state, dict.fromkeys(living, 0))
 
     def _lease_is_over(self, state: State) -> State:
@@ -408,6 +418,11 @@ class Model:
                 longer = up._replace(messages=(*up.messages, message))
                 return state._replace(ups=(*state.ups[:index], longer, *state.ups[index + 1 :]))
         return state._replace(ups=(*state.ups, Up(slot, worker.incarnation, worker.connection, (message,))))
+
+
+def _lives(state: State, process: Process) -> bool:
+    worker = state.workers[process[0]]
+    return worker.is_alive and worker.incarnation == process[1]
 
 
 def _with(state: State, slot: int, worker: Worker) -> State:
