@@ -26,7 +26,7 @@ from gateway.decision.recorder import DecisionRecorder
 from gateway.decision.reference import new_reference
 from gateway.decision.ticket import TicketMaker, utc_now
 from gateway.devices.certificate import DeviceCa, parse_device_ca
-from gateway.feed.hub_side import Enforcement, FeedHandlers, FeedHub
+from gateway.feed.hub_side import Enforcement, FeedHandlers, FeedHub, NotEnforced
 from gateway.feed.settings import encode_settings, worker_settings
 from gateway.hub.admin import AdminActions, ReloadReport, admin_application
 from gateway.hub.changes import Changes
@@ -62,6 +62,7 @@ log = structlog.get_logger("hub")
 SCHEMAS = {"risk": risk_tables.SCHEMA, "sessions": session_tables.SCHEMA}
 PRUNE_EVERY_S = 600.0
 READY_POLL_S = 0.05
+ACK_EARLY = "POSTUREGATE_TEST_ACK_EARLY"
 RESTART_ONLY = ("listen", "ops", "workers", "run_dir", "tls")
 
 
@@ -78,6 +79,7 @@ class Hub:
         self._runners: list[web.AppRunner] = []
         self._catalog = Catalog.discover()
         self._pruning: asyncio.Task[None] | None = None
+        self._reloading = asyncio.Lock()
         self.metrics = Metrics()
         self.changes = Changes()
         database = database_path(config.store.url, config_path)
@@ -118,6 +120,8 @@ class Hub:
         self.feed = FeedHub(
             FeedHandlers(ticket=self.desk.ticket, touch=self._touch, stats=self.metrics.worker_stats),
             lambda: encode_settings(worker_settings(self._runtime.config, self._runtime.revision)),
+            on_round=self._round_enforced,
+            acknowledges_early=_acknowledges_early(),
         )
         self.hooks = Hooks(
             hook_sensors(config.sensors, self._catalog),
@@ -153,7 +157,9 @@ class Hub:
         self._providers.update(await self._start_providers(self._runtime.config))
         self.sign_in.configure(self._runtime.config, self._providers)
         await self.feed.start(self._run_dir / "feed.sock")
-        await self._listen_unix(self._web().application(), "hub.sock")
+        application = self._web().application()
+        application.middlewares.append(self.sign_in.home)
+        await self._listen_unix(application, "hub.sock")
         actions = AdminActions(reload=self.reload, status=self._status)
         await self._listen_unix(admin_application(actions), "admin.sock")
         await self._listen_ops(self._runtime.config.server.ops)
@@ -252,8 +258,6 @@ class Hub:
         Raises `NotEnforced`.
         """
         report = await self.feed.invalidate(keys, reason)
-        self.metrics.cut.inc(report.cut)
-        self.metrics.fenced.inc(len(report.fenced))
         self.changes.announce(keys)
         if report.cut or report.fenced:
             log.info(
@@ -275,8 +279,16 @@ class Hub:
             return
         await self.changed(tuple(keys), "sensor")
 
+    def _round_enforced(self, cut: int, fenced: int) -> None:
+        self.metrics.cut.inc(cut)
+        self.metrics.fenced.inc(fenced)
+
     async def _session_ended(self, session: Session) -> None:
-        await self.changed((session_key(session.id),), "session-ended")
+        """Told of sessions that ended by time: no ticket outlives them, so a fault here opens nothing."""
+        try:
+            await self.changed((session_key(session.id),), "session-ended")
+        except NotEnforced as error:
+            log.error("session-end-not-enforced", session=session.id, error=str(error))
 
     async def _session_changed(self, session: Session) -> None:
         await self.changed((session_key(session.id),), "session-changed")
@@ -299,7 +311,14 @@ class Hub:
     # --- configuration ---------------------------------------------------------------------------------------
 
     async def reload(self) -> ReloadReport:
-        """Load the configuration again and swap it in whole; on any fault the running one stays in force."""
+        """Load the configuration again and swap it in whole; on any fault the running one stays in force.
+
+        One after the other: of two reloads at once the later must win.
+        """
+        async with self._reloading:
+            return await self._reload()
+
+    async def _reload(self) -> ReloadReport:
         try:
             loaded = load_config(self._config_path)
             sensors = hook_sensors(loaded.config.sensors, self._catalog)
@@ -415,6 +434,15 @@ def _restart_needed(before: Config, after: Config) -> tuple[str, ...]:
         if getattr(before.server, name) != getattr(after.server, name)
     ]
     return (*changed, *(["store"] if before.store != after.store else []))
+
+
+def _acknowledges_early() -> bool:
+    """Return whether this gateway is to be broken, for the test of the checker. Raises `RuntimeError` outside tests."""
+    if os.environ.get(ACK_EARLY) != "1":
+        return False
+    if os.environ.get("POSTUREGATE_TESTING") != "1":
+        raise RuntimeError(f"{ACK_EARLY} breaks the gateway on purpose; nothing but its own tests may set it")
+    return True
 
 
 def _reference() -> str:

@@ -222,7 +222,11 @@ class Worker:
             return self._to_hub(exchange, self._refusal(exchange, admitted, control))
         exchange.context = admitted
         entry.live.add(exchange)
-        return self._to_app(app, _headers(entry, decision), self._rules(decision))
+        route: Route | None = entry.routes.get(decision.controls)
+        if route is None:
+            route = self._to_app(app, _headers(entry, decision), self._rules(decision))
+            entry.routes[decision.controls] = route
+        return route
 
     def _facts(self, exchange: Exchange) -> RequestFacts:
         head = exchange.head

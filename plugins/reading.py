@@ -200,6 +200,8 @@ def gather(
             gathered.add(number, signal, sources)
         if not made:
             gathered.ignore()
+    if not items:
+        gathered.ignore()
     return gathered.done(max(1, len(items)))
 
 

@@ -205,7 +205,8 @@ class App(Strict, frozen=True):
 class StandardWebhooks(Strict, tag="standard-webhooks", tag_field="scheme", frozen=True):
     """Standard Webhooks 1.0: HMAC-SHA256 over id, timestamp and body.
 
-    Field: secrets: one or two `whsec_…` secrets; two while rotating.
+    Field: secrets: one or two `whsec_…` secrets, or `whpk_…` public keys of senders that sign with Ed25519
+        (`v1a`); two while rotating.
     Field: tolerance: how far the sender's clock may be off.
     """
 
@@ -224,14 +225,52 @@ class Bearer(Strict, tag="bearer", tag_field="scheme", frozen=True):
     header: str = "Authorization"
 
 
-SensorAuth = StandardWebhooks | Bearer
+class Basic(Strict, tag="basic", tag_field="scheme", frozen=True):
+    """A name and a password in `Authorization: Basic`, for senders that know nothing better.
+
+    Field: secrets: one or two passwords; two while rotating.
+    Field: username: the name that goes with them.
+    """
+
+    secrets: tuple[Secret, ...]
+    username: str
+
+
+class Hmac(Strict, tag="hmac", tag_field="scheme", frozen=True):
+    """A signature over the raw body in a header, as most vendors make it. Presets: `docs/sensors.md`.
+
+    Field: secrets: one or two secrets, used as the bytes of their text; two while rotating.
+    Field: signature_header: name of the header that holds the signature.
+    Field: algorithm: hash of the HMAC.
+    Field: encoding: how the signature is written; upper and lower case hex are the same.
+    Field: prefix: what stands before the signature, such as `sha256=`.
+    Field: message: what is signed, of `{body}`, `{timestamp}`, `{id}` and what stands between them.
+    Field: timestamp_header: header with the time of sending; needed with `{timestamp}`, and only then.
+    Field: timestamp_format: how that time is written: unix seconds or RFC 3339.
+    Field: tolerance: how far the sender's clock may be off.
+    Field: id_header: header that names the delivery; needed with `{id}`.
+    """
+
+    secrets: tuple[Secret, ...]
+    signature_header: str
+    algorithm: Literal["sha256"] = "sha256"
+    encoding: Literal["hex", "base64"] = "hex"
+    prefix: str = ""
+    message: str = "{body}"
+    timestamp_header: str = ""
+    timestamp_format: Literal["epoch", "rfc3339"] = "epoch"
+    tolerance: Duration = 300.0
+    id_header: str = ""
+
+
+SensorAuth = StandardWebhooks | Bearer | Basic | Hmac
 
 
 class Sensor(Strict, frozen=True):
     """A source of signals.
 
     Field: name: its webhook is `/.gate/hooks/<name>`.
-    Field: kind: which plugin reads its payloads (`generic`, `wazuh`, `fleet`, or an installed one).
+    Field: kind: which plugin reads its payloads (`generic`, `wazuh`, `defender`, ..., or an installed one).
     Field: auth: how its deliveries prove who sent them.
     Field: max_silence: after this long without a word about a device, what the sensor said no longer speaks
         for it.
@@ -239,7 +278,9 @@ class Sensor(Strict, frozen=True):
     Field: unknown_level: what a statement of unknown severity counts as.
     Field: trust: the sensor with the higher number wins when two state one fact.
     Field: body_bytes: most bytes of one delivery (413 above).
-    Field: rate: most deliveries per second (429 above), with a burst of ten seconds' worth.
+    Field: rate: most deliveries per second (429 or 503 above, as its sender needs it), with a burst of ten seconds'
+        worth.
+    Field: gzip: whether bodies may be compressed (`Content-Encoding: gzip`); `body_bytes` bounds the inflated body.
     """
 
     name: Name
@@ -251,6 +292,7 @@ class Sensor(Strict, frozen=True):
     trust: int = 0
     body_bytes: ByteSize = 1048576
     rate: float = 200.0
+    gzip: bool = False
 
 
 class DeviceClaim(Strict, tag="claim", tag_field="from", frozen=True):

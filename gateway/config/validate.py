@@ -8,6 +8,7 @@ import base64
 import binascii
 import ipaddress
 import re
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -152,6 +153,17 @@ class _Checks:
         except OSError as error:
             self.fault(Code.FILE_NEEDED, path, f"file {shown(str(file))}: {error.strerror}")
 
+    def bundle(self, path: KeyPath, name: str | None) -> None:
+        """Check that a named file holds certificates of authorities."""
+        self.readable(path, name)
+        if name is None or not self.decoder.is_sound(path):
+            return
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(self.base / name)
+        except (OSError, ValueError) as error:
+            message = f"file {shown(name)} holds no certificate that can be read: {_reason(error)}"
+            self.fault(Code.FILE_NEEDED, path, message, "PEM: `-----BEGIN CERTIFICATE-----`")
+
     def positive(self, path: KeyPath, section: Any, *names: str) -> None:
         """Check that values which must not be zero are not."""
         for name in names:
@@ -234,12 +246,22 @@ class _Checks:
             self.fault(
                 Code.WITHOUT_EFFECT, (*path, "client_ca"), message, "set `client_certificates: optional`"
             )
-        self.readable((*path, "client_ca"), tls.client_ca)
+        self.bundle((*path, "client_ca"), tls.client_ca)
 
     def check_certificate(self, path: KeyPath, certificate: Certificate) -> None:
-        """Check that certificate and key are there."""
+        """Check that certificate and key are there, can be read and belong together."""
         self.readable((*path, "cert"), certificate.cert)
         self.readable((*path, "key"), certificate.key)
+        if not self.decoder.is_sound(path):
+            return
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            # Without a password of its own the library would ask for that of an encrypted key at the terminal.
+            context.load_cert_chain(self.base / certificate.cert, self.base / certificate.key, password="")
+        except (OSError, ValueError) as error:
+            message = f"{shown(certificate.cert)} and {shown(certificate.key)} cannot be used: {_reason(error)}"
+            hint = "PEM: the leaf first, then intermediates; its own key, not encrypted"
+            self.fault(Code.FILE_NEEDED, (*path, "cert"), message, hint)
 
     def check_store(self, path: KeyPath, store: Store) -> None:
         """Check the address of the store and the strength of its key."""
@@ -282,7 +304,7 @@ class _Checks:
             if name in RESERVED_PARAMETERS:
                 where = (*path, "authorize_params", name)
                 self.fault(Code.PROVIDER, where, f"the gateway sets {shown(name)} itself")
-        self.readable((*path, "ca"), provider.ca)
+        self.bundle((*path, "ca"), provider.ca)
 
     def _issuer(self, path: KeyPath, issuer: str) -> None:
         url = parse_url(issuer)
@@ -317,7 +339,7 @@ class _Checks:
     def _upstream(self, path: KeyPath, app: App) -> None:
         where = (*path, "upstream")
         hint = "`http://host:port`, `https://host:port` or `unix:/path`"
-        self.readable((*path, "upstream_ca"), app.upstream_ca)
+        self.bundle((*path, "upstream_ca"), app.upstream_ca)
         if app.upstream_ca is not None and not app.upstream.startswith("https://"):
             message = "`upstream_ca` has no effect: the upstream is not https"
             self.fault(Code.WITHOUT_EFFECT, (*path, "upstream_ca"), message)
@@ -408,7 +430,7 @@ class _Checks:
                 message = f"{shown(source.match)} has {captures} captures, not one"
                 self.fault(Code.PATTERN, (*path, "match"), message, "others are written `(?:…)`")
         self._certificate_arrives(path, source)
-        self.readable((*path, "ca"), source.ca)
+        self.bundle((*path, "ca"), source.ca)
 
     def _certificate_arrives(self, path: KeyPath, source: DeviceCertificate) -> None:
         server = next((server for _, server in self.all(Server)), Server())
@@ -514,6 +536,10 @@ class _Checks:
             self.fault(
                 Code.ACCESS_POLICY, (*path, "exclude"), message, "name `users` or `groups`, or leave it out"
             )
+        if self.decoder.is_given((*path, "include")) and is_for_everyone(policy):
+            message = "`include` names nobody, and would cover everyone"
+            hint = "name `users` or `groups`, or leave it out to cover everyone who signs in"
+            self.fault(Code.ACCESS_POLICY, (*path, "include"), message, hint)
         if self.decoder.is_sound((*path, "decision")):
             self._controls(path, policy)
             self._step_up(path, policy)
@@ -544,6 +570,10 @@ class _Checks:
 
     def check_conditions(self, path: KeyPath, when: Conditions) -> None:
         """Check the names, methods and paths of an access policy's conditions."""
+        for key in when.__struct_fields__:
+            if getattr(when, key) == () and self.decoder.is_given((*path, key)):
+                message = f"`{key}` lists nothing, and would hold for everything"
+                self.fault(Code.ACCESS_POLICY, (*path, key), message, "name a value, or leave it out")
         self.references((*path, "providers"), when.providers, "providers", "provider")
         self.references((*path, "networks"), when.networks, "networks", "network")
         self.references((*path, "not_networks"), when.not_networks, "networks", "network")
@@ -690,6 +720,13 @@ _BY_SECTION: Mapping[type, _Check] = {
 
 
 # --- forms ---------------------------------------------------------------------------------------------
+
+
+def _reason(error: Exception) -> str:
+    """Return what OpenSSL said, in words: `key values mismatch` of `[X509: KEY_VALUES_MISMATCH] key values ...`."""
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return getattr(error, "strerror", None) or str(error)
 
 
 def is_for_everyone(policy: AccessPolicy) -> bool:

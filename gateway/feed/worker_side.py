@@ -12,11 +12,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import structlog
 
-from compliance.model import Decision, RequestFacts
+from compliance.model import Decision, RequestFacts, SessionControl
 from compliance.residual import compile_residual
 from gateway.feed.protocol import (
     Ack,
@@ -66,15 +66,16 @@ class TicketKey(NamedTuple):
 
 
 class Entry(Generic[E]):
-    """A ticket with the exchanges that are open under it."""
+    """A ticket with the exchanges that are open under it. `routes` is the enforcer's own, by session controls."""
 
-    __slots__ = ("decide", "expiry", "is_used", "key", "live", "ticket")
+    __slots__ = ("decide", "expiry", "is_used", "key", "live", "routes", "ticket")
 
     def __init__(self, key: TicketKey, ticket: Ticket) -> None:
         self.key = key
         self.ticket = ticket
         self.decide: Callable[[RequestFacts], Decision] = compile_residual(ticket.residual)
         self.live: set[E] = set()
+        self.routes: dict[frozenset[SessionControl], Any] = {}
         self.is_used = False
         self.expiry: asyncio.TimerHandle | None = None
 
@@ -127,7 +128,9 @@ class _Unacknowledged:
 class FeedWorker(Generic[E]):
     """The ticket cache of one worker, kept true by the feed."""
 
-    def __init__(self, name: str, pid: int, enforcer: Enforcer[E], *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, name: str, pid: int, enforcer: Enforcer[E], *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._name, self._pid = name, pid
         self._enforcer = enforcer
         self._clock = clock

@@ -4,15 +4,16 @@ Each answer has a reference that finds its line in the log; what a provider or c
 the page only where a person needs it.
 """
 
+import functools
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 import structlog
 from aiohttp import web
 
 from gateway.decision.reference import new_reference
-from gateway.hub.signin_front import Fronts, finished
+from gateway.hub.signin_front import Front, Fronts, finished
 from gateway.hub.signin_views import PageAction, Refusal, SignInPages
 from gateway.oidc.callback import Callback, meaning_of_error
 from gateway.oidc.faults import CallbackReason, ProviderFault, ProviderReason, TokenRefused
@@ -53,7 +54,7 @@ class Refusals:
         write(
             "sign-in-refused", reference=reference, status=refusal.status, reason=refusal.code, detail=detail
         )
-        app = None if to is None else self._fronts.app(to.front, to.path)
+        app = None if to is None else self._fronts.app(Front(to.scheme, to.host), to.path)
         if app is not None:
             refusal = msgspec.structs.replace(refusal, app=app.title or app.name, owner=app.owner)
         return finished(self._pages.error(request, refusal, reference=reference))
@@ -261,25 +262,24 @@ class Refusals:
         return self.answer(request, refusal)
 
 
-Owner = TypeVar("Owner", bound=Any)
+class HasRefusals(Protocol):
+    """Whoever answers requests and has `Refusals` to say no with."""
+
+    refusals: Refusals
 
 
-def guarded(
-    handler: Callable[[Owner, web.Request], Awaitable[web.StreamResponse]],
-) -> Callable[[Owner, web.Request], Awaitable[web.StreamResponse]]:
-    """Answer 503 when the store cannot keep what the handler did. The owner has `refusals`."""
+Owner = TypeVar("Owner", bound=HasRefusals)
+Handler = Callable[[Owner, web.Request], Awaitable[web.StreamResponse]]
 
+
+def guarded(handler: Handler[Owner]) -> Handler[Owner]:
+    """Answer 503 when the store cannot keep what the handler did."""
+
+    @functools.wraps(handler)
     async def run(self: Owner, request: web.Request) -> web.StreamResponse:
         try:
             return await handler(self, request)
         except (StoreFault, StoreOverloaded) as fault:
-            return refusals_of(self).store(request, fault)
+            return self.refusals.store(request, fault)
 
-    run.__doc__ = handler.__doc__
     return run
-
-
-def refusals_of(owner: Any) -> Refusals:
-    """Return the refusals of a handler's owner."""
-    refusals: Refusals = owner.refusals
-    return refusals

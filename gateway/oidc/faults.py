@@ -60,7 +60,7 @@ class ProviderFault(Exception):
 
 
 class TokenReason(StrEnum):
-    """Why an ID token was refused (rules V1 to V18), one code per cause."""
+    """Why an ID token (rules V1 to V18) or a logout token (B1 to B7) was refused, one code per cause."""
 
     TOO_LARGE = "id-token-too-large"
     ENCRYPTED = "id-token-encrypted"
@@ -96,6 +96,11 @@ class TokenReason(StrEnum):
     AUTH_TIME_MISSING = "id-token-auth-time-missing"
     AUTH_TOO_OLD = "id-token-authentication-too-old"
     ACR = "id-token-acr-not-met"
+    LOGOUT_NO_EVENT = "logout-token-without-event"
+    LOGOUT_NONCE = "logout-token-has-nonce"
+    LOGOUT_NOBODY = "logout-token-names-nobody"
+    LOGOUT_ID = "logout-token-bad-jti"
+    LOGOUT_REPLAYED = "logout-token-replayed"
 
 
 STEP_UP_UNMET: frozenset[TokenReason] = frozenset(

@@ -9,10 +9,10 @@ import asyncio
 import base64
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote_plus
 
 import aiohttp
@@ -24,6 +24,7 @@ from compliance.model import User
 from gateway.config.schema import ClientAuth, DeviceClaim, Provider
 from gateway.devices.claim import ClaimedDevice, claimed_devices
 from gateway.oidc.authorize import NOTHING_WANTED, Attempt, Wanted, authorization_url
+from gateway.oidc.backchannel import LOGOUT_TOKEN_KINDS, LogoutToken, verify_logout_token
 from gateway.oidc.claims import UserRules, has_claim, merged_claims, user_of
 from gateway.oidc.discovery import (
     MAX_METADATA_BYTES,
@@ -33,10 +34,17 @@ from gateway.oidc.discovery import (
     parse_metadata,
 )
 from gateway.oidc.faults import ProviderFault, ProviderReason, TokenReason, TokenRefused
-from gateway.oidc.jwks import MAX_KEY_SET_BYTES, FetchedKeys, KeyCache, parse_key_set
+from gateway.oidc.jwks import MAX_KEY_SET_BYTES, FetchedKeys, Key, KeyCache, parse_key_set
 from gateway.oidc.logout import end_session_url
 from gateway.oidc.strict_json import number, parse_object
-from gateway.oidc.tokens import MAX_TOKEN, Expectation, IdToken, parse_header, verify_id_token
+from gateway.oidc.tokens import (
+    MAX_TOKEN,
+    Expectation,
+    IdToken,
+    TokenHeader,
+    parse_header,
+    verify_id_token,
+)
 from gateway.tasks import spawn
 
 log = structlog.get_logger("oidc")
@@ -56,6 +64,8 @@ DEMAND_INTERVAL_S = 1.0
 """Least time between two fetches of metadata that sign-ins ask for."""
 
 _TEMPORARY_STATUS = 500
+
+T = TypeVar("T")
 
 
 class ProviderStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,6 +241,18 @@ class ProviderClient:
             refresh_token=response.refresh_token,
         )
 
+    async def verify_logout(self, raw: str) -> LogoutToken:
+        """Return the verified logout token of a back-channel logout. Raises `ProviderFault` or `TokenRefused`."""
+        header = parse_header(raw, self.provider.algorithms, LOGOUT_TOKEN_KINDS)
+        expected = Expectation(
+            issuer=self.provider.issuer,
+            client_id=self.provider.client_id,
+            algorithms=self.provider.algorithms,
+        )
+        return await self._with_keys(
+            header, lambda keys: verify_logout_token(raw, header, keys, expected, self._now())
+        )
+
     def end_session_url(
         self, *, id_token_hint: str | None, post_logout_redirect_uri: str, state: str
     ) -> str | None:
@@ -320,28 +342,22 @@ class ProviderClient:
 
     async def _verify(self, raw: str, expected: Expectation) -> IdToken:
         header = parse_header(raw, expected.algorithms)
+        return await self._with_keys(
+            header, lambda keys: verify_id_token(raw, header, keys, expected, self._now())
+        )
+
+    async def _with_keys(self, header: TokenHeader, verify: Callable[[Sequence[Key]], T]) -> T:
+        """Return what `verify` makes of the keys that fit; when none does, once more with fresher ones (K2, K3)."""
         keys = await self._keys.current()
         try:
-            return verify_id_token(
-                raw,
-                header,
-                keys.candidates(header.algorithm, header.key_id),
-                expected,
-                self._now(),
-            )
+            return verify(keys.candidates(header.algorithm, header.key_id))
         except TokenRefused as refused:
             if refused.reason not in (TokenReason.UNKNOWN_KEY, TokenReason.SIGNATURE):
                 raise
             fresher = await self._keys.refresh(keys)
             if fresher is None:
                 raise
-        return verify_id_token(
-            raw,
-            header,
-            fresher.candidates(header.algorithm, header.key_id),
-            expected,
-            self._now(),
-        )
+        return verify(fresher.candidates(header.algorithm, header.key_id))
 
     # --- token request and userinfo -----------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 import jwt
 import msgspec
@@ -34,6 +34,8 @@ MAX_AGE_S = 600.0
 MAX_LIFETIME_S = 31 * 86400.0
 """Most seconds between `iat` and `exp`: a longer-lived ID token is a mistake or a forgery."""
 
+ID_TOKEN_KINDS = frozenset({"JWT"})
+
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+\Z")
 _JWE_PARTS = 5
 _JWS_PARTS = 3
@@ -48,7 +50,7 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str
     client_id: str
     algorithms: tuple[str, ...]
-    nonce: str
+    nonce: str = ""
     access_token: str | None = None
     extra_audiences: tuple[str, ...] = ()
     max_age_s: int | None = None
@@ -76,10 +78,13 @@ class IdToken(msgspec.Struct, frozen=True, kw_only=True):
     sid: str | None = None
 
 
-def parse_header(token: str, algorithms: tuple[str, ...]) -> TokenHeader:
+def parse_header(
+    token: str, algorithms: tuple[str, ...], kinds: frozenset[str] = ID_TOKEN_KINDS
+) -> TokenHeader:
     """Return the checked header of a compact JWS (V1, V2, V3, V16). Raises `TokenRefused`.
 
-    `jwk`, `jku`, `x5u` and `x5c` are ignored: keys come from the provider's set only.
+    `kinds` are the accepted values of `typ`, in upper case; a header without it counts as `JWT`. `jwk`, `jku`,
+    `x5u` and `x5c` are ignored: keys come from the provider's set only.
     """
     if len(token) > MAX_TOKEN:
         raise TokenRefused(TokenReason.TOO_LARGE, f"{len(token)} characters")
@@ -96,12 +101,22 @@ def parse_header(token: str, algorithms: tuple[str, ...]) -> TokenHeader:
     if "crit" in header or "b64" in header or "zip" in header:
         raise TokenRefused(TokenReason.CRITICAL_HEADER)
     kind = header.get("typ", "JWT")
-    if not isinstance(kind, str) or kind.upper() != "JWT":
+    if not isinstance(kind, str) or kind.upper() not in kinds:
         raise TokenRefused(TokenReason.TYPE, repr(kind)[:40])
     key_id = header.get("kid")
     if not isinstance(key_id, str | None) or (key_id is not None and not 0 < len(key_id) <= MAX_KEY_ID):
         raise TokenRefused(TokenReason.KEY_ID_MALFORMED)
     return TokenHeader(algorithm, key_id)
+
+
+def untrusted_claims(token: str) -> dict[str, Any]:
+    """Return what a token says, believed by nobody yet. Raises `TokenRefused` for what is no JWS with JSON in it."""
+    if len(token) > MAX_TOKEN:
+        raise TokenRefused(TokenReason.TOO_LARGE)
+    parts = token.split(".")
+    if len(parts) != _JWS_PARTS:
+        raise TokenRefused(TokenReason.MALFORMED)
+    return _object(_decode(parts[1]))
 
 
 def verify_id_token(
@@ -116,6 +131,21 @@ def verify_id_token(
     `candidates` are the keys that fit header and algorithm; a token without `kid` needs exactly one. Raises
     `TokenRefused` with the first rule that fails: form, signature, registered claims, then the second layer.
     """
+    claims = verified_claims(token, header, candidates, expected, ("iss", "sub", "aud", "exp", "iat"))
+    return _second_layer(claims, header, expected, now.timestamp())
+
+
+def verified_claims(
+    token: str,
+    header: TokenHeader,
+    candidates: Sequence[Key],
+    expected: Expectation,
+    required: tuple[str, ...],
+) -> dict[str, Any]:
+    """Return the claims of a token whose signature, `iss` and `aud` hold and that has all of `required`.
+
+    What else they say is still to be checked. Raises `TokenRefused`.
+    """
     parts = token.split(".")
     _decode(parts[2])
     claims = _object(_decode(parts[1]))
@@ -123,12 +153,16 @@ def verify_id_token(
         raise TokenRefused(TokenReason.UNKNOWN_KEY, "no usable key with this id and type")
     if header.key_id is None and len(candidates) > 1:
         raise TokenRefused(TokenReason.KEY_ID_REQUIRED, f"{len(candidates)} keys would fit")
-    _verify_signature(token, header, candidates, expected)
-    return _second_layer(claims, header, expected, now.timestamp())
+    _verify_signature(token, header, candidates, expected, required)
+    return claims
 
 
 def _verify_signature(
-    token: str, header: TokenHeader, candidates: Sequence[Key], expected: Expectation
+    token: str,
+    header: TokenHeader,
+    candidates: Sequence[Key],
+    expected: Expectation,
+    required: tuple[str, ...],
 ) -> None:
     """Let PyJWT verify signature, `iss`, `aud` and the presence of members.
 
@@ -144,7 +178,7 @@ def _verify_signature(
                 audience=expected.client_id,
                 issuer=expected.issuer,
                 options={
-                    "require": ["iss", "sub", "aud", "exp", "iat"],
+                    "require": list(required),
                     "verify_exp": False,
                     "verify_nbf": False,
                     "verify_iat": False,
@@ -194,13 +228,10 @@ def _second_layer(
 ) -> IdToken:
     if "events" in claims:
         raise TokenRefused(TokenReason.EVENTS)
-    if claims.get("iss") != expected.issuer:
-        raise TokenRefused(TokenReason.ISSUER)
-    _check_audience(claims, expected)
-    expires_s, issued_s = _check_times(claims, now_s)
+    expires_s, issued_s = check_envelope(claims, expected, now_s)
     _check_nonce(claims, expected)
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT or not subject.isprintable():
+    if not is_identifier(subject):
         raise TokenRefused(TokenReason.SUBJECT)
     _check_access_token_hash(claims, header, expected)
     acr = claims.get("acr") if isinstance(claims.get("acr"), str) else None
@@ -217,6 +248,19 @@ def _second_layer(
         amr=_methods(claims.get("amr")),
         sid=sid if isinstance(sid, str) and 0 < len(sid) <= MAX_SUBJECT else None,
     )
+
+
+def check_envelope(claims: dict[str, Any], expected: Expectation, now_s: float) -> tuple[float, float]:
+    """Return `exp` and `iat` after checking whose token this is, for whom and when (V6 to V10)."""
+    if claims.get("iss") != expected.issuer:
+        raise TokenRefused(TokenReason.ISSUER)
+    _check_audience(claims, expected)
+    return _check_times(claims, now_s)
+
+
+def is_identifier(value: Any) -> TypeGuard[str]:
+    """Return whether a claim can name somebody or something: a printable text of bounded length (V12)."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_SUBJECT and value.isprintable()
 
 
 def _check_audience(claims: dict[str, Any], expected: Expectation) -> None:
@@ -256,7 +300,11 @@ def _check_nonce(claims: dict[str, Any], expected: Expectation) -> None:
     nonce = claims.get("nonce")
     if nonce is None:
         raise TokenRefused(TokenReason.NONCE_MISSING)
-    if not isinstance(nonce, str) or not hmac.compare_digest(nonce.encode(), expected.nonce.encode()):
+    if (
+        not expected.nonce
+        or not isinstance(nonce, str)
+        or not hmac.compare_digest(nonce.encode(), expected.nonce.encode())
+    ):
         raise TokenRefused(TokenReason.NONCE)
 
 

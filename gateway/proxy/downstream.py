@@ -1,7 +1,7 @@
 """A client's connection: reads requests strictly, one at a time, and writes what their exchanges say.
 
-The next request is not even parsed before the last response is complete, so pipelined requests are answered in order
-and cost only the bytes they are.
+The next request is not even parsed before the last response is complete and mostly sent, so pipelined requests are
+answered in order and cost only the bytes they are.
 
 What one connection holds at most in each direction: a quarter of `Limits.buffer_bytes`, above which the other side is
 not read, plus one read, which in asyncio and uvloop is at most 256 KiB. A client that leaves while it is not read is
@@ -41,7 +41,7 @@ NO_ADDRESS = IPv4Address("127.0.0.1")
 UNKNOWN_ADDRESS = IPv6Address("::")
 """Address of a peer whose own cannot be read; nobody trusts it."""
 
-OPTIONS_ANSWER = b"HTTP/1.1 204 No Content\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n\r\n"
+OPTIONS_ANSWER = b"HTTP/1.1 204 No Content\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n%b\r\n"
 """What `OPTIONS *` is told: it asks about this server, and there is nothing to tell."""
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -156,6 +156,8 @@ class Downstream(asyncio.Protocol):
         self.is_write_paused = False
         if self.exchange is not None:
             self.exchange.client_writable(is_writable=True)
+        elif not self._is_ending:
+            self._advance()
 
     # --- what an exchange orders (`exchange.ClientLink`) -----------------------------------------------------
 
@@ -281,40 +283,53 @@ class Downstream(asyncio.Protocol):
             self._refuse(fault)
         finally:
             self._is_advancing = False
-        if self.exchange is not None and len(self._reader.buffer) >= self._front.high_water:
+        self._after_advancing()
+
+    def _after_advancing(self) -> None:
+        """Read on unless enough waits here; close a half-closed connection on which nothing is left to answer."""
+        exchange = self.exchange
+        waits = exchange is not None or self.is_write_paused
+        if waits and len(self._reader.buffer) >= self._front.high_water:
             self.pause_reading()
-        elif self._is_read_paused and (self.exchange is None or not self.exchange.is_tunnel):
+        elif self._is_read_paused and not (exchange is not None and exchange.is_tunnel):
             self.resume_reading()
-        if self._half_closed and self.exchange is None:
+        if self._half_closed and not waits:
             self._end()
 
     def _step(self) -> bool:
         """Take one head or one piece of a body; return whether there may be more to do. Raises `WireFault`."""
-        reader, exchange = self._reader, self.exchange
+        exchange = self.exchange
         if exchange is None:
-            if reader.in_body:
-                return self._discard_body()
-            head = reader.next_head()
-            if head is not None:
-                self._begin(head)
-                return reader.in_body or self.exchange is None
-            if reader.buffer and self._is_idle:
-                self._is_idle = False
-                self.expect_within(self._front.limits.header_timeout)
-            return False
+            return not self.is_write_paused and self._next_request()
+        reader = self._reader
         if not (reader.in_body and exchange.takes_body):
             return False
         payload = reader.next_body()
-        if payload or not reader.in_body:
-            exchange.body_arrived(payload, is_last=not reader.in_body, trailers=reader.trailers)
-            return True
+        if not payload and reader.in_body:
+            return False
+        exchange.body_arrived(payload, is_last=not reader.in_body, trailers=reader.trailers)
+        return True
+
+    def _next_request(self) -> bool:
+        """Take the next head, after what is left of the last body. Returns and raises as `_step`."""
+        reader = self._reader
+        if reader.in_body:
+            return self._discard_body()
+        head = reader.next_head()
+        if head is not None:
+            self._begin(head)
+            return reader.in_body or self.exchange is None
+        if reader.buffer and self._is_idle:
+            self._is_idle = False
+            self.expect_within(self._front.limits.header_timeout)
         return False
 
     def _begin(self, head: RequestHead) -> None:
         """Start the exchange of a new request."""
         front = self._front
         if head.target.path == "*":
-            self.write(OPTIONS_ANSWER)
+            self.write(OPTIONS_ANSWER % (b"" if head.keeps_alive else b"Connection: close\r\n"))
+            self.over(keeps_alive=head.keeps_alive)
             return
         address = self._chain(head)[0] if self.is_peer_trusted else self._client_address
         self.exchange = exchange = Exchange(

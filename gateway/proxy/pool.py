@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.config.schema import Limits
-from gateway.proxy.exchange import IDEMPOTENT, UpstreamLink
+from gateway.proxy.exchange import IDEMPOTENT
+from gateway.proxy.links import UpstreamLink
 from gateway.proxy.ports import UpstreamFault
 from gateway.proxy.upstream import Upstream
 from gateway.tasks import spawn

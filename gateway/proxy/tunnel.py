@@ -3,13 +3,9 @@
 Back-pressure is the links': each side is read only while the other one takes what was read.
 """
 
-from typing import TYPE_CHECKING
-
+from gateway.proxy.links import ClientLink, UpstreamLink
 from gateway.proxy.ports import CutReason
 from gateway.wire.websocket import CloseCode, FrameTracker, close_frame
-
-if TYPE_CHECKING:
-    from gateway.proxy.exchange import ClientLink, UpstreamLink
 
 MAX_BUFFERED_AT_CUT = 16384
 """With more than this written and not yet sent to the client, a cut drops it instead of adding a close frame behind."""
@@ -31,7 +27,7 @@ class Tunnel:
 
     __slots__ = ("_client", "_tracker", "_upstream")
 
-    def __init__(self, client: "ClientLink", upstream: "UpstreamLink", *, is_websocket: bool) -> None:
+    def __init__(self, client: ClientLink, upstream: UpstreamLink, *, is_websocket: bool) -> None:
         self._client = client
         self._upstream = upstream
         self._tracker = FrameTracker() if is_websocket else None

@@ -14,7 +14,8 @@ MAX_SCANNED = 300
 class CookieName(StrEnum):
     """The cookies of the gateway, without prefix.
 
-    `LOGIN` is followed by the first characters of the state.
+    `LOGIN` is followed by the first characters of the state. `SIGN_OUT` is a sign-out that is at the provider,
+    `SIGNED_OUT` stands on the login host while nobody may be signed in again without asking for it.
     """
 
     SESSION = "gate"
@@ -22,6 +23,7 @@ class CookieName(StrEnum):
     LOGIN = "gate-login-"
     LOOP = "gate-loop"
     SIGN_OUT = "gate-out"
+    SIGNED_OUT = "gate-out-mark"
 
 
 RESERVED_PREFIX = "__Host-"

@@ -14,8 +14,11 @@ import msgspec
 from gateway.oidc.authorize import NOTHING_WANTED, Attempt, Wanted
 from gateway.sessions.seal import SealBroken, Sealer
 
-MAX_RETURN_PATH = 2000
-"""Longest path with query that survives a sign-in: it must fit in a cookie beside everything else."""
+MAX_RETURN_PATH = 65536
+"""Longest path with query that a sign-in leads back to; the listener's limit of the request line is lower."""
+
+MAX_CARRIED_PATH = 2000
+"""Longest one that travels sealed: it must fit in a cookie beside everything else. Longer ones are kept by id."""
 
 MAX_PENDING_TEXT = 3900
 MOST_PENDING = 5
@@ -35,8 +38,9 @@ _RETURN = "return-to"
 _PENDING = "pending-login"
 _STEP_UP = "step-up"
 _LOOP = "loop-guard"
+_SIGN_OUT = "sign-out"
 
-_NO_RETURN = re.compile(r"/\.gate/(?:login|callback|session|logout|signed-out)(?:[/?]|\Z)")
+_NO_RETURN = re.compile(r"/\.gate/(?:login|callback|session|logout|backchannel-logout|signed-out)(?:[/?]|\Z)")
 
 T = TypeVar("T")
 
@@ -44,7 +48,8 @@ T = TypeVar("T")
 class ReturnTo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a sign-in ends. `binding` is the SHA-256 of the start cookie that the app host gave this browser.
 
-    `provider` None means whichever the person is signed in at, or the first.
+    `provider` None means whichever the person is signed in at, or the first. A path too long to travel is kept
+    elsewhere under the id `kept`, and `path` is then only the part that routes: `/`.
     """
 
     scheme: str
@@ -54,16 +59,12 @@ class ReturnTo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     binding: str = ""
     provider: str | None = None
     wanted: Wanted = NOTHING_WANTED
+    kept: str = ""
 
     @property
     def origin(self) -> str:
         """Scheme and host of the app."""
         return f"{self.scheme}://{self.host}"
-
-    @property
-    def url(self) -> str:
-        """The exact URL that the person wanted."""
-        return self.origin + self.path
 
 
 class PendingLogin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -125,6 +126,27 @@ def seal_pending(sealer: Sealer, pending: PendingLogin) -> str:
 def open_pending(sealer: Sealer, untrusted: str) -> PendingLogin:
     """Return the pending login of a cookie value. Raises `SealBroken`."""
     return _open(sealer, _PENDING, untrusted, PendingLogin)
+
+
+class SignOutProof(msgspec.Struct, frozen=True):
+    """That somebody signed out on `origin` at `at` (seconds since 1970): what `c` of `/.gate/signed-out` holds.
+
+    `code` finds what the provider needs to end its own session, "" when nobody was signed in any more.
+    """
+
+    origin: str
+    at: float
+    code: str = ""
+
+
+def seal_sign_out(sealer: Sealer, proof: SignOutProof) -> str:
+    """Return `c`."""
+    return sealer.seal_text(_SIGN_OUT, msgspec.json.encode(proof))
+
+
+def open_sign_out(sealer: Sealer, untrusted: str) -> SignOutProof:
+    """Return what `c` holds, however old it is. Raises `SealBroken`."""
+    return _open(sealer, _SIGN_OUT, untrusted, SignOutProof)
 
 
 def names_to_evict(sealer: Sealer, cookies: Mapping[str, str], now: datetime) -> list[str]:

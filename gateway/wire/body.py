@@ -21,6 +21,7 @@ MAX_TRAILER_BYTES = 8192
 MAX_TRAILERS = 64
 """Most trailer fields."""
 
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"host"})
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"'
 _CHUNK_LINE = re.compile(
@@ -184,6 +185,8 @@ class ChunkedBody:
         if len(lines) > MAX_TRAILERS:
             raise WireFault(FaultCode.CHUNK, "the trailer section has too many fields")
         self.trailers = parse_fields(lines)
+        if not _FRAMING.isdisjoint(name for name, _ in self.trailers):
+            raise WireFault(FaultCode.CHUNK, "the trailer section states how the message is framed")
         self.rest = data[section_end + 4 :]
         self.is_complete = True
 

@@ -24,7 +24,6 @@ class FaultCode(StrEnum):
     HEAD_TIMEOUT = "request-head-timed-out"
     BODY_TIMEOUT = "request-body-timed-out"
     CONNECTIONS = "too-many-connections"
-    DRAINING = "shutting-down"
 
     @property
     def status(self) -> int:
@@ -43,7 +42,6 @@ _STATUS = {
     FaultCode.HEAD_TIMEOUT: 408,
     FaultCode.BODY_TIMEOUT: 408,
     FaultCode.CONNECTIONS: 429,
-    FaultCode.DRAINING: 503,
 }
 
 

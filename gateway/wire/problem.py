@@ -8,8 +8,7 @@ from http import HTTPStatus
 
 import msgspec
 
-TYPE_PREFIX = "https://posturegate.dev/problems/"
-"""Each code has a page below this address."""
+TYPE_PREFIX = "urn:posturegate:problem:"
 
 _encode = msgspec.json.Encoder().encode
 

@@ -3,8 +3,8 @@
 llhttp (httptools) was tried for this. It lets pass HTTP/0.9, several `Host` headers, `gzip, chunked`, chunked in
 HTTP/1.0, several spaces in the request line, and it skips the body of a request that has both `Upgrade` and
 `Content-Length`; it cannot stop between two pipelined requests, nor be told that a response answers HEAD. The guards
-around it were longer than this grammar, which costs the same per request. A property test keeps us honest: what we
-accept, llhttp reads in the same way.
+around it would be longer than this grammar, which costs the same for a small head and 2 microseconds more for a
+browser's. A property test keeps us honest: what we accept, llhttp reads in the same way.
 
 Source: RFC 9112 sections 2, 3, 6 and 9.
 """

@@ -16,7 +16,8 @@ from yarl import URL
 
 from compliance.model import StepUp, User
 from gateway.config.schema import App, Config, DeviceClaim, Provider, Sessions
-from gateway.hub.signin import PageAction, SignIn
+from gateway.hub.signin import SignIn
+from gateway.hub.signin_views import Refusal
 from gateway.oidc.io import ProviderClient
 from gateway.sessions.model import Session
 from gateway.sessions.registry import SessionRegistry
@@ -25,6 +26,7 @@ from gateway.sessions.sqlite import SCHEMA, SqliteSessionStore
 from risk.database import Database
 from risk.values import Secret
 
+MAX_LINE = 65536
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
@@ -74,22 +76,11 @@ class RealClock(Clock):
 class Pages:
     """Pages as plain text: what a test wants to read."""
 
-    def error(
-        self,
-        request: web.Request,
-        *,
-        status: int,
-        title: str,
-        text: str,
-        code: str,
-        reference: str,
-        actions: tuple[PageAction, ...],
-        retry_after_s: int | None,
-    ) -> web.Response:
-        links = "".join(f"\nlink {each.url}" for each in actions)
-        return web.Response(
-            status=status, text=f"error {code}\n{title}\n{text}\nreference {reference}{links}"
-        )
+    def error(self, request: web.Request, refusal: Refusal, *, reference: str) -> web.Response:
+        link = "" if refusal.action is None else f"\nlink {refusal.action.url}"
+        said = f"error {refusal.code}\n{refusal.title}\n{refusal.text}\nreference {reference}{link}"
+        headers = {} if refusal.retry_after_s is None else {"Retry-After": str(refusal.retry_after_s)}
+        return web.Response(status=refusal.status, text=said, headers=headers)
 
     def sign_in_needed(self, request: web.Request, *, sign_in_url: str) -> web.Response:
         return web.Response(status=401, text=f"sign-in-needed\nlink {sign_in_url}")
@@ -308,12 +299,14 @@ async def running_gate(
                 {"subject": session.user.subject, "session": session.id, "path": request.path_qs}
             )
 
-        application = web.Application()
+        application = web.Application(middlewares=[signin.home])
         application.add_routes([*signin.routes(), web.route("*", "/{tail:.*}", app)])
         server = TestServer(application)
-        await server.start_server()
+        await server.start_server(max_line_size=MAX_LINE, max_field_size=MAX_LINE)
         stack.push_async_callback(server.close)
-        http = await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar()))
+        http = await stack.enter_async_context(
+            ClientSession(cookie_jar=DummyCookieJar(), max_line_size=MAX_LINE, max_field_size=MAX_LINE)
+        )
         yield Gate(
             signin,
             registry,

@@ -64,7 +64,10 @@ def client(
     post_logout_redirect_uri: str | None = None,
     **extra: Any,
 ) -> dict[str, Any]:
-    """Return the registration of a relying party. `client_secret` None makes it public."""
+    """Return the registration of a relying party. `client_secret` None makes it public.
+
+    Below `.localhost`, where the provider can reach it, the gateway is told of sign-outs too.
+    """
     registered: dict[str, Any] = {
         "client_id": client_id,
         "redirect_uris": [redirect_uri],
@@ -75,6 +78,11 @@ def client(
         "post_logout_redirect_uris": [post_logout_redirect_uri] if post_logout_redirect_uri else [],
         **extra,
     }
+    host = redirect_uri.split("/")[2].partition(":")[0]
+    if host.endswith(".localhost") and redirect_uri.startswith("http:"):
+        registered["backchannel_logout_uri"] = redirect_uri.replace("/callback", "/backchannel-logout")
+        registered["backchannel_logout_session_required"] = True
+        registered.update(extra)
     if client_secret is not None:
         registered["client_secret"] = client_secret
     return registered

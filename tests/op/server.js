@@ -1,9 +1,9 @@
 // The real, certified OpenID provider (npm oidc-provider) as the tests drive it. Its configuration is one JSON
 // document in the environment variable OP_CONFIG:
-//   port, clients, users {login: {claims, acr, amr}}, acr_values, ignore_acr, conform_id_token_claims, ttl
+//   port, clients (a backchannel_logout_uri is called on loopback only), users {login: {claims, acr, amr}}, acr_values, ignore_acr, conform_id_token_claims, ttl
 // Any password signs in. Prints "READY <port>" when it listens, and ends when its standard input closes.
 import { generateKeyPairSync } from 'node:crypto';
-import { createServer } from 'node:http';
+import { createServer, request as httpRequest } from 'node:http';
 
 import Provider, { interactionPolicy } from 'oidc-provider';
 
@@ -30,6 +30,22 @@ if (!config.ignore_acr) {
   }));
 }
 
+// Names below .localhost are this machine, whatever the resolver thinks; nothing else is ever called.
+function fetchOnLoopback(url, options) {
+  const { hostname } = new URL(url);
+  if (hostname !== '127.0.0.1' && !hostname.endsWith('.localhost')) return Promise.reject(new Error(`not called: ${url}`));
+  const lookup = (_host, asked, done) => (asked.all ? done(null, [{ address: '127.0.0.1', family: 4 }]) : done(null, '127.0.0.1', 4));
+  return new Promise((resolve, reject) => {
+    const headers = Object.fromEntries(new Headers(options.headers));
+    const sent = httpRequest(url, { method: options.method, headers, lookup }, (response) => {
+      response.resume();
+      response.on('end', () => resolve(new Response(null, { status: response.statusCode })));
+    });
+    sent.on('error', reject);
+    sent.end(options.body === undefined ? undefined : String(options.body));
+  });
+}
+
 const everyClaim = [...new Set(Object.values(users).flatMap((user) => Object.keys(user.claims ?? {})))];
 
 const provider = new Provider(issuer, {
@@ -47,7 +63,9 @@ const provider = new Provider(issuer, {
     devInteractions: { enabled: false },
     rpInitiatedLogout: { enabled: true },
     claimsParameter: { enabled: true },
+    backchannelLogout: { enabled: true },
   },
+  fetch: fetchOnLoopback,
   interactions: { policy, url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
   ttl: { AccessToken: 600, AuthorizationCode: 60, IdToken: 600, Interaction: 600, Session: 3600, Grant: 3600, ...config.ttl },
   scopes: ['openid', 'profile', 'email', 'offline_access'],
@@ -65,6 +83,7 @@ const provider = new Provider(issuer, {
     ctx.body = `OP error: ${out.error} ${out.error_description ?? ''}`;
   },
 });
+provider.on('backchannel.error', (_ctx, error) => { process.stderr.write(`backchannel: ${error.stack}\n`); });
 provider.on('server_error', (_ctx, error) => { process.stderr.write(`${error.stack}\n`); });
 
 const escaped = (text) => String(text).replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);

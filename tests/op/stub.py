@@ -138,6 +138,30 @@ class Stub:
             return self.make_token(header, claims)
         return sign(self.signing_key, self.algorithm, header, claims)
 
+    def logout_token(
+        self,
+        header: dict[str, Any] | None = None,
+        *,
+        key: Any = RSA_1,
+        algorithm: str = "RS256",
+        **claims: Any,
+    ) -> str:
+        """Return a logout token with these members; a member that is `DROP` is left out."""
+        now = int(self.now())
+        self.issued += 1
+        made = {
+            "iss": self.issuer,
+            "aud": self.client_id,
+            "iat": now,
+            "exp": now + 120,
+            "jti": f"lt-{self.issued}",
+            "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
+            **claims,
+        }
+        head = {"alg": "RS256", "typ": "logout+jwt", "kid": "rsa-1", **(header or {})}
+        head, made = ({name: v for name, v in each.items() if v is not DROP} for each in (head, made))
+        return sign(key, algorithm, head, made)
+
     # --- handlers -----------------------------------------------------------------------------------------
 
     def app(self) -> web.Application:

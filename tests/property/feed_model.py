@@ -1,9 +1,9 @@
 """A model of the posture feed, small enough to try every interleaving of it.
 
-It follows `gateway.feed.hub_side` and `worker_side` step by step: one hub that may crash and come back, worker processes
-that may crash, be killed, break their link and come back, and ordered connections between them. Whatever takes time in
-the real thing (a stopped process, a slow socket, a deadline, a lease) may here happen at any moment, or late: a step
-that is not taken yet stands for a process that stands still.
+It follows `gateway.feed.hub_side` and `worker_side` step by step: one hub that may crash and come back, worker
+processes that may crash, be killed, break their link and come back, and ordered connections between them. Whatever
+takes time in the real thing (a stopped process, a slow socket, a deadline, a lease) may here happen at any moment, or
+late: a step that is not taken yet stands for a process that stands still.
 
 What is decided is reduced to a *version*: the number of the newest change that the decision rests on. The search checks
 at every step that
@@ -142,7 +142,7 @@ class Model:
 
     # --- the hub ---------------------------------------------------------------------------------------------
 
-    def _hub_steps(self, state: State) -> Iterator[tuple[str, State]]:
+    def _hub_steps(self, state: State) -> Iterator[tuple[str, State]]:  # noqa: C901 - a list, one step a line
         if not state.is_hub_alive:
             yield "hub starts", self._hub_starts(state)
             return
@@ -330,7 +330,8 @@ class Model:
             if worker.live == NONE:
                 yield f"{slot}: request", _with(state, slot, worker._replace(live=worker.ticket))
         elif worker.waiting == NONE and worker.live == NONE:
-            yield f"{slot}: request waits", self._ask(_with(state, slot, worker._replace(waiting=state.acknowledged)), slot)
+            waiting = _with(state, slot, worker._replace(waiting=state.acknowledged))
+            yield f"{slot}: request waits", self._ask(waiting, slot)
 
     def _worker_dies(self, state: State, slot: int) -> State:
         worker = state.workers[slot]

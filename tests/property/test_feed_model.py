@@ -1,4 +1,4 @@
-"""The feed protocol on every interleaving (a model of it), and the real hub and worker on many (with their own code)."""
+"""The feed protocol on every interleaving (a model of it), and the real hub and workers on many (their own code)."""
 
 import asyncio
 import random
@@ -13,7 +13,7 @@ from gateway.feed import hub_side
 from gateway.feed.hub_side import FeedHandlers, FeedHub, Link, NotEnforced
 from gateway.feed.process import ProcessId
 from gateway.feed.protocol import Ticket, TicketRequest
-from gateway.feed.worker_side import Entry, FeedWorker, TicketKey, _WorkerLink
+from gateway.feed.worker_side import Entry, FeedWorker, TicketKey, _Unacknowledged, _WorkerLink
 from tests.property.feed_model import Rules, Size, search
 
 SIZES = (
@@ -22,7 +22,7 @@ SIZES = (
     Size(changes=1, hub_crashes=1),
     Size(workers=1, changes=2, hub_crashes=1, fences=1),
     Size(workers=1, changes=1, hub_crashes=1, breaks=1, fences=1),
-    Size(workers=1, changes=1, worker_crashes=1, breaks=1, fences=1),
+    Size(workers=1, changes=1, worker_crashes=1, breaks=1),
     Size(workers=1, changes=1, hub_crashes=1, worker_crashes=1),
 )
 
@@ -206,7 +206,7 @@ class Walk:
     """A hub, two workers, and a random choice of what happens next. The same seed walks the same way."""
 
     def __init__(self, seed: int, folder: Path) -> None:
-        self.random = random.Random(seed)
+        self.random = random.Random(seed)  # noqa: S311 - a walk that can be repeated
         self.folder = folder
         self.version = 0
         self.acknowledged = 0
@@ -264,10 +264,21 @@ class Walk:
         self.hub = self.new_hub()
 
     async def step(self) -> None:
+        """Do one thing, then let the hub's tasks come a random way further."""
+        self.act()
+        for _ in range(self.random.randrange(8)):
+            await asyncio.sleep(0)
+        self.look_after_workers()
+        for task in [task for task in self.tasks if task.done()]:
+            self.tasks.remove(task)
+            if not task.cancelled():
+                task.result()
+
+    def act(self) -> None:
         worker = self.random.choice(self.workers)
         ready = [pipe for pipe in self.pipes if pipe.chunks or (pipe.is_cut and not pipe.is_over)]
         match self.random.choices(
-            ("deliver", "request", "change", "end", "die", "hub", "break", "idle"), (60, 14, 6, 8, 1, 1, 1, 9)
+            ("deliver", "request", "change", "end", "die", "hub", "break"), (60, 14, 6, 4, 1, 1, 1)
         )[0]:
             case "deliver" if ready:
                 self.random.choice(ready).deliver()
@@ -284,7 +295,9 @@ class Walk:
             case "break" if worker.is_alive and worker.feed._link is not None:
                 worker.feed._link.close()
             case _:
-                await asyncio.sleep(0)
+                return
+
+    def look_after_workers(self) -> None:
         for each in list(self.workers):
             if not each.is_alive:
                 self.spawn(each.feed._name)
@@ -292,10 +305,6 @@ class Walk:
                 each.connect()
             each.check()
         self.pipes = [pipe for pipe in self.pipes if not pipe.is_over]
-        for task in [task for task in self.tasks if task.done()]:
-            self.tasks.remove(task)
-            if not task.cancelled():
-                task.result()
 
     async def settle(self) -> None:
         """Deliver everything; then every change must have been acknowledged."""
@@ -334,10 +343,19 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(40))
 async def test_the_real_hub_and_workers_keep_the_invariant(seed: int, tmp_path: Path, fakes) -> None:
     made = await walk(seed, tmp_path, 600)
     assert made.acknowledged > 3
+
+
+async def finds_a_fault(folder: Path) -> bool:
+    for seed in range(60):
+        try:
+            await walk(seed, folder, 600)
+        except AssertionError as error:
+            return "older" in str(error)
+    return False
 
 
 async def test_the_walk_finds_a_worker_that_acknowledges_before_it_decided_anew(tmp_path: Path, fakes) -> None:
@@ -346,23 +364,15 @@ async def test_the_walk_finds_a_worker_that_acknowledges_before_it_decided_anew(
             self._drop(entry)
             if entry.live:
                 self._renew(entry)
-        self._unacknowledged.append(_pending(seq))
+        self._unacknowledged.append(_Unacknowledged(seq, names, set()))
         self._acknowledge()
 
     fakes.setattr(FeedWorker, "_invalidate", hasty)
-    with pytest.raises(AssertionError, match="older"):
-        for seed in range(30):
-            await walk(seed, tmp_path, 600)
+    assert await finds_a_fault(tmp_path)
 
 
 async def test_the_walk_finds_a_hub_that_forgets_whom_it_served(tmp_path: Path, fakes) -> None:
     fakes.setattr(FeedHub, "_await_strangers", lambda self, roster: None)
-    with pytest.raises(AssertionError, match="older"):
-        for seed in range(60):
-            await walk(seed, tmp_path, 600)
+    assert await finds_a_fault(tmp_path)
 
 
-def _pending(seq: int):
-    from gateway.feed.worker_side import _Unacknowledged  # noqa: PLC0415 - only this fault needs it
-
-    return _Unacknowledged(seq, frozenset(), set())

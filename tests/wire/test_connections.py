@@ -10,7 +10,7 @@ import trustme
 
 from gateway.config.schema import Certificate, ClientCertificates, Limits, Tls
 from gateway.proxy.pool import upstream_tls
-from gateway.proxy.ports import UpstreamFault
+from gateway.proxy.ports import CutReason, UpstreamFault
 from gateway.proxy.tls import listener_tls
 from tests.wire.harness import (
     OK,
@@ -450,6 +450,36 @@ async def test_client_certificate_is_evidence(
             await ask_over_tls(gate, stranger, "one.test")
         pem = device.cert_chain_pems[0].bytes().decode()
         assert [exchange.evidence for exchange in gate.exchanges] == [ssl.PEM_cert_to_DER_cert(pem), b""]
+
+
+async def test_large_bodies_over_tls_and_a_cut(
+    recorder: Recorder, authority: trustme.CA, tmp_path: Path
+) -> None:
+    """Back-pressure and breaking off work through the TLS layer of either loop."""
+    size = 8 << 20
+    recorder.answer = lambda seen: (
+        OK
+        if seen.method == b"POST"
+        else b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
+    )
+    tls = listener_tls(Tls((server_certificate(authority, tmp_path, "one.test"),)))
+    async with running_gate(tls=tls) as gate:
+        gate.route = gate.route_to(f"http://127.0.0.1:{recorder.port}")
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", gate.port, ssl=client_context(authority), server_hostname="one.test"
+        )
+        writer.write(b"POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: %d\r\n\r\n" % size + b"y" * size)
+        await reader.readuntil(b"ok")
+        assert len(recorder.requests[0].body) == size
+        writer.write(GET)
+        await reader.readuntil(b"\r\n\r\n")
+        assert len(await reader.readexactly(size)) == size
+        writer.write(GET)
+        await reader.readuntil(b"\r\n\r\n")
+        gate.exchanges[-1].cut(CutReason.ACCESS_ENDED)
+        assert len(await read_to_end(reader)) < size
+        writer.close()
+        await until(lambda: not gate.front.connections)
 
 
 async def tls_upstream(authority: trustme.CA, name: str) -> asyncio.Server:

@@ -176,6 +176,8 @@ BAD_CHUNKS = {
     "folded trailer": b"5\r\nhello\r\n0\r\nA: b\r\n c\r\n\r\n",
     "trailer with LF": b"5\r\nhello\r\n0\r\nA: b\n\r\n\r\n",
     "trailer without a colon": b"5\r\nhello\r\n0\r\nAb\r\n\r\n",
+    "trailer with a length": b"5\r\nhello\r\n0\r\nContent-Length: 5\r\n\r\n",
+    "trailer with a coding": b"5\r\nhello\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n",
     "trailers without bound": b"5\r\nhello\r\n0\r\n" + b"A: b\r\n" * 2000 + b"\r\n",
 }
 
@@ -242,3 +244,5 @@ async def test_options_asterisk_is_answered_here(gate: Gate, recorder: Recorder)
     assert answer.startswith(b"HTTP/1.1 204 ")
     assert b"HTTP/1.1 200 OK" in answer
     assert len(recorder.requests) == 1
+    answer = await gate.talk(get(b"OPTIONS * HTTP/1.1", HOST + b"Connection: close\r\n"))
+    assert answer.endswith(b"Connection: close\r\n\r\n")

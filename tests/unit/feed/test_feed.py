@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 import textwrap
 import time
@@ -13,13 +14,15 @@ import pytest
 
 from compliance.model import Decision, Outcome, Residual
 from gateway.feed import hub_side, worker_side
-from gateway.feed.hub_side import FeedHandlers, FeedHub
+from gateway.feed.hub_side import FeedHandlers, FeedHub, NotEnforced
+from gateway.feed.process import Watch
 from gateway.feed.protocol import (
     Ack,
     Cut,
     FeedFault,
     HubReader,
     Invalidate,
+    Lease,
     Ticket,
     TicketRequest,
     WorkerReader,
@@ -81,13 +84,14 @@ class World:
         self.outcome: Outcome | None = Outcome.ALLOW
         self.requests: list[TicketRequest] = []
         self.lifetime_s = 60.0
+        self.rounds: list[tuple[int, int]] = []
         self.hub = self.new_hub()
 
     def new_hub(self) -> FeedHub:
         handlers = FeedHandlers(
             ticket=self.ticket, touch=lambda _sessions: None, stats=lambda _worker, _counters: None
         )
-        return FeedHub(handlers, lambda: b"settings")
+        return FeedHub(handlers, lambda: b"settings", on_round=lambda cut, fenced: self.rounds.append((cut, fenced)))
 
     def ticket(self, request: TicketRequest) -> Ticket | None:
         self.requests.append(request)
@@ -138,7 +142,7 @@ async def admit(feed: FeedWorker[Exchange], key: TicketKey = KEY) -> Exchange:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - conditions of other people's objects
             await asyncio.sleep(0.005)
 
 
@@ -187,7 +191,46 @@ async def test_many_changes_at_once_are_all_acknowledged(world: World) -> None:
         world.outcome = Outcome.BLOCK
         reports = await asyncio.gather(*(world.hub.invalidate(("device:d1",), str(n)) for n in range(50)))
         assert exchange.was_cut
-        assert sum(report.cut for report in reports) == 1
+        assert {report.cut for report in reports} == {1}
+        assert world.rounds == [(1, 0)]
+        assert len(world.requests) == 2
+
+
+async def test_each_caller_of_a_round_is_told_of_its_own_cuts(world: World) -> None:
+    async with worker(world) as (feed, _):
+        await admit(feed)
+        await admit(feed, TicketKey("another", "app.example", "wiki", b""))
+        world.outcome = Outcome.BLOCK
+        mine, device, nothing = await asyncio.gather(
+            world.hub.invalidate(("session:another",), "one"),
+            world.hub.invalidate(("device:d1",), "both"),
+            world.hub.invalidate(("device:d2",), "none"),
+        )
+        assert (mine.cuts, device.cuts, nothing.cuts) == ({"wiki": 1}, {"app": 1, "wiki": 1}, {})
+        assert world.rounds == [(2, 0)]
+        assert set(mine.by_worker) == {"w1"}
+
+
+async def test_who_gives_up_waiting_does_not_stop_what_he_announced(world: World) -> None:
+    """A sensor that hangs up, or a browser that leaves, must not leave a change half enforced."""
+    async with worker(world) as (feed, _):
+        exchange = await admit(feed)
+        world.outcome = Outcome.BLOCK
+        caller = asyncio.ensure_future(world.hub.invalidate(("device:d1",), "hangs up"))
+        await asyncio.sleep(0)
+        caller.cancel()
+        await until(lambda: exchange.was_cut)
+
+
+async def test_a_fault_while_deciding_grants_nothing_and_kills_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker(world) as (feed, _):
+        monkeypatch.setattr(world, "lifetime_s", "not a number")
+        assert (await admit(feed)).outcome is None
+        assert feed.lookup(KEY) is None
+        monkeypatch.setattr(world, "lifetime_s", 60.0)
+        assert (await admit(feed)).outcome is Outcome.ALLOW
 
 
 async def test_a_gone_session_cuts_what_it_had_open(world: World) -> None:
@@ -205,6 +248,52 @@ async def test_time_alone_makes_an_open_exchange_be_decided_anew(world: World) -
         exchange = await admit(feed)
         world.outcome = Outcome.BLOCK
         await until(lambda: exchange.was_cut)
+
+
+async def test_a_request_that_comes_when_the_time_is_over_also_decides_what_is_open(world: World) -> None:
+    """The request may be earlier than the ticket's own timer: what is open must not move on undecided."""
+    async with worker(world) as (feed, _):
+        exchange = await admit(feed)
+        entry = feed.lookup(KEY)
+        feed._clock = lambda: entry.ticket.valid_until + 1
+        assert feed.lookup(KEY) is None
+        world.outcome = Outcome.BLOCK
+        assert (await admit(feed)).outcome is Outcome.BLOCK
+        assert exchange.was_cut
+
+
+async def test_what_is_open_under_an_evicted_ticket_still_ends_in_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_side, "MAX_TICKETS", 1)
+    world.lifetime_s = 0.2
+    async with worker(world) as (feed, _):
+        exchange = await admit(feed)
+        await admit(feed, TicketKey("another", "app.example", "app", b""))
+        assert feed.lookup(KEY) is None
+        world.outcome = Outcome.BLOCK
+        await until(lambda: exchange.was_cut)
+
+
+async def test_a_step_of_the_wall_clock_sets_the_ends_of_tickets_again(world: World) -> None:
+    async with worker(world) as (feed, _):
+        exchange = await admit(feed)
+        world.outcome = Outcome.BLOCK
+        feed._clock = lambda: time.time() + 3600
+        feed.handle(Lease(99, time.monotonic() + 5))
+        await until(lambda: exchange.was_cut)
+
+
+async def test_a_lease_read_late_grants_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a hub that has died since wrote into the socket of a worker that stood still."""
+    monkeypatch.setattr(hub_side, "LEASE_S", 0.2)
+    async with worker(world) as (feed, _):
+        exchange = await admit(feed)
+        await world.hub.stop()
+        await until(lambda: exchange.was_cut)
+        feed._tickets[KEY] = Entry(KEY, world.ticket(TicketRequest(1, "cookie", "h", "app", b"")))
+        feed.handle(Lease(99, time.monotonic() - 0.001))
+        assert feed.lookup(KEY) is None
 
 
 async def test_a_released_exchange_is_forgotten(world: World) -> None:
@@ -286,15 +375,76 @@ async def test_a_broken_link_is_fenced_before_the_next_change_counts(world: Worl
     assert world.hub.workers == []
 
 
-async def test_a_new_hub_does_not_call_anything_enforced_before_its_workers_are_linked(
+async def test_a_worker_that_cannot_be_killed_is_never_left_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_side, "ACK_DEADLINE_S", 0.1)
+    monkeypatch.setattr(hub_side, "DEATH_DEADLINE_S", 0.1)
+    monkeypatch.setattr(Watch, "kill", lambda self: None)
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", SILENT_WORKER, str(world.path))
+    await until(lambda: "silent" in world.hub.workers)
+    for _ in range(2):
+        with pytest.raises(NotEnforced, match="does not die"):
+            await world.hub.invalidate(("device:d1",), "test")
+    child.kill()
+    await child.wait()
+    assert (await world.hub.invalidate(("device:d1",), "test")).workers == 0
+
+
+async def test_a_new_hub_accounts_for_every_worker_of_the_former_one(
     world: World,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """One that stands still, with a lease in its socket, is dead before a change counts as enforced."""
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", SILENT_WORKER, str(world.path))
+    await until(lambda: "silent" in world.hub.workers)
+    child.send_signal(signal.SIGSTOP)
+    await world.hub.stop()
+    monkeypatch.setattr(hub_side, "ACK_DEADLINE_S", 0.2)
+    world.hub = world.new_hub()
+    await world.hub.start(world.path)
+    assert world.hub.workers == []
+    report = await world.hub.invalidate(("device:d1",), "test")
+    assert (report.workers, report.fenced) == (0, ("silent",))
+    assert await asyncio.wait_for(child.wait(), 1) == -9
+
+
+async def test_a_new_hub_waits_for_no_worker_that_died_meanwhile(world: World) -> None:
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", SILENT_WORKER, str(world.path))
+    await until(lambda: "silent" in world.hub.workers)
+    await world.hub.stop()
+    child.kill()
+    await child.wait()
+    world.hub = world.new_hub()
+    await world.hub.start(world.path)
+    assert world.hub._members == {}
+
+
+async def test_a_roster_that_cannot_be_read_costs_a_whole_lease(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_side, "LEASE_S", 0.3)
+    await world.hub.stop()
+    world.path.with_name("workers.json").write_text("not what we wrote")
+    world.hub = world.new_hub()
+    await world.hub.start(world.path)
     started = time.monotonic()
-    report = await world.hub.invalidate(("device:d1",), "nobody there yet")
-    assert report.workers == 0
+    await world.hub.invalidate(("device:d1",), "nobody knows who is there")
     assert time.monotonic() - started >= 0.2
+
+
+async def test_an_in_process_worker_that_lost_its_link_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_side, "ACK_DEADLINE_S", 0.1)
+    async with worker(world) as (feed, _):
+        exchange = await admit(feed)
+        world.outcome = Outcome.BLOCK
+        for task in feed._tasks:
+            task.cancel()
+        feed._link.close()
+        await until(lambda: world.hub.workers == [])
+        with pytest.raises(NotEnforced):
+            await world.hub.invalidate(("device:d1",), "test")
+        feed.start(world.path)
+        await world.hub.invalidate(("device:d1",), "test")
+        assert exchange.was_cut
 
 
 def test_any_split_of_the_stream_gives_the_same_messages() -> None:

@@ -12,8 +12,8 @@ from gateway.oidc.authorize import Attempt, Wanted
 from gateway.sessions import cookies
 from gateway.sessions.pending import (
     LOOP_MOST,
+    MAX_CARRIED_PATH,
     MAX_PENDING_TEXT,
-    MAX_RETURN_PATH,
     PendingLogin,
     ReturnTo,
     count_start,
@@ -56,13 +56,11 @@ def test_sealed_values_come_back_and_do_not_mix() -> None:
         open_return(SEALER, SEALER.seal_text("return-to", b"{}"))
 
 
-def test_the_longest_return_address_fits_in_a_cookie() -> None:
-    longest = msgspec.structs.replace(TO, path="/" + '"' * (MAX_RETURN_PATH - 1), host="h" * 250)
-    normal = msgspec.structs.replace(TO, path="/" + "x" * (MAX_RETURN_PATH - 1))
+def test_the_longest_carried_address_fits_in_a_cookie() -> None:
+    longest = msgspec.structs.replace(TO, path="/" + '"' * (MAX_CARRIED_PATH - 1), host="h" * 250)
+    normal = msgspec.structs.replace(TO, path="/" + "x" * (MAX_CARRIED_PATH - 1))
     assert len(seal_pending(SEALER, pending(to=normal, session="ses_" + "x" * 22))) <= MAX_PENDING_TEXT
-    assert len(seal_pending(SEALER, pending(to=longest))) > MAX_PENDING_TEXT, (
-        "then sign-in shortens the address"
-    )
+    assert len(seal_pending(SEALER, pending(to=longest))) > MAX_PENDING_TEXT, "then sign-in keeps it by id"
 
 
 @given(st.text(max_size=40))

@@ -28,12 +28,16 @@ GOOD = [
 
 
 def read_requests(pieces: list[bytes]) -> list[tuple[object, ...]]:
-    """Return the whole messages that a reader finds: method, target, fields, body and trailers of each."""
+    """Return the whole messages that a reader finds: method, target, fields, body and trailers of each.
+
+    As a connection does, it stops after a message that ends the connection.
+    """
     reader = RequestReader(LIMITS)
     messages: list[list[object]] = []
+    goes_on = True
     for piece in pieces:
         reader.feed(piece)
-        while True:
+        while goes_on or reader.in_body:
             if reader.in_body:
                 messages[-1][3] += reader.next_body()
                 messages[-1][4] = list(reader.trailers)
@@ -43,6 +47,7 @@ def read_requests(pieces: list[bytes]) -> list[tuple[object, ...]]:
                 head = reader.next_head()
                 if head is None:
                     break
+                goes_on = head.keeps_alive
                 messages.append([head.method, head.target.raw, head.headers, b"", []])
     if reader.in_body:
         messages.pop()
@@ -57,10 +62,10 @@ class Oracle:
         self.complete = 0
         self._url, self._fields, self._in_trailers = b"", [], False
         self._parser = httptools.HttpRequestParser(self)
-        self.error: httptools.HttpParserError | None = None
+        self.error: Exception | None = None
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self.error = error
 
     def on_message_begin(self) -> None:
@@ -125,6 +130,8 @@ def test_what_we_accept_llhttp_reads_in_the_same_way(
     oracle = Oracle(data)
     if isinstance(oracle.error, httptools.HttpParserInvalidMethodError | httptools.HttpParserUpgrade):
         return  # llhttp has a closed list of methods, and stops at an upgrade even when a body follows
+    if b"chunked\t" in data.lower():
+        return  # llhttp allows no tab there, RFC 9112 does; the upstream gets our own spelling anyway
     assert ours == [tuple(message) for message in oracle.messages[: oracle.complete]][: len(ours)]
 
 

@@ -58,7 +58,7 @@ def test_every_fault_has_a_whole_problem_document(code: FaultCode) -> None:
     assert b"Connection: close" in head
     assert document["code"] == code.value
     assert document["status"] == code.status
-    assert document["type"].endswith("/" + code.value)
+    assert document["type"] == f"urn:posturegate:problem:{code.value}"
     assert 400 <= code.status < 600
     assert problem_response(400, "x", date=b"now", closes=False, is_head=True).endswith(b"\r\n\r\n")
 

@@ -1,0 +1,100 @@
+"""The two connections of an exchange, as it sees them: they take bytes and orders, and that is all it knows.
+
+`downstream.Downstream` and `upstream.Upstream` are the real ones; tests have links that record.
+"""
+
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.wire.forwarded import Address
+
+if TYPE_CHECKING:
+    from gateway.proxy.exchange import Exchange
+
+
+class ClientLink(Protocol):
+    """The client's connection, as an exchange sees it."""
+
+    peer_address: Address
+    evidence: bytes
+    is_peer_trusted: bool
+
+    @property
+    def date(self) -> bytes:
+        """Now, as the `Date` header has it."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send to the client."""
+        ...
+
+    def write_buffered(self) -> int:
+        """Return how many bytes wait for the client to read."""
+        ...
+
+    def body_wanted(self) -> None:
+        """The exchange `takes_body` now: hand over what there is of the request's body."""
+        ...
+
+    def forwarding(self, exchange: "Exchange") -> bytes:
+        """Return the forwarding lines for an upstream."""
+        ...
+
+    def expect_within(self, seconds: float) -> None:
+        """Call `expired` unless something is expected anew within `seconds`."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Take nothing more from a tunnelled client."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+        ...
+
+    def over(self, *, keeps_alive: bool) -> None:
+        """The exchange is over and its response complete: go on, or close when all has been sent."""
+        ...
+
+    def close(self) -> None:
+        """Send what was written, then close, as the only sign that the message is not whole."""
+        ...
+
+    def reset(self) -> None:
+        """Drop what was written and not sent, and end the connection at once."""
+        ...
+
+
+class UpstreamLink(Protocol):
+    """A connection to an upstream, as an exchange sees it."""
+
+    is_reused: bool
+    has_answered: bool
+    is_write_paused: bool
+
+    def begin(self, exchange: "Exchange", head: bytes) -> None:
+        """Send a request head; the answer goes to `exchange`."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send to the upstream."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the upstream."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+        ...
+
+    def release(self) -> None:
+        """The response is complete and the request too: let another exchange use the connection if it can."""
+        ...
+
+    def close(self) -> None:
+        """Send what was written, then close."""
+        ...
+
+    def drop(self) -> None:
+        """End the connection at once; nothing of it reaches the exchange any more."""
+        ...

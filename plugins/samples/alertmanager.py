@@ -1,0 +1,108 @@
+"""Samples of `alertmanager`. Source of the field sets: Alertmanager "webhook_config", Grafana "Webhook notifier"."""
+
+from datetime import UTC, datetime
+
+from plugins.contract import Expected, Sample
+from risk.model import Identifier, Severity, SignalType
+
+_ZERO = "0001-01-01T00:00:00Z"
+_STARTED = datetime(2026, 3, 2, 8, 0, 0, 500000, tzinfo=UTC)
+_ENDED = datetime(2026, 3, 2, 8, 45, tzinfo=UTC)
+
+
+def _alert(number: int, status: str = "firing", **labels: object) -> dict[str, object]:
+    return {
+        "status": status,
+        "labels": {"alertname": "FirewallOff", "severity": "warning", "hostname": f"lt-{number}"} | labels,
+        "annotations": {"summary": f"The firewall of lt-{number} is off", "description": "For 10 minutes."},
+        "startsAt": "2026-03-02T08:00:00.5Z",
+        "endsAt": _ZERO if status == "firing" else "2026-03-02T08:45:00Z",
+        "generatorURL": "https://prometheus.example/graph",
+        "fingerprint": f"00000000000000{number}",
+    }
+
+
+def _group(*alerts: dict[str, object], **rest: object) -> dict[str, object]:
+    return {
+        "version": "4",
+        "groupKey": '{}:{alertname="FirewallOff"}',
+        "status": "firing",
+        "receiver": "gate",
+        "truncatedAlerts": 0,
+        "commonAnnotations": {"runbook_url": "https://runbooks.example/firewall"},
+        "alerts": list(alerts),
+    } | rest
+
+
+def _host(number: int) -> tuple[Identifier, ...]:
+    return (Identifier("hostname", f"lt-{number}"),)
+
+
+SAMPLES: tuple[Sample, ...] = (
+    Sample(
+        name="one-fires-and-one-is-over",
+        payload=_group(_alert(11), _alert(12, "resolved", serial_number="SN-12")),
+        options={"facts": {"FirewallOff": "firewall_enabled"}},
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_host(11),
+                level=Severity.MEDIUM,
+                external_id="alert:0000000000000011",
+                title="The firewall of lt-11 is off",
+                observed_at=_STARTED,
+                facts={"firewall_enabled": False},
+                actions=("https://runbooks.example/firewall",),
+            ),
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=(Identifier("serial", "SN-12"), *_host(12)),
+                external_id="alert:0000000000000012",
+                observed_at=_ENDED,
+                resolves=True,
+                facts={"firewall_enabled": True},
+            ),
+        ),
+    ),
+    Sample(
+        name="labels-and-words-of-ones-own",
+        payload=_group(_alert(11, severity="page", hostname="", instance="lt-11:9100")),
+        options={"device": {"hostname": ["instance"]}, "levels": {"Page": "high"}, "ttl": "1d"},
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_host(11),
+                level=Severity.HIGH,
+                expires_at=datetime(2026, 3, 3, 8, 0, 0, 500000, tzinfo=UTC),
+            ),
+        ),
+    ),
+    Sample(
+        name="a-device-that-nobody-names-beside-one-that-is-named",
+        payload=_group(_alert(11, hostname="localhost"), _alert(12, severity="purple")),
+        expected=(Expected(type=SignalType.DETECTION, device_ids=_host(12), level=Severity.UNKNOWN),),
+        rejected=("no-device",),
+    ),
+    Sample(
+        name="dead-man-switch",
+        payload=_group(_alert(11, alertname="Watchdog", severity="none"), status="firing"),
+        ignored=1,
+    ),
+    Sample(
+        name="grafana",
+        payload=_group(
+            _alert(11, severity="critical")
+            | {"values": {"B": 22}, "valueString": "[ var='B' ]", "dashboardURL": "", "silenceURL": "x"},
+            title="[FIRING:1]",
+            state="alerting",
+            orgId=1,
+        ),
+        expected=(Expected(type=SignalType.DETECTION, device_ids=_host(11), level=Severity.CRITICAL),),
+    ),
+    Sample(name="no-alert", payload=_group({"status": "pending", "labels": {"a": "b"}}), rejected=("not-an-alert",)),
+    Sample(
+        name="unreadable-time",
+        payload=_group(_alert(11) | {"startsAt": "yesterday"}),
+        rejected=("time-unreadable",),
+    ),
+)

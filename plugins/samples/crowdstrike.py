@@ -1,0 +1,172 @@
+"""Samples of `crowdstrike`. Source of the field sets: gofalcon API models, Falcon documentation."""
+
+from datetime import UTC, datetime
+
+from plugins.contract import Expected, Sample
+from risk.model import Identifier, Severity, SignalType
+
+_AID = "a1a2a3a4a5a6a7a8a9a0b1b2b3b4b5b6"
+_COMPOSITE = f"c0ffee:ind:{_AID}:1-2-3"
+_SERIAL = Identifier("serial", "SN-14")
+_AGENT = Identifier("sensor-device-id", _AID, "sample")
+_HOST = Identifier("hostname", "LT-14")
+_FUSION: dict[str, object] = {
+    "source": "crowdstrike-fusion",
+    "workflow_execution_id": "w1",
+    "composite_id": _COMPOSITE,
+    "title": "Credential dumping",
+    "description": "A process read the memory of LSASS.",
+    "severity": "High",
+    "status": "new",
+    "tactic": "Credential Access",
+    "device_id": _AID,
+    "host": "LT-14",
+    "serial_number": "SN-14",
+    "user": "robin",
+    "timestamp": "2026-03-02T07:12:09Z",
+}
+_ALERT: dict[str, object] = {
+    "composite_id": _COMPOSITE,
+    "agent_id": _AID,
+    "device": {"device_id": _AID, "hostname": "LT-14", "local_ip": "172.17.0.1"},
+    "display_name": "Adware",
+    "severity": 30,
+    "status": "in_progress",
+    "pattern_disposition_description": "The process was blocked.",
+    "timestamp": "2026-03-02T06:00:00Z",
+    "updated_timestamp": "2026-03-02T07:12:09.985007341Z",
+    "user_name": "robin",
+    "user_principal": "robin@example.com",
+}
+
+
+def _event(kind: str, **event: object) -> dict[str, object]:
+    return {
+        "metadata": {"eventType": kind, "eventCreationTime": 1772442930250, "offset": 7},
+        "event": {"AgentId": _AID, "Hostname": "LT-14", "Name": "Known malware", "UserName": "root"} | event,
+    }
+
+
+_ASSESSMENT = {
+    "aid": _AID,
+    "system_serial_number": "SN-14",
+    "modified_time": "2026-03-02T06:10:05Z",
+    "assessment": {"overall": 52, "os": 45, "sensor_config": 60},
+    "assessment_items": {
+        "os_signals": [
+            {
+                "signal_id": "os_1",
+                "signal_name": "Disk encryption (BitLocker)",
+                "criteria": "Enabled",
+                "meets_criteria": "no",
+            },
+            {"signal_id": "os_2", "signal_name": "Firewall", "criteria": "Enabled", "meets_criteria": "yes"},
+            {"signal_id": "os_9", "signal_name": "Of our own", "criteria": "x", "meets_criteria": "yes"},
+            {"signal_id": "os_8", "signal_name": "Secure boot", "meets_criteria": "unknown"},
+        ],
+        "sensor_signals": [],
+    },
+}
+
+SAMPLES: tuple[Sample, ...] = (
+    Sample(
+        name="fusion-new",
+        payload=_FUSION,
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(_SERIAL, _AGENT, _HOST),
+                level=Severity.HIGH,
+                external_id=f"alert:{_COMPOSITE}",
+                title="Credential dumping",
+                observed_at=datetime(2026, 3, 2, 7, 12, 9, tzinfo=UTC),
+                user_ids=(),
+            ),
+        ),
+    ),
+    Sample(
+        name="fusion-closed",
+        payload=_FUSION | {"status": "closed", "timestamp": "2026-03-02T11:40:51Z", "workflow_execution_id": "w2"},
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=(_SERIAL, _AGENT, _HOST),
+                external_id=f"alert:{_COMPOSITE}",
+                resolves=True,
+            ),
+        ),
+    ),
+    Sample(
+        name="alerts-of-the-api",
+        payload={"resources": [_ALERT, {"composite_id": "x", "device": {}}], "errors": []},
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(_AGENT, _HOST),
+                level=Severity.LOW,
+                title="Adware",
+                observed_at=datetime(2026, 3, 2, 7, 12, 9, 985007, tzinfo=UTC),
+                user_ids=(Identifier("upn", "robin@example.com"),),
+            ),
+        ),
+        rejected=("no-device",),
+    ),
+    Sample(
+        name="event-stream",
+        payload=_event("EppDetectionSummaryEvent", CompositeId=_COMPOSITE, Severity=70, SeverityName="High"),
+        options={"levels": {"high": "critical"}, "ttl": "1d"},
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(_AGENT, _HOST),
+                level=Severity.CRITICAL,
+                external_id=f"alert:{_COMPOSITE}",
+                title="Known malware",
+                observed_at=datetime(2026, 3, 2, 9, 15, 30, 250000, tzinfo=UTC),
+                expires_at=datetime(2026, 3, 3, 9, 15, 30, 250000, tzinfo=UTC),
+            ),
+        ),
+    ),
+    Sample(
+        name="event-stream-with-a-severity-of-1-to-5",
+        payload=_event("DetectionSummaryEvent", DetectId="ldt:1", Severity=4),
+        expected=(Expected(type=SignalType.DETECTION, device_ids=(_AGENT, _HOST), level=Severity.HIGH),),
+    ),
+    Sample(name="other-event", payload=_event("AuthActivityAuditEvent"), ignored=1),
+    Sample(
+        name="zero-trust-assessment",
+        payload={"resources": [_ASSESSMENT]},
+        options={"facts": {"os_9": "screen_lock"}},
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=(_SERIAL, _AGENT),
+                facts={
+                    "score": 52,
+                    "score_higher_is_better": True,
+                    "disk_encrypted": False,
+                    "firewall_enabled": True,
+                    "screen_lock": True,
+                },
+            ),
+            Expected(
+                type=SignalType.RISK_LEVEL,
+                device_ids=(_SERIAL, _AGENT),
+                level=Severity.MEDIUM,
+                external_id=f"zta-score:{_AID}",
+                actions=("Disk encryption (BitLocker): Enabled",),
+            ),
+        ),
+    ),
+    Sample(
+        name="the-best-assessment",
+        payload=_ASSESSMENT | {"assessment": {"overall": 100}, "assessment_items": {}},
+        expected=(
+            Expected(type=SignalType.POSTURE_FACT, device_ids=(_SERIAL, _AGENT)),
+            Expected(
+                type=SignalType.RISK_LEVEL, device_ids=(_SERIAL, _AGENT), level=Severity.NONE, resolves=True
+            ),
+        ),
+    ),
+    Sample(name="no-alert", payload={"title": "x"}, rejected=("not-an-alert",)),
+)

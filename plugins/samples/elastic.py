@@ -1,0 +1,125 @@
+"""Samples of `elastic`. Source of the field sets: Elastic Security "Alert schema", Kibana "Webhook connector"."""
+
+from datetime import UTC, datetime
+
+from plugins.contract import Expected, Sample
+from risk.model import Identifier, Severity, SignalType
+
+_EVENT_AT = datetime(2026, 3, 2, 8, 7, 31, 757000, tzinfo=UTC)
+_CLOSED_AT = datetime(2026, 3, 2, 9, 31, 20, 1000, tzinfo=UTC)
+_AGENT = "5b1d4a4e-0000-4000-8000-00000000a014"
+_DEVICE = (Identifier("hostname", "lt-14"), Identifier("sensor-device-id", _AGENT, "sample"))
+_NESTED: dict[str, object] = {
+    "@timestamp": "2026-03-02T08:10:54.778Z",
+    "kibana": {
+        "alert": {
+            "uuid": "a0a0a0a0a0",
+            "status": "active",
+            "workflow_status": "open",
+            "severity": "high",
+            "risk_score": 73,
+            "original_time": "2026-03-02T08:07:31.757Z",
+            "reason": "process event on lt-14 created high alert Credential dumping.",
+            "rule": {
+                "name": "Credential dumping",
+                "description": "Finds tools that read credentials.",
+                "note": "Isolate the host.",
+            },
+        }
+    },
+    "event": {"kind": "signal", "category": ["process"]},
+    "host": {"id": "4fa0", "name": "lt-14", "ip": ["10.0.0.14"]},
+    "user": {"name": "robin", "domain": "CORP"},
+    "agent": {"id": _AGENT, "type": "endpoint"},
+}
+_DOTTED: dict[str, object] = {
+    "@timestamp": "2026-03-02T08:10:54.778Z",
+    "kibana.alert.uuid": "a0a0a0a0a0",
+    "kibana.alert.workflow_status": "closed",
+    "kibana.alert.workflow_status_updated_at": "2026-03-02T09:31:20.001Z",
+    "kibana.alert.severity": "high",
+    "kibana.alert.original_time": "2026-03-02T08:07:31.757Z",
+    "kibana.alert.rule.name": "Credential dumping",
+    "host": {"name": "lt-14"},
+    "agent": {"id": _AGENT, "type": "endpoint"},
+}
+
+
+def _document(**rest: object) -> dict[str, object]:
+    return {"_index": ".alerts", "_id": "a0a0a0a0a0", "_source": _DOTTED | rest}
+
+
+SAMPLES: tuple[Sample, ...] = (
+    Sample(
+        name="webhook-of-a-rule",
+        payload={"rule": {"name": "Credential dumping"}, "alerts": [_NESTED, {"@timestamp": "x"}]},
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_DEVICE,
+                level=Severity.HIGH,
+                external_id="alert:a0a0a0a0a0",
+                title="Credential dumping",
+                observed_at=_EVENT_AT,
+                expires_at=datetime(2026, 3, 9, 8, 7, 31, 757000, tzinfo=UTC),
+                actions=("Isolate the host.",),
+                user_ids=(),
+            ),
+        ),
+        rejected=("not-an-alert",),
+    ),
+    Sample(
+        name="closed-document-with-dotted-keys",
+        payload=_document(),
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=_DEVICE,
+                external_id="alert:a0a0a0a0a0",
+                observed_at=_CLOSED_AT,
+                resolves=True,
+            ),
+        ),
+    ),
+    Sample(
+        name="opened-again-after-it-was-closed",
+        payload=_document(**{"kibana.alert.workflow_status": "open"}),
+        expected=(
+            Expected(
+                type=SignalType.DETECTION, device_ids=_DEVICE, level=Severity.HIGH, observed_at=_CLOSED_AT
+            ),
+        ),
+    ),
+    Sample(
+        name="search-result-with-a-score-only-and-a-log-shipper",
+        payload={
+            "hits": {
+                "hits": [
+                    _document(
+                        **{
+                            "kibana.alert.workflow_status": "acknowledged",
+                            "kibana.alert.severity": None,
+                            "kibana.alert.risk_score": "47",
+                            "agent": {"id": _AGENT, "type": "filebeat"},
+                            "user": {"email": "robin@example.com"},
+                        }
+                    )
+                ]
+            }
+        },
+        options={"ttl": "1d"},
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_DEVICE[:1],
+                level=Severity.MEDIUM,
+                user_ids=(Identifier("upn", "robin@example.com"),),
+            ),
+        ),
+    ),
+    Sample(
+        name="no-host",
+        payload=_document(host={"name": "localhost"}, agent=None),
+        rejected=("no-device",),
+    ),
+)

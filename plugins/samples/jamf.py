@@ -1,0 +1,109 @@
+"""Samples of `jamf`. Source of the field sets: Jamf Pro documentation, "Webhooks"."""
+
+from datetime import UTC, datetime
+
+from plugins.contract import Expected, Sample
+from risk.model import Identifier, Severity, SignalType
+
+_AT = datetime(2026, 3, 2, 9, 15, 30, 250000, tzinfo=UTC)
+_COMPUTER = {
+    "deviceName": "Robin's Mac",
+    "emailAddress": "robin@example.com",
+    "jssID": 52,
+    "osVersion": "15.3",
+    "serialNumber": "SN-52",
+    "udid": "0A0A0A0A-0000-4000-8000-000000000052",
+    "username": "robin",
+}
+_IDS = (
+    Identifier("serial", "SN-52"),
+    Identifier("udid", "0A0A0A0A-0000-4000-8000-000000000052"),
+    Identifier("sensor-device-id", "computer:52", "sample"),
+)
+
+
+def _webhook(kind: str, event: dict[str, object]) -> dict[str, object]:
+    return {
+        "webhook": {"id": 1, "name": "gate", "webhookEvent": kind, "eventTimestamp": 1772442930250},
+        "event": event,
+    }
+
+
+_GROUP = _webhook(
+    "SmartGroupComputerMembershipChange",
+    {
+        "name": "FileVault off",
+        "smartGroup": True,
+        "jssid": 9,
+        "computer": True,
+        "groupAddedDevicesIds": [52],
+        "groupRemovedDevicesIds": [53, None],
+    },
+)
+
+SAMPLES: tuple[Sample, ...] = (
+    Sample(
+        name="check-in",
+        payload=_webhook("ComputerCheckIn", {"computer": _COMPUTER, "trigger": "CLIENT_CHECKIN"}),
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=_IDS,
+                observed_at=_AT,
+                facts={"os_version": "15.3"},
+                user_ids=(Identifier("upn", "robin@example.com"),),
+            ),
+        ),
+    ),
+    Sample(
+        name="sign-of-life",
+        payload=_webhook("ComputerInventoryCompleted", {"serialNumber": "SN-52"}),
+        expected=(Expected(type=SignalType.HEARTBEAT, device_ids=_IDS[:1], facts={}),),
+    ),
+    Sample(
+        name="left-management",
+        payload=_webhook("MobileDeviceUnEnrolled", {"jssID": 52, "serialNumber": "SN-60"}),
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=(
+                    Identifier("serial", "SN-60"),
+                    Identifier("sensor-device-id", "mobile:52", "sample"),
+                ),
+                facts={"managed": False},
+            ),
+        ),
+    ),
+    Sample(
+        name="smart-group",
+        payload=_GROUP,
+        options={
+            "groups": {
+                "FileVault off": {"level": "medium", "fact": "disk_encrypted", "action": "Turn on FileVault."}
+            }
+        },
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=_IDS[2:],
+                level=Severity.MEDIUM,
+                external_id="group:9",
+                title="FileVault off",
+                observed_at=_AT,
+                facts={"state": "fail", "disk_encrypted": False},
+                actions=("Turn on FileVault.",),
+            ),
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=(Identifier("sensor-device-id", "computer:53", "sample"),),
+                external_id="group:9",
+                resolves=True,
+                facts={"state": "pass", "disk_encrypted": True},
+            ),
+        ),
+        rejected=("no-device",),
+    ),
+    Sample(name="a-group-that-means-nothing", payload=_GROUP, ignored=1),
+    Sample(name="other-event", payload=_webhook("JSSShutdown", {"hostAddress": "x"}), ignored=1),
+    Sample(name="no-webhook", payload={"event": {}}, rejected=("not-a-jamf-webhook",)),
+)

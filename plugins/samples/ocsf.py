@@ -1,0 +1,206 @@
+"""Samples of `ocsf`. Source of the field sets: OCSF schema 1.6.0, classes 2002, 2003, 2004 and 5019."""
+
+from datetime import UTC, datetime
+
+from plugins.contract import Expected, Sample
+from risk.model import Identifier, Severity, SignalType
+
+_AT = datetime(2026, 3, 2, 9, 15, 30, 250000, tzinfo=UTC)
+_TIME = 1772442930250
+_DEVICE = {
+    "uid": "ag-14",
+    "uid_alt": "1f0d2f5a-0000-4000-8000-00000000e014",
+    "hostname": "lt-14",
+    "hw_info": {"serial_number": "SN-14"},
+    "os": {"name": "macOS", "version": "15.3"},
+    "is_managed": True,
+    "is_compliant": False,
+}
+_IDS = (
+    Identifier("serial", "SN-14"),
+    Identifier("sensor-device-id", "ag-14", "sample"),
+    Identifier("hostname", "lt-14"),
+)
+_ROBIN = (Identifier("upn", "robin@example.com"),)
+
+
+def _event(class_uid: int, **rest: object) -> dict[str, object]:
+    return {
+        "class_uid": class_uid,
+        "activity_id": 1,
+        "status_id": 1,
+        "severity_id": 4,
+        "time": _TIME,
+        "metadata": {"version": "1.6.0", "uid": "m-1", "product": {"name": "Acme"}},
+        "device": _DEVICE,
+    } | rest
+
+
+_DETECTION = _event(
+    2004,
+    finding_info={"uid": "f-1", "title": "Credential dumping", "desc": "A tool read credentials."},
+    actor={"user": {"name": "robin", "email_addr": "robin@example.com"}},
+    remediation={"desc": "Isolate the device.", "references": ["https://kb.example/1"]},
+)
+_COMPLIANCE = _event(
+    2003,
+    severity_id=3,
+    finding_info={"uid": "c-1", "title": "Disk encryption is off"},
+    compliance={
+        "control": "4.1",
+        "status_id": 3,
+        "assessments": [
+            {"uid": "disk_encryption", "name": "Disk encryption", "meets_criteria": False},
+            {"uid": "x9", "name": "Something else", "meets_criteria": True},
+        ],
+    },
+)
+
+SAMPLES: tuple[Sample, ...] = (
+    Sample(
+        name="detection",
+        payload=_DETECTION,
+        options={"uid_alt_kind": "entra-device-id"},
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(
+                    _IDS[0],
+                    Identifier("entra-device-id", "1f0d2f5a-0000-4000-8000-00000000e014"),
+                    *_IDS[1:],
+                ),
+                level=Severity.HIGH,
+                external_id="finding:f-1",
+                title="Credential dumping",
+                observed_at=_AT,
+                actions=("Isolate the device.", "https://kb.example/1"),
+                user_ids=_ROBIN,
+            ),
+        ),
+    ),
+    Sample(
+        name="detection-closed",
+        payload=_DETECTION | {"activity_id": 3, "status_id": 4},
+        expected=(
+            Expected(type=SignalType.REMEDIATION, device_ids=_IDS, external_id="finding:f-1", resolves=True),
+        ),
+    ),
+    Sample(
+        name="detection-suppressed-is-not-fixed",
+        payload=_DETECTION | {"activity_id": 3, "status_id": 3, "severity_id": 99},
+        options={"ttl": "1d"},
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_IDS,
+                level=Severity.UNKNOWN,
+                expires_at=datetime(2026, 3, 3, 9, 15, 30, 250000, tzinfo=UTC),
+            ),
+        ),
+    ),
+    Sample(
+        name="detection-on-two-resources",
+        payload=_DETECTION
+        | {
+            "device": None,
+            "resources": [
+                {"type": "device", "uid": "ag-1", "name": "lt-1"},
+                {"type": "bucket", "name": "b"},
+                {"type": "Host", "name": "lt-2"},
+            ],
+        },
+        options={"levels": {"4": "critical"}},
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(
+                    Identifier("sensor-device-id", "ag-1", "sample"),
+                    Identifier("hostname", "lt-1"),
+                ),
+                level=Severity.CRITICAL,
+            ),
+            Expected(
+                type=SignalType.DETECTION, device_ids=(Identifier("hostname", "lt-2"),), level=Severity.CRITICAL
+            ),
+        ),
+    ),
+    Sample(
+        name="compliance-fails",
+        payload=_COMPLIANCE,
+        options={"facts": {"x9": "screen_lock"}},
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=_IDS,
+                level=Severity.MEDIUM,
+                external_id="finding:c-1",
+                facts={"state": "fail", "disk_encrypted": False, "screen_lock": True},
+            ),
+        ),
+    ),
+    Sample(
+        name="compliance-passes",
+        payload=_COMPLIANCE | {"compliance": {"status_id": 1, "assessments": []}},
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=_IDS,
+                external_id="finding:c-1",
+                resolves=True,
+                facts={"state": "pass"},
+            ),
+        ),
+    ),
+    Sample(
+        name="vulnerability-without-a-severity",
+        payload=_event(
+            2002,
+            severity_id=0,
+            finding_info={"title": "CVE-2025-0002 in libexample"},
+            vulnerabilities=[
+                {
+                    "cve": {"uid": "CVE-2025-0002", "cvss": [{"base_score": 9.1}]},
+                    "is_fix_available": True,
+                    "remediation": {"desc": "Update to 2.1."},
+                }
+            ],
+        ),
+        expected=(
+            Expected(
+                type=SignalType.EXPOSURE,
+                device_ids=_IDS,
+                level=Severity.CRITICAL,
+                external_id="finding:CVE-2025-0002:SN-14",
+                actions=("Update to 2.1.",),
+            ),
+        ),
+    ),
+    Sample(
+        name="device-at-risk",
+        payload=_event(
+            5019,
+            security_level_id=2,
+            security_states=[{"state_id": 4, "state": "Protection off"}],
+            message="Firewall turned off",
+        ),
+        expected=(
+            Expected(
+                type=SignalType.RISK_LEVEL,
+                device_ids=_IDS,
+                level=Severity.MEDIUM,
+                title="Firewall turned off",
+                facts={"protection": "off", "os_version": "15.3", "managed": True, "compliant": False},
+            ),
+        ),
+    ),
+    Sample(
+        name="device-secure-again",
+        payload=_event(5019, security_level_id=1, security_states=[]),
+        expected=(
+            Expected(type=SignalType.RISK_LEVEL, device_ids=_IDS, level=Severity.NONE, resolves=True),
+        ),
+    ),
+    Sample(name="a-class-that-says-nothing-of-devices", payload=_event(3002), ignored=1),
+    Sample(name="no-event", payload={"finding_info": {"uid": "f"}}, rejected=("not-an-event",)),
+    Sample(name="no-device", payload=_DETECTION | {"device": {}}, rejected=("no-device",)),
+)

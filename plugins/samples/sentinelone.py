@@ -1,0 +1,125 @@
+"""Samples of `sentinelone`. Source of the field sets: SentinelOne API 2.1 ("Threats", "Activities")."""
+
+from datetime import UTC, datetime
+
+from plugins.contract import Expected, Sample
+from risk.model import Identifier, Severity, SignalType
+
+_IDS = (
+    Identifier("sensor-device-uuid", "0f0f0f0f0f0f4a14", "sample"),
+    Identifier("sensor-device-id", "140014", "sample"),
+    Identifier("hostname", "lt-14"),
+)
+_AT = datetime(2026, 3, 2, 14, 15, 14, 682514, tzinfo=UTC)
+
+
+def _threat(mitigation: str, incident: str, infected: object, **info: object) -> dict[str, object]:
+    return {
+        "id": "777",
+        "agentRealtimeInfo": {
+            "agentComputerName": "lt-14",
+            "agentId": "140014",
+            "agentUuid": "0f0f0f0f0f0f4a14",
+            "agentInfected": infected,
+            "activeThreats": 1 if infected else 0,
+        },
+        "agentDetectionInfo": {"agentLastLoggedInUpn": "robin@example.com"},
+        "threatInfo": {
+            "threatId": "777",
+            "threatName": "invoice.exe",
+            "classification": "Malware",
+            "confidenceLevel": "malicious",
+            "mitigationStatus": mitigation,
+            "incidentStatus": incident,
+            "processUser": "CORP\\robin",
+            "updatedAt": "2026-03-02T14:15:14.682514Z",
+        }
+        | info,
+    }
+
+
+def _activity(number: int, **data: object) -> dict[str, object]:
+    return {
+        "activityType": number,
+        "id": f"a{number}",
+        "agentId": "140014",
+        "threatId": "777",
+        "createdAt": "2026-03-02T14:15:14.682514Z",
+        "primaryDescription": "Something was found.",
+        "data": {"computerName": "lt-14", "fileDisplayName": "invoice.exe"} | data,
+    }
+
+
+SAMPLES: tuple[Sample, ...] = (
+    Sample(
+        name="threat",
+        payload={"data": [_threat("not_mitigated", "unresolved", infected=True)]},
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_IDS,
+                level=Severity.HIGH,
+                external_id="threat:777",
+                title="Threat: invoice.exe",
+                observed_at=_AT,
+                facts={"infected": True, "active_threats": 1},
+                user_ids=(Identifier("upn", "robin@example.com"),),
+            ),
+        ),
+    ),
+    Sample(
+        name="threat-mitigated",
+        payload=_threat("mitigated", "unresolved", infected=False),
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=_IDS,
+                external_id="threat:777",
+                resolves=True,
+                facts={"infected": False, "active_threats": 0},
+            ),
+        ),
+    ),
+    Sample(
+        name="an-analyst-cleans-no-device",
+        payload=_threat("not_mitigated", "resolved", infected=True, confidenceLevel="suspicious"),
+        options={"levels": {"suspicious": "low"}},
+        expected=(Expected(type=SignalType.DETECTION, device_ids=_IDS, level=Severity.LOW),),
+    ),
+    Sample(
+        name="mitigated-but-still-infected",
+        payload=_threat("mitigated", "resolved", infected=True),
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_IDS,
+                level=Severity.HIGH,
+                expires_at=datetime(2026, 3, 3, 14, 15, 14, 682514, tzinfo=UTC),
+            ),
+        ),
+    ),
+    Sample(
+        name="activity-new-threat",
+        payload=_activity(4003, confidenceLevel="suspicious"),
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_IDS[1:],
+                level=Severity.MEDIUM,
+                external_id="threat:777",
+                observed_at=_AT,
+            ),
+        ),
+    ),
+    Sample(
+        name="activity-quarantined",
+        payload=_activity(2004),
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION, device_ids=_IDS[1:], external_id="threat:777", resolves=True
+            ),
+        ),
+    ),
+    Sample(name="activity-of-a-person", payload=_activity(27), ignored=1),
+    Sample(name="no-threat", payload={"id": "1"}, rejected=("not-a-threat",)),
+)

@@ -1,0 +1,364 @@
+"""Sensor kind `defender`: Microsoft Defender for Endpoint and Defender XDR.
+
+| object or row | becomes |
+|---|---|
+| machine | risk level (`riskScore`), exposure (`exposureLevel`), posture facts |
+| alert (Graph `alerts_v2`, Defender API) | detection for each device in its evidence; `resolved` closes it |
+| rows `AlertEvidence` with `AlertInfo` | one detection per alert and machine, that expires: rows never close one |
+| row `DeviceInfo` | posture facts |
+| change notification of Graph | a resource to be fetched |
+| every other row | ignored |
+
+An `AlertInfo` row alone names nobody and is ignored: the evidence rows carry its title and severity too. Who an
+alert is assigned to is the analyst; accounts of the system are nobody. Source: Microsoft Graph, "alert resource
+type (microsoft.graph.security)"; Defender for Endpoint, "machine resource type"; "Streaming API"; Graph, "Receive
+change notifications through webhooks".
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+from plugins.contract import Collector, Handshake, Normalized, Sample, after
+from plugins.levels import level_of_word
+from plugins.payload import digest, dig, list_at, object_at, text_at, text_of
+from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, rows
+from plugins.samples.defender import SAMPLES
+from risk.model import Severity, SignalType
+from risk.values import Duration, Strict
+
+INFO, EVIDENCE, DEVICE = "alertinfo", "alertevidence", "deviceinfo"
+
+MAX_EVIDENCE = 200
+"""Most pieces of evidence of one alert that are looked at."""
+
+_BYSTANDERS = frozenset({"contextual", "scanned"})
+_SYSTEM_SIDS = frozenset({"S-1-5-18", "S-1-5-19", "S-1-5-20"})
+_RESOLVED = "resolved"
+
+
+class DefenderOptions(Strict, frozen=True):
+    """Settings of the kind.
+
+    Field: levels: severity and risk words that mean another severity than usual.
+    Field: exposure_levels: the same for the exposure level of a machine.
+    Field: ttl: how long a streamed alert counts; the stream never says that one was resolved.
+    Field: client_state_sha256: SHA-256 (hex) of the `clientState` values of your Graph subscriptions: items with
+        another one are dropped. Unset, every item is taken.
+    """
+
+    levels: dict[str, Severity] = msgspec.field(default_factory=dict)
+    exposure_levels: dict[str, Severity] = msgspec.field(default_factory=dict)
+    ttl: Duration = 604800.0
+    client_state_sha256: tuple[str, ...] = ()
+
+
+class DefenderSensor:
+    """Reads Defender machines, alerts and streamed rows."""
+
+    kind: ClassVar[str] = "defender"
+    title: ClassVar[str] = "Microsoft Defender"
+    options_type: ClassVar[type[Strict]] = DefenderOptions
+    samples: ClassVar[tuple[Sample, ...]] = SAMPLES
+    handshakes: ClassVar[tuple[Handshake, ...]] = (Handshake.GRAPH,)
+
+    def normalize(
+        self,
+        payload: Any,
+        options: DefenderOptions,
+        *,
+        sensor: str,
+        received_at: datetime,
+        headers: Mapping[str, str],  # noqa: ARG002 - an alert says everything itself
+    ) -> Normalized:
+        """Return the signals of the machines, alerts or rows."""
+        frame = Frame(sensor, received_at)
+        if isinstance(dig(payload, "records"), list):
+            records, prefix = rows(payload, "records")
+            return _streamed(frame, records, prefix, options)
+        if isinstance(dig(payload, "properties"), dict) and dig(payload, "category") is not None:
+            return _streamed(frame, [payload], "", options)
+        items, prefix = rows(payload, "value")
+        if items and all(text_at(each, "subscriptionId") for each in items):
+            return _notified(items, options)
+        return gather(frame, items, lambda reader: _object(reader, options), prefix)
+
+
+def _object(reader: Reader, options: DefenderOptions) -> list[Made]:
+    kind = text_of(reader.get("@odata.type")).casefold()
+    if reader.get("evidence", "alertCreationTime", "incidentId") is not None or kind.endswith("alert"):
+        return _alert(reader, options)
+    if reader.get("computerDnsName", "riskScore", "exposureLevel") is not None:
+        return _machine(reader, options)
+    raise ItemFault("not-a-defender-object", "neither a machine, an alert, a row nor a change notification")
+
+
+# --- machines ------------------------------------------------------------------------------------
+
+
+def _machine(reader: Reader, options: DefenderOptions) -> list[Made]:
+    machine = reader.device("mde-machine-id", "id")
+    reader.device("entra-device-id", "aadDeviceId")
+    reader.device("hostname", "computerDnsName")
+    reader.need_device("`id`, `aadDeviceId`, `computerDnsName`")
+    name = machine or reader.device_ids[0].value
+    observed_at = reader.time("lastSeen")
+    facts = _machine_facts(reader, "healthStatus", "onboardingStatus", "osBuild")
+    made: list[Made] = []
+    word = reader.text("level", "riskScore")
+    if word:
+        level = level_of_word(word, options.levels) or Severity.UNKNOWN
+        made.append(
+            reader.signal(
+                SignalType.RISK_LEVEL,
+                external_id=f"machine-risk:{name}",
+                observed_at=observed_at,
+                level=level,
+                title=f"Defender rates the risk of this device {word.lower()}",
+                facts=facts,
+                resolves=level is Severity.NONE,
+            )
+        )
+    elif facts:
+        made.append(
+            reader.signal(
+                SignalType.POSTURE_FACT,
+                external_id=f"machine:{name}",
+                observed_at=observed_at,
+                title="State of the Defender sensor",
+                facts=facts,
+            )
+        )
+    word = text_of(reader.get("exposureLevel")).strip()
+    if word:
+        level = level_of_word(word, options.exposure_levels) or Severity.UNKNOWN
+        made.append(
+            reader.signal(
+                SignalType.EXPOSURE,
+                external_id=f"machine-exposure:{name}",
+                observed_at=observed_at,
+                level=level,
+                title=f"Defender rates the exposure of this device {word.lower()}",
+                resolves=level is Severity.NONE,
+                sources={"level": "exposureLevel"},
+            )
+        )
+    return made
+
+
+def _machine_facts(reader: Reader, health: str, onboarding: str, build: str) -> Facts:
+    state, status = text_of(reader.get(health)).casefold(), text_of(reader.get(onboarding)).casefold()
+    number = reader.get(build)
+    return known(
+        edr_running=state == "active" if state else None,
+        edr_onboarded=status == "onboarded" if status else None,
+        os_build=number if isinstance(number, int) else None,
+    )
+
+
+# --- alerts --------------------------------------------------------------------------------------
+
+
+def _alert(reader: Reader, options: DefenderOptions) -> list[Made]:
+    alert = reader.text("external_id", "id")
+    if not alert:
+        raise ItemFault("condition-missing", "`id` is missing")
+    observed_at = reader.time(
+        *("lastUpdateDateTime", "lastUpdateTime", "lastEventTime", "createdDateTime", "alertCreationTime")
+    )
+    is_over = reader.text("resolves", "status").casefold() == _RESOLVED
+    level = level_of_word(reader.text("level", "severity"), options.levels) or Severity.UNKNOWN
+    title = reader.text("title", "title") or "Defender alert"
+    description = reader.text("description", "description")
+    actions = [reader.text("actions", "recommendedActions", "recommendedAction")]
+    category = reader.text("category", "category")
+    made: list[Made] = []
+    for device in _devices(reader):
+        made.append(
+            device.signal(
+                SignalType.REMEDIATION if is_over else SignalType.DETECTION,
+                external_id=f"alert:{alert}",
+                event_id=digest(alert, device.device_ids[0].value, reader.item),
+                observed_at=observed_at,
+                level=None if is_over else level,
+                title=title,
+                description=description,
+                actions=actions,
+                category=category,
+                resolves=is_over,
+            )
+        )
+    if not made:
+        raise ItemFault("no-device", "no device in `evidence`, and no `machineId`")
+    return made
+
+
+def _devices(reader: Reader) -> list[Reader]:
+    """Return a reader for each device that the alert is about, the bystanders left out."""
+    evidence = list_at(reader.item, "evidence")[:MAX_EVIDENCE]
+    users = _users(evidence)
+    found: dict[str, Reader] = {}
+    bystanders: set[str] = set()
+    for number, piece in enumerate(evidence):
+        if not text_at(piece, "@odata.type").casefold().endswith("deviceevidence"):
+            continue
+        one = Reader(reader.frame, piece, f"{reader.prefix}evidence[{number}].")
+        one.device("mde-machine-id", "mdeDeviceId")
+        one.device("entra-device-id", "azureAdDeviceId")
+        one.device("hostname", "deviceDnsName")
+        if (name := text_at(piece, "hostName")) and "." not in name:
+            one.add_device("hostname", name)
+        if one.device_ids:
+            key = one.device_ids[0].value.casefold()
+            found.setdefault(key, one)
+            roles = {text_of(each).casefold() for each in list_at(piece, "roles")}
+            if roles and roles <= _BYSTANDERS:
+                bystanders.add(key)
+    if bystanders != set(found):
+        found = {key: one for key, one in found.items() if key not in bystanders}
+    if not found:
+        one = Reader(reader.frame, reader.item, reader.prefix)
+        one.device("mde-machine-id", "machineId")
+        one.device("entra-device-id", "aadDeviceId")
+        one.device("hostname", "computerDnsName")
+        found = {"": one} if one.device_ids else {}
+    for one in found.values():
+        one.used = reader.used | one.used
+        for kind, value in users:
+            if one.add_user(kind, value):
+                one.used.setdefault(f"user.{kind}", f"{reader.prefix}evidence")
+    return list(found.values())
+
+
+def _users(evidence: list[Any]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for piece in evidence:
+        account = object_at(piece, "userAccount")
+        if text_at(account, "userSid") in _SYSTEM_SIDS or (
+            text_at(account, "domainName").casefold() == "nt authority"
+        ):
+            continue
+        for kind, name in (("upn", "userPrincipalName"), ("entra-user-id", "azureAdUserId")):
+            if value := text_at(account, name):
+                found.append((kind, value))
+    return list(dict.fromkeys(found))
+
+
+# --- streamed rows -------------------------------------------------------------------------------
+
+
+def _table(row: Any) -> str:
+    return text_at(row, "category").casefold().removeprefix("advancedhunting-")
+
+
+def _streamed(frame: Frame, records: list[Any], prefix: str, options: DefenderOptions) -> Normalized:
+    """Join the rows of each alert, in whatever order they stand; one signal per alert and machine."""
+    gathered = Collector()
+    infos = {
+        text_at(row, "properties", "AlertId"): object_at(row, "properties")
+        for row in records
+        if _table(row) == INFO
+    }
+    people: dict[str, list[dict[str, Any]]] = {}
+    for row in records:
+        if _table(row) == EVIDENCE and text_at(row, "properties", "EntityType").casefold() == "user":
+            alert = text_at(row, "properties", "AlertId")
+            people.setdefault(alert, []).append(object_at(row, "properties"))
+    used: set[str] = set()
+    seen: set[tuple[str, str]] = set()
+    for number, row in enumerate(records):
+        reader = Reader(
+            frame, object_at(row, "properties"), f"{prefix.replace('{n}', str(number))}properties."
+        )
+        try:
+            if _table(row) == EVIDENCE and text_of(reader.get("EntityType")).casefold() == "machine":
+                alert = text_of(reader.get("AlertId")).strip()
+                used.add(alert)
+                made = _evidence(reader, infos.get(alert, {}), people.get(alert, []), options)
+                key = (alert, made[0].device_ids[0].value)
+                if key not in seen:
+                    seen.add(key)
+                    gathered.add(number, *made)
+            elif _table(row) == DEVICE:
+                gathered.add(number, *_device_row(reader))
+            elif not _table(row):
+                raise ItemFault("not-a-row", "`category` is missing")
+        except ItemFault as fault:
+            gathered.reject(number, fault.code, str(fault), row)
+    gathered.ignore(sum(_is_ignored(row, used) for row in records) if records else 1)
+    return gathered.done(max(1, len(records)))
+
+
+def _is_ignored(row: Any, used: set[str]) -> bool:
+    """Return whether a row made nothing, and added nothing to what another made."""
+    table = _table(row)
+    if not table or table == DEVICE:
+        return False
+    if table == EVIDENCE and text_at(row, "properties", "EntityType").casefold() == "machine":
+        return False
+    return table not in {INFO, EVIDENCE} or text_at(row, "properties", "AlertId") not in used
+
+
+def _evidence(
+    reader: Reader, info: dict[str, Any], people: list[dict[str, Any]], options: DefenderOptions
+) -> Made:
+    alert = reader.text("external_id", "AlertId")
+    if not alert:
+        raise ItemFault("condition-missing", "`AlertId` is missing")
+    reader.device("mde-machine-id", "DeviceId")
+    reader.device("hostname", "DeviceName")
+    reader.need_device("`DeviceId`, `DeviceName`")
+    for person in people:
+        if text_at(person, "AccountSid") not in _SYSTEM_SIDS:
+            for kind, name in (("upn", "AccountUpn"), ("entra-user-id", "AccountObjectId")):
+                if (value := text_at(person, name)) and reader.add_user(kind, value):
+                    reader.used.setdefault(f"user.{kind}", f"AlertEvidence.{name}")
+    observed_at = reader.time("Timestamp")
+    word = text_at(info, "Severity") or reader.text("level", "Severity")
+    return reader.signal(
+        SignalType.DETECTION,
+        external_id=f"alert:{alert}",
+        event_id=digest(alert, reader.device_ids[0].value, reader.item, info, people),
+        observed_at=observed_at,
+        level=level_of_word(word, options.levels) or Severity.UNKNOWN,
+        title=text_at(info, "Title") or reader.text("title", "Title") or "Defender alert",
+        category=text_at(info, "Category"),
+        expires_at=after(observed_at, options.ttl),
+        sources={"level": "Severity", "title": "Title"},
+    )
+
+
+def _device_row(reader: Reader) -> Made:
+    reader.device("mde-machine-id", "DeviceId")
+    reader.device("entra-device-id", "AadDeviceId")
+    reader.device("hostname", "DeviceName")
+    reader.need_device("`DeviceId`, `AadDeviceId`, `DeviceName`")
+    return reader.signal(
+        SignalType.POSTURE_FACT,
+        external_id="machine",
+        observed_at=reader.time("Timestamp"),
+        title="State of the Defender sensor",
+        facts=_machine_facts(reader, "SensorHealthState", "OnboardingStatus", "OSBuild"),
+    )
+
+
+# --- change notifications ------------------------------------------------------------------------
+
+
+def _notified(items: list[Any], options: DefenderOptions) -> Normalized:
+    """Take note of what has to be fetched. A notification says nothing by itself."""
+    gathered = Collector()
+    wanted = [each.casefold() for each in options.client_state_sha256]
+    for item in items:
+        gathered.ignore()
+        state = hashlib.sha256(text_of(dig(item, "clientState")).encode()).hexdigest()
+        if wanted and not any(hmac.compare_digest(state.encode(), each.encode()) for each in wanted):
+            continue
+        resource = text_at(item, "resource") or text_at(item, "lifecycleEvent")
+        if resource:
+            gathered.pull(resource)
+    return gathered.done(max(1, len(items)))

@@ -1,0 +1,120 @@
+"""Sensor kind `elastic`: detection alerts of Elastic Security, by Kibana's webhook connector or as documents.
+
+| alert | becomes |
+|---|---|
+| open, acknowledged | detection; the condition is `kibana.alert.uuid` |
+| workflow status `closed`, status `recovered` | remediation |
+
+The body of the connector is a template that the administrator writes; the one in `docs/sensors.md` sends
+`{"alerts": [...]}`. Documents as Elasticsearch returns them (`_source`, `hits.hits`) are read as well. Keys may
+be nested, dotted, or mixed. Rule actions never push a close, so what is open expires. Source: Elastic Security
+documentation, "Alert schema"; Kibana, "Webhook connector".
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+from plugins.contract import Normalized, Sample, after
+from plugins.levels import Range, level_of_score, level_of_word
+from plugins.payload import object_at, text_of
+from plugins.reading import Frame, ItemFault, Made, Reader, first_of, gather, look, rows
+from plugins.samples.elastic import SAMPLES
+from risk.model import Severity, SignalType
+from risk.values import Duration, Strict
+
+SCORES = (
+    Range(at_least=0, level=Severity.INFORMATIONAL),
+    Range(at_least=21, level=Severity.LOW),
+    Range(at_least=47, level=Severity.MEDIUM),
+    Range(at_least=73, level=Severity.HIGH),
+    Range(at_least=99, level=Severity.CRITICAL),
+)
+
+HOST_AGENTS = frozenset({"", "endpoint", "auditbeat", "winlogbeat"})
+"""Agents that speak of the host they run on; others may forward the logs of a whole network."""
+
+
+class ElasticOptions(Strict, frozen=True):
+    """Settings of the kind.
+
+    Field: levels: severity words that mean another severity than usual.
+    Field: scores: severity by risk score, for alerts without a word.
+    Field: ttl: how long an open alert counts without another word; rule actions never say that one was closed.
+    """
+
+    levels: dict[str, Severity] = msgspec.field(default_factory=dict)
+    scores: tuple[Range, ...] = SCORES
+    ttl: Duration = 604800.0
+
+
+class ElasticSensor:
+    """Reads Elastic Security alerts."""
+
+    kind: ClassVar[str] = "elastic"
+    title: ClassVar[str] = "Elastic Security"
+    options_type: ClassVar[type[Strict]] = ElasticOptions
+    samples: ClassVar[tuple[Sample, ...]] = SAMPLES
+
+    def normalize(
+        self,
+        payload: Any,
+        options: ElasticOptions,
+        *,
+        sensor: str,
+        received_at: datetime,
+        headers: Mapping[str, str],  # noqa: ARG002 - an alert says everything itself
+    ) -> Normalized:
+        """Return one signal per alert."""
+        items, prefix = rows(payload, "alerts", "hits.hits", "context.alerts")
+        return gather(Frame(sensor, received_at), items, lambda reader: _alert(reader, options), prefix)
+
+
+def _alert(outer: Reader, options: ElasticOptions) -> list[Made]:
+    source = object_at(outer.item, "_source")
+    reader = Reader(outer.frame, source, f"{outer.prefix}_source.") if source else outer
+    alert_id = reader.text("external_id", "kibana.alert.uuid", "_id") or text_of(look(outer.item, "_id"))
+    if not alert_id:
+        raise ItemFault("not-an-alert", "`kibana.alert.uuid` and `_id` are missing")
+    reader.device("hostname", "host.name", "host.hostname")
+    if text_of(first_of(reader.get("agent.type"))).casefold() in HOST_AGENTS:
+        reader.device("sensor-device-id", "agent.id")
+    reader.need_device("`host.name`, `agent.id`")
+    reader.user("upn", "user.email")
+    workflow = reader.text("resolves", "kibana.alert.workflow_status").casefold()
+    is_recovered = text_of(first_of(reader.get("kibana.alert.status"))).casefold() == "recovered"
+    is_over = workflow == "closed" or is_recovered
+    changed = ("kibana.alert.workflow_status_updated_at",)
+    if is_recovered and workflow != "closed":
+        changed = ("kibana.alert.end", "kibana.alert.last_detected")
+    observed_at = reader.time(*changed, "kibana.alert.original_time", "@timestamp")
+    return [
+        reader.signal(
+            SignalType.REMEDIATION if is_over else SignalType.DETECTION,
+            external_id=f"alert:{alert_id}",
+            observed_at=observed_at,
+            level=None if is_over else _level(reader, options),
+            title=reader.text("title", "kibana.alert.rule.name", "rule.name", "kibana.alert.reason")
+            or "Elastic alert",
+            description=reader.text("description", "kibana.alert.reason", "message"),
+            actions=[reader.text("actions", "kibana.alert.rule.note", "kibana.alert.rule.parameters.note")],
+            rationale=reader.text(
+                "rationale", "kibana.alert.rule.description", "kibana.alert.rule.parameters.description"
+            ),
+            category=reader.text("category", "event.category"),
+            resolves=is_over,
+            expires_at=after(observed_at, options.ttl),
+        )
+    ]
+
+
+def _level(reader: Reader, options: ElasticOptions) -> Severity:
+    word = reader.text("level", "kibana.alert.severity", "kibana.alert.rule.severity")
+    level = level_of_word(word, options.levels)
+    if level is None:
+        reader.used.pop("level", None)
+        score = reader.text("level", "kibana.alert.risk_score", "kibana.alert.rule.risk_score")
+        level = level_of_score(score, options.scores)
+    return level or Severity.UNKNOWN

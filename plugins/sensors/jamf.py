@@ -1,0 +1,183 @@
+"""Sensor kind `jamf`: webhooks of Jamf Pro.
+
+| event | becomes |
+|---|---|
+| `SmartGroup…MembershipChange` of a group in `groups` | condition for each device added, closed for each removed |
+| `ComputerAdded`, `MobileDeviceEnrolled` | posture fact `managed: true` |
+| `MobileDeviceUnEnrolled` | posture fact `managed: false` |
+| `ComputerCheckIn`, `ComputerInventoryCompleted`, and their like | posture fact `os_version`, or a sign of life |
+| every other event | ignored |
+
+Jamf numbers computers and mobile devices apart, so its number is kept with its family: `computer:52`. A smart
+group says which devices came and went by number only, which names a device once a check-in has told of it.
+Source: Jamf Pro documentation, "Webhooks".
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+from plugins.contract import Collector, Normalized, Sample
+from plugins.payload import MAX_ITEMS, dig, digest, list_at, object_at, text_at, text_of
+from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known
+from plugins.samples.jamf import SAMPLES
+from risk.model import Severity, SignalType
+from risk.values import Strict
+
+MANAGED: dict[str, bool] = {
+    "ComputerAdded": True,
+    "MobileDeviceEnrolled": True,
+    "MobileDeviceUnEnrolled": False,
+}
+SEEN = frozenset(
+    {
+        *("ComputerCheckIn", "ComputerInventoryCompleted", "ComputerPushCapabilityChanged"),
+        *("MobileDeviceCheckIn", "MobileDeviceInventoryCompleted"),
+    }
+)
+
+
+class JamfGroup(Strict, frozen=True):
+    """What it means to be a member of a smart group.
+
+    Field: level: severity of the condition.
+    Field: fact: posture fact that is `false` for members and `true` for who left.
+    Field: why: text for people; default: the name of the group.
+    Field: action: what to do about it.
+    """
+
+    level: Severity = Severity.HIGH
+    fact: str = ""
+    why: str = ""
+    action: str = ""
+
+
+class JamfOptions(Strict, frozen=True):
+    """Settings of the kind.
+
+    Field: groups: names of smart groups that collect devices with a problem; other groups are ignored.
+    """
+
+    groups: dict[str, JamfGroup] = msgspec.field(default_factory=dict)
+
+
+class JamfSensor:
+    """Reads Jamf Pro webhooks."""
+
+    kind: ClassVar[str] = "jamf"
+    title: ClassVar[str] = "Jamf Pro"
+    options_type: ClassVar[type[Strict]] = JamfOptions
+    samples: ClassVar[tuple[Sample, ...]] = SAMPLES
+
+    def normalize(
+        self,
+        payload: Any,
+        options: JamfOptions,
+        *,
+        sensor: str,
+        received_at: datetime,
+        headers: Mapping[str, str],  # noqa: ARG002 - an event says everything itself
+    ) -> Normalized:
+        """Return the signals of one event."""
+        frame = Frame(sensor, received_at)
+        event = text_at(payload, "webhook", "webhookEvent")
+        if event.startswith("SmartGroup") and event.endswith("MembershipChange"):
+            return _group(frame, payload, event, options)
+        return gather(frame, [payload], lambda reader: _event(reader, event))
+
+
+def _event(reader: Reader, event: str) -> list[Made]:
+    if not event or not isinstance(reader.get("event"), dict):
+        raise ItemFault("not-a-jamf-webhook", "`webhook.webhookEvent` or `event` is missing")
+    if event not in MANAGED and event not in SEEN:
+        return []
+    at = "event.computer" if isinstance(reader.get("event.computer"), dict) else "event"
+    reader.device("serial", f"{at}.serialNumber")
+    reader.device("udid", f"{at}.udid")
+    number = text_of(reader.get(f"{at}.jssID")).strip()
+    if number and reader.add_device("sensor-device-id", f"{_family(event)}:{number}"):
+        reader.used["device.sensor-device-id"] = f"{at}.jssID"
+    reader.need_device(f"`{at}.serialNumber`, `{at}.udid`, `{at}.jssID`")
+    reader.user("upn", f"{at}.emailAddress")
+    reader.user("upn", f"{at}.username")
+    facts: Facts = known(os_version=reader.text("facts.os_version", f"{at}.osVersion"))
+    if event in MANAGED:
+        facts |= {"managed": MANAGED[event]}
+    return [
+        reader.signal(
+            SignalType.POSTURE_FACT if facts else SignalType.HEARTBEAT,
+            external_id="jamf-device",
+            observed_at=reader.time("webhook.eventTimestamp"),
+            title=f"Jamf: {event}",
+            facts=facts,
+            sources={"facts.managed": "webhook.webhookEvent"} if event in MANAGED else {},
+        )
+    ]
+
+
+def _family(event: str) -> str:
+    return "mobile" if "MobileDevice" in event else "computer"
+
+
+def _group(frame: Frame, payload: Any, event: str, options: JamfOptions) -> Normalized:
+    gathered = Collector()
+    name = text_at(payload, "event", "name")
+    meaning = options.groups.get(name)
+    if meaning is None:
+        gathered.ignore()
+        return gathered.done()
+    members = _members(payload, event)
+    for number, (where, device, is_added) in enumerate(members):
+        reader = Reader(frame, payload)
+        for kind, value in device:
+            if reader.add_device(kind, value):
+                reader.used[f"device.{kind}"] = where
+        try:
+            reader.need_device(f"`{where}`")
+            observed_at = reader.time("webhook.eventTimestamp")
+        except ItemFault as fault:
+            gathered.reject(number, fault.code, str(fault), dig(payload, "event"))
+            continue
+        condition = f"group:{text_at(payload, 'event', 'jssid') or name}"
+        facts: Facts = {"state": "fail" if is_added else "pass"}
+        if meaning.fact:
+            facts[meaning.fact] = not is_added
+        made = reader.signal(
+            SignalType.POSTURE_FACT if is_added else SignalType.REMEDIATION,
+            external_id=condition,
+            event_id=digest(condition, device, is_added, dig(payload, "webhook", "eventTimestamp"))
+            if "observed_at" in reader.used
+            else "",
+            observed_at=observed_at,
+            level=meaning.level if is_added else None,
+            title=meaning.why or name,
+            actions=[meaning.action],
+            facts=facts,
+            resolves=not is_added,
+            sources={"external_id": "event.jssid", "title": "event.name", "facts.state": where},
+        )
+        gathered.add(number, *made)
+    if not members:
+        gathered.ignore()
+    return gathered.done(max(1, len(members)))
+
+
+def _members(payload: Any, event: str) -> list[tuple[str, tuple[tuple[str, str], ...], bool]]:
+    """Return where each device stands, its identifiers, and whether it came or went."""
+    found: list[tuple[str, tuple[tuple[str, str], ...], bool]] = []
+    content = object_at(payload, "event")
+    for word, is_added in (("Added", True), ("Removed", False)):
+        for number, value in enumerate(list_at(content, f"group{word}DevicesIds")[: MAX_ITEMS + 1]):
+            where = f"event.group{word}DevicesIds[{number}]"
+            text = text_of(value).strip()
+            ids = (("sensor-device-id", f"{_family(event)}:{text}"),) if text else ()
+            found.append((where, ids, is_added))
+        if list_at(content, f"group{word}DevicesIds"):
+            continue
+        for number, value in enumerate(list_at(content, f"group{word}Devices")[: MAX_ITEMS + 1]):
+            pairs = (("serial", text_at(value, "serialNumber")), ("udid", text_at(value, "udid")))
+            ids = tuple((kind, text) for kind, text in pairs if text)
+            found.append((f"event.group{word}Devices[{number}]", ids, is_added))
+    return found

@@ -1,0 +1,289 @@
+"""Sensor kind `ocsf`: events of the Open Cybersecurity Schema Framework, one, an array, or NDJSON.
+
+| class | becomes |
+|---|---|
+| 2004 detection finding, 2001 security finding | detection; `Close` or `Resolved` closes it |
+| 2003 compliance finding | posture fact with `state`; `Pass` closes it |
+| 2002 vulnerability finding | exposure; `Close` or `Resolved` closes it |
+| 5019 device config state change | risk level by `security_level_id`, facts of the device |
+| any other class | ignored |
+
+The condition is `finding_info.uid`, the message `metadata.uid`. A suppressed finding is muted, not fixed, and a
+fix that is available is not installed. Source: OCSF schema 1.6.0.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+from plugins.contract import Normalized, Sample, after
+from plugins.levels import Range, level_of_score
+from plugins.payload import list_at, object_at, parse_number, text_at, text_of
+from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, rows, truth
+from plugins.samples.ocsf import SAMPLES
+from risk.model import Severity, SignalType
+from risk.values import Duration, Strict
+
+DETECTIONS = frozenset({2001, 2004})
+VULNERABILITY, COMPLIANCE, DEVICE_STATE = 2002, 2003, 5019
+
+SEVERITIES: dict[str, Severity] = {
+    "1": Severity.INFORMATIONAL,
+    "2": Severity.LOW,
+    "3": Severity.MEDIUM,
+    "4": Severity.HIGH,
+    "5": Severity.CRITICAL,
+    "6": Severity.CRITICAL,
+}
+SECURITY_LEVELS: dict[str, Severity] = {"1": Severity.NONE, "2": Severity.MEDIUM, "3": Severity.HIGH}
+CVSS = (
+    Range(at_least=0, level=Severity.NONE),
+    Range(at_least=0.1, level=Severity.LOW),
+    Range(at_least=4, level=Severity.MEDIUM),
+    Range(at_least=7, level=Severity.HIGH),
+    Range(at_least=9, level=Severity.CRITICAL),
+)
+
+ASSESSMENT_FACTS: dict[str, str] = {
+    name: name
+    for name in (
+        *("disk_encrypted", "firewall_enabled", "edr_running", "screen_lock", "secure_boot"),
+        *("av_enabled", "os_up_to_date", "jailbroken", "managed"),
+    )
+} | {"disk_encryption": "disk_encrypted", "firewall": "firewall_enabled", "antivirus": "av_enabled"}
+"""Assessments whose result is a posture fact: what meets the criteria is true."""
+
+_INVERTED = frozenset({"jailbroken"})
+_DEVICES = frozenset({"device", "host", "computer", "laptop", "desktop", "server", "endpoint", "workstation"})
+
+_CLOSED, _SUPPRESSED, _RESOLVED = "3", "3", "4"
+_COMPLIANCE_STATES = {"1": "pass", "2": "warning", "3": "fail"}
+_PROTECTION_OFF = "4"
+
+
+class OcsfOptions(Strict, frozen=True):
+    """Settings of the kind.
+
+    Field: levels: `severity_id` as text, and the severity that it means instead of the usual one.
+    Field: security_levels: the same for `security_level_id` of a device.
+    Field: uid_alt_kind: what `device.uid_alt` is (`entra-device-id`, ...); unset, it names nothing.
+    Field: facts: assessment or control ids, and the posture fact that each states.
+    Field: ttl: how long a finding counts without another word; `null` until it is closed.
+    """
+
+    levels: dict[str, Severity] = msgspec.field(default_factory=dict)
+    security_levels: dict[str, Severity] = msgspec.field(default_factory=dict)
+    uid_alt_kind: str = ""
+    facts: dict[str, str] = msgspec.field(default_factory=dict)
+    ttl: Duration | None = None
+
+
+class OcsfSensor:
+    """Reads OCSF events."""
+
+    kind: ClassVar[str] = "ocsf"
+    title: ClassVar[str] = "OCSF events"
+    options_type: ClassVar[type[Strict]] = OcsfOptions
+    samples: ClassVar[tuple[Sample, ...]] = SAMPLES
+
+    def normalize(
+        self,
+        payload: Any,
+        options: OcsfOptions,
+        *,
+        sensor: str,
+        received_at: datetime,
+        headers: Mapping[str, str],  # noqa: ARG002 - an event says everything itself
+    ) -> Normalized:
+        """Return the signals of the events."""
+        items, prefix = rows(payload, "events", "records")
+        return gather(Frame(sensor, received_at), items, lambda reader: _event(reader, options), prefix)
+
+
+def _event(reader: Reader, options: OcsfOptions) -> list[Made]:
+    class_uid = parse_number(text_at(reader.item, "class_uid"))
+    if class_uid is None:
+        raise ItemFault("not-an-event", "`class_uid` is missing")
+    if class_uid not in DETECTIONS | {VULNERABILITY, COMPLIANCE, DEVICE_STATE}:
+        return []
+    observed_at = reader.time("time", "time_dt", "finding_info.modified_time")
+    event_uid = reader.text("event_id", "metadata.uid")
+    made: list[Made] = []
+    for device in _devices(reader, options):
+        _users(device)
+        if class_uid == DEVICE_STATE:
+            signal, sources = _state(device, options, observed_at)
+        elif class_uid == COMPLIANCE:
+            signal, sources = _compliance(device, options, observed_at)
+        else:
+            kind = SignalType.EXPOSURE if class_uid == VULNERABILITY else SignalType.DETECTION
+            signal, sources = _finding(device, options, observed_at, kind)
+        if event_uid:
+            event_id = f"{event_uid}:{signal.device_ids[0].value}"
+            signal = msgspec.structs.replace(signal, event_id=event_id)
+        made.append((signal, {"event_id": "metadata.uid", **sources}))
+    return made
+
+
+def _devices(reader: Reader, options: OcsfOptions) -> list[Reader]:
+    """Return a reader for each device of the event: `device`, else the resources that are devices."""
+    one = _like(reader)
+    one.device("serial", "device.hw_info.serial_number")
+    one.device("udid", "device.udid")
+    if options.uid_alt_kind:
+        one.device(options.uid_alt_kind, "device.uid_alt")
+    one.device("sensor-device-id", "device.uid")
+    one.device("hostname", "device.hostname", "device.name")
+    if one.device_ids:
+        return [one]
+    found: list[Reader] = []
+    for number, resource in enumerate(list_at(reader.item, "resources")[:100]):
+        if text_at(resource, "type").casefold() not in _DEVICES:
+            continue
+        each = _like(reader)
+        for kind, names in (("sensor-device-id", ("uid",)), ("hostname", ("hostname", "name"))):
+            name = next((name for name in names if text_at(resource, name)), "")
+            if name and each.add_device(kind, text_at(resource, name)):
+                each.used[f"device.{kind}"] = f"{reader.prefix}resources[{number}].{name}"
+        if each.device_ids:
+            found.append(each)
+    if not found:
+        raise ItemFault("no-device", "neither `device` nor `resources` name a device")
+    return found
+
+
+def _like(reader: Reader) -> Reader:
+    other = Reader(reader.frame, reader.item, reader.prefix)
+    other.used = dict(reader.used)
+    return other
+
+
+def _users(reader: Reader) -> None:
+    reader.user("upn", "actor.user.email_addr", "user.email_addr")
+    people = [object_at(each, "user") for each in list_at(reader.item, "evidences")[:16]]
+    people += [object_at(each, "owner") for each in list_at(reader.item, "resources")[:16]]
+    for person in people:
+        if (address := text_at(person, "email_addr")) and reader.add_user("upn", address):
+            reader.used.setdefault("user.upn", f"{reader.prefix}evidences, resources")
+
+
+def _severity(reader: Reader, options: OcsfOptions) -> Severity:
+    word = reader.text("level", "severity_id")
+    return options.levels.get(word) or SEVERITIES.get(word) or Severity.UNKNOWN
+
+
+def _is_closed(reader: Reader) -> bool:
+    activity, status = text_of(reader.get("activity_id")), text_of(reader.get("status_id"))
+    return status == _RESOLVED or (activity == _CLOSED and status != _SUPPRESSED)
+
+
+def _actions(reader: Reader) -> list[str]:
+    sources = [object_at(reader.item, "remediation")]
+    sources += [object_at(each, "remediation") for each in list_at(reader.item, "vulnerabilities")[:16]]
+    texts: list[str] = []
+    for source in sources:
+        texts.append(text_at(source, "desc"))
+        texts += [text_of(each) for each in list_at(source, "references")[:4]]
+    if any(texts):
+        reader.used.setdefault("actions", f"{reader.prefix}remediation")
+    return list(dict.fromkeys(texts))
+
+
+def _finding(reader: Reader, options: OcsfOptions, observed_at: datetime, kind: SignalType) -> Made:
+    is_over = _is_closed(reader)
+    cves = [text_at(each, "cve", "uid") for each in list_at(reader.item, "vulnerabilities")]
+    cve = next((each for each in cves if each), "")
+    uid = reader.text("external_id", "finding_info.uid", "finding.uid")
+    if not uid and kind is SignalType.EXPOSURE and cve:
+        uid = f"{cve}:{reader.device_ids[0].value}"
+    if not uid:
+        raise ItemFault("condition-missing", "`finding_info.uid` is missing")
+    level = None if is_over else _severity(reader, options)
+    if level is Severity.UNKNOWN and kind is SignalType.EXPOSURE:
+        level = _cvss(reader) or level
+    return reader.signal(
+        kind=SignalType.REMEDIATION if is_over else kind,
+        external_id=f"finding:{uid}",
+        observed_at=observed_at,
+        level=level,
+        title=reader.text("title", "finding_info.title", "finding.title", "message") or cve or "Finding",
+        description=reader.text("description", "finding_info.desc", "finding.desc", "message"),
+        actions=_actions(reader),
+        category=reader.text("category", "finding_info.types", "category_name"),
+        resolves=is_over,
+        expires_at=after(observed_at, options.ttl),
+        sources={"resolves": "activity_id, status_id"},
+    )
+
+
+def _cvss(reader: Reader) -> Severity | None:
+    scores = [
+        text_at(score, "base_score")
+        for each in list_at(reader.item, "vulnerabilities")[:16]
+        for score in list_at(each, "cve", "cvss")[:4]
+    ]
+    levels = [level for score in scores if (level := level_of_score(score, CVSS)) is not None]
+    order = list(Severity)
+    return max(levels, key=order.index) if levels else None
+
+
+def _compliance(reader: Reader, options: OcsfOptions, observed_at: datetime) -> Made:
+    uid = reader.text("external_id", "finding_info.uid") or reader.text("external_id", "compliance.control")
+    if not uid:
+        raise ItemFault("condition-missing", "`finding_info.uid` and `compliance.control` are missing")
+    word = reader.text("facts.state", "compliance.status_id")
+    state = _COMPLIANCE_STATES.get(word, "unknown")
+    is_over = state == "pass" or (state == "unknown" and _is_closed(reader))
+    facts: Facts = {"state": state}
+    for assessment in list_at(reader.item, "compliance", "assessments")[:32]:
+        names = [text_at(assessment, key) for key in ("uid", "name")]
+        fact = next((found for name in names if (found := _fact(name, options))), "")
+        if fact:
+            is_met = truth(assessment.get("meets_criteria"))
+            facts[fact] = not is_met if is_met is not None and fact in _INVERTED else is_met
+    control = reader.text("category", "compliance.control")
+    if control in options.facts:
+        facts[options.facts[control]] = {"pass": True, "fail": False}.get(state)
+    is_judged = state in {"fail", "warning"}
+    return reader.signal(
+        SignalType.REMEDIATION if is_over else SignalType.POSTURE_FACT,
+        external_id=f"finding:{uid}",
+        observed_at=observed_at,
+        level=_severity(reader, options) if is_judged else None,
+        title=reader.text("title", "finding_info.title", "message") or "Compliance finding",
+        description=reader.text("description", "finding_info.desc", "message"),
+        actions=_actions(reader),
+        category=control,
+        facts=facts,
+        resolves=is_over,
+        expires_at=after(observed_at, options.ttl),
+    )
+
+
+def _fact(name: str, options: OcsfOptions) -> str:
+    return options.facts.get(name) or ASSESSMENT_FACTS.get(name.casefold().replace(" ", "_"), "")
+
+
+def _state(reader: Reader, options: OcsfOptions, observed_at: datetime) -> Made:
+    word = reader.text("level", "security_level_id")
+    level = options.security_levels.get(word) or SECURITY_LEVELS.get(word) or Severity.UNKNOWN
+    states = {text_at(each, "state_id") for each in list_at(reader.item, "security_states")[:32]}
+    protection = "off" if _PROTECTION_OFF in states else "on" if level is Severity.NONE else None
+    facts = known(
+        protection=protection,
+        os_version=reader.text("facts.os_version", "device.os.version"),
+        managed=truth(reader.get("device.is_managed")),
+        compliant=truth(reader.get("device.is_compliant")),
+    )
+    return reader.signal(
+        SignalType.RISK_LEVEL,
+        external_id="device-state",
+        observed_at=observed_at,
+        level=level,
+        title=reader.text("title", "message", "security_level") or "State of the device",
+        facts=facts,
+        resolves=level is Severity.NONE,
+        expires_at=after(observed_at, options.ttl),
+    )

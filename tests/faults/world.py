@@ -1,0 +1,311 @@
+"""The gateway under test: a configuration, seeded sessions, the real processes, and apps that stamp what they produce.
+
+Sessions are put into the store before the gateway starts: what is tested here begins after the sign-in.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+from aiohttp import web
+
+from compliance.model import User
+from gateway.app import SCHEMAS
+from gateway.devices.claim import ClaimedDevice
+from gateway.sessions.model import HostCookie, Session, cookie_hash, new_cookie, new_session_id
+from gateway.sessions.sqlite import SqliteSessionStore
+from risk.database import Database
+from risk.model import Identifier
+from tests.system.stack import LoopbackResolver, free_ports
+
+SECRET = "sensor-secret-of-the-checker"
+READY_S = 40.0
+TICK_S = 0.01
+APPS = ("notes", "wiki")
+
+CONFIG = """\
+version: 1
+public_url: http://login.localhost:{port}
+server:
+  listen: 127.0.0.1:{port}
+  ops: 127.0.0.1:{ops_port}
+  workers: {workers}
+  run_dir: {folder}/run
+  drain: 1s
+store: {{url: "sqlite://{folder}/state.db"}}
+providers:
+  - {{name: corp, issuer: "http://127.0.0.1:9", client_id: gate, client_secret: {{env: GATE_CLIENT_SECRET}}}}
+apps:
+  - {{name: notes, host: notes.localhost, upstream: "http://127.0.0.1:{app_port}"}}
+  - {{name: wiki, host: wiki.localhost, upstream: "http://127.0.0.1:{app_port}"}}
+devices:
+  - {{from: claim, claim: device_id, kind: serial}}
+sensors:
+{sensors}
+compliance:
+  policies:
+    - name: laptop
+      rules:
+        - {{type: risk, name: threat, max: low{grace}}}
+access:
+  policies:
+    - {{name: staff, decision: allow, when: {{compliance: [compliant, in-grace-period]}}}}
+    - {{name: repair, decision: remediate, when: {{compliance: [noncompliant, unknown]}}, reason: "{reason}"}}
+{extra}
+"""
+SENSOR = """\
+  - name: {name}
+    kind: generic
+    rate: 100000
+    auth: {{scheme: bearer, secrets: [{{env: GATE_SENSOR_SECRET}}]}}
+{max_silence}    options:
+      device: [{{kind: serial, path: serial}}]
+      type: {{path: kind, table: {{detection: detection, heartbeat: heartbeat}}}}
+      level: {{path: severity}}
+      event_id: event
+      external_id: condition
+      title: title
+      resolves: {{path: state, equals: [closed]}}
+      observed_at: observed
+{expires}
+"""
+
+
+class Seat(NamedTuple):
+    """One signed-in person at one device: the cookie of each app's host."""
+
+    device: str
+    session: str
+    cookies: dict[str, str]
+
+
+class App:
+    """Stamps every piece with the clock at which it produced it."""
+
+    def application(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/ws", self.websocket)
+        app.router.add_get("/events", self.events)
+        app.router.add_get("/bulk", self.bulk)
+        app.router.add_route("*", "/{path:.*}", self.page)
+        return app
+
+    async def page(self, _request: web.Request) -> web.StreamResponse:
+        return web.Response(text=f"{time.monotonic():.6f}")
+
+    async def websocket(self, request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            while not socket.closed:
+                await socket.send_str(f"{time.monotonic():.6f}")
+                await asyncio.sleep(TICK_S)
+        return socket
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await response.write(f"data: {time.monotonic():.6f}\n\n".encode())
+                await asyncio.sleep(TICK_S)
+        return response
+
+    async def bulk(self, request: web.Request) -> web.StreamResponse:
+        """A download that never ends: lines of 1 KiB, as fast as they are taken."""
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await response.write(f"{time.monotonic():.6f} ".encode().ljust(1023, b".") + b"\n")
+                await asyncio.sleep(0.001)
+        return response
+
+
+class World:
+    """A running gateway."""
+
+    def __init__(self, folder: Path, ports: list[int], workers: int, **options: str) -> None:
+        self.folder = folder
+        self.port, self.ops_port, self.app_port = ports
+        self.workers = workers
+        self.options = options
+        self.config_path = folder / "gate.yaml"
+        self.log_path = folder / "gate.log"
+        self.process: asyncio.subprocess.Process | None = None
+        self.environment = {
+            **os.environ,
+            "GATE_CLIENT_SECRET": "unused, for nobody signs in",
+            "GATE_SENSOR_SECRET": SECRET,
+        }
+        self.write_config()
+
+    def write_config(self, **changes: str) -> None:
+        """Write the configuration."""
+        values = {"grace": "", "reason": "first", "extra": "", "max_silence": "null", "expires": "", **self.options, **changes}
+        silence = f"    max_silence: {values['max_silence']}\n" if values["max_silence"] else ""
+        expires = f"      expires_after: {values['expires']}\n" if values["expires"] else ""
+        sensors = "".join(
+            SENSOR.format(name=name, max_silence=silence, expires=expires) for name in ("edr", "mdm")
+        )
+        fresh = self.config_path.with_suffix(".new")
+        fresh.write_text(
+            CONFIG.format(
+                port=self.port, ops_port=self.ops_port, app_port=self.app_port, workers=self.workers,
+                folder=self.folder, sensors=sensors, **values,
+            )
+        )  # fmt: skip
+        fresh.replace(self.config_path)
+
+    async def seat(self, devices: list[str], *, idle_since: timedelta = timedelta(0)) -> list[Seat]:
+        """Put one session per device into the store; the gateway must not run yet."""
+        database = Database(self.folder / "state.db", SCHEMAS)
+        database.start()
+        store, now = SqliteSessionStore(database), datetime.now(UTC)
+        seats = []
+        for device in devices:
+            session = Session(
+                id=new_session_id(secrets.token_bytes),
+                user=User(provider="corp", issuer="http://127.0.0.1:9", subject=f"user-of-{device}", auth_at=now),
+                created_at=now, last_seen_at=now - idle_since, ends_at=now + timedelta(hours=8),
+                devices=(ClaimedDevice("device_id", Identifier("serial", device)),),
+            )  # fmt: skip
+            await store.put(session)
+            cookies = {}
+            for app in APPS:
+                value = new_cookie(secrets.token_bytes)
+                cookies[app] = f"gate={value}"
+                host = HostCookie(
+                    hash=cookie_hash(value), session_id=session.id, host=f"{app}.localhost", created_at=now
+                )
+                await store.put_cookie(host, replaces=[])
+            seats.append(Seat(device, session.id, cookies))
+        database.close()
+        return seats
+
+    def url(self, path: str, app: str) -> str:
+        return f"http://{app}.localhost:{self.port}{path}"
+
+    async def start(self) -> None:
+        with self.log_path.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "gateway", "serve", "--config", str(self.config_path),
+                env=self.environment, stdout=log, stderr=log,
+            )  # fmt: skip
+        await self.ready()
+
+    async def ready(self) -> None:
+        """Wait until every worker serves."""
+        wanted = f"{max(1, self.workers)} of {max(1, self.workers)} serving"
+        async with asyncio.timeout(READY_S), aiohttp.ClientSession() as http:
+            while True:
+                if self.process is not None and self.process.returncode is not None:
+                    raise AssertionError(self.log()[-4000:])
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                    timeout = aiohttp.ClientTimeout(total=2)
+                    async with http.get(f"http://127.0.0.1:{self.ops_port}/readyz", timeout=timeout) as response:
+                        if wanted in await response.text() and response.status == 200:
+                            return
+                await asyncio.sleep(0.05)
+
+    async def stop(self) -> None:
+        if self.process is not None and self.process.returncode is None:
+            for pid in self.children():  # nobody may be left standing still
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+            self.process.terminate()
+            await asyncio.wait_for(self.process.wait(), 30)
+
+    def log(self) -> str:
+        return self.log_path.read_text() if self.log_path.exists() else ""
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("event") == name]
+
+    def children(self) -> list[int]:
+        """Return the pids of hub and workers."""
+        if self.process is None or self.process.returncode is not None:
+            return []
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+
+    def pids(self, role: str) -> list[int]:
+        """Return the pids of `hub` or of the `worker`s."""
+        found = []
+        for pid in self.children():
+            with contextlib.suppress(OSError):
+                if f"\0{role}\0" in Path(f"/proc/{pid}/cmdline").read_text():
+                    found.append(pid)
+        return found
+
+    async def cli(self, *arguments: str) -> tuple[int, str]:
+        """Run a `posturegate` command; return its exit code and output."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gateway", *arguments, env=self.environment,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        output, _ = await process.communicate()
+        return process.returncode or 0, output.decode()
+
+    async def deliver(self, http: aiohttp.ClientSession, body: dict[str, Any], *, sensor: str = "edr") -> int:
+        """Deliver once; return the status, 0 when the connection failed."""
+        headers = {"Authorization": f"Bearer {SECRET}"}
+        url = f"http://login.localhost:{self.port}/.gate/hooks/{sensor}"
+        try:
+            async with http.post(url, json=body, headers=headers, timeout=aiohttp.ClientTimeout(total=6)) as response:
+                await response.read()
+                return response.status
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return 0
+
+    async def told(self, http: aiohttp.ClientSession, body: dict[str, Any], *, sensor: str = "edr") -> None:
+        """Deliver as a sensor does: again until the answer is 2xx."""
+        async with asyncio.timeout(90):
+            while await self.deliver(http, body, sensor=sensor) // 100 != 2:
+                await asyncio.sleep(0.05)
+
+
+def signal_body(device: str, event: str, *, state: str = "open", kind: str = "detection", **extra: Any) -> dict[str, Any]:
+    """Return what the sensor says."""
+    return {
+        "serial": device, "kind": kind, "severity": "high", "event": event, "condition": "malware",
+        "title": "Credential stealer found", "state": state, **extra,
+    }  # fmt: skip
+
+
+def new_http(*, fresh: bool = True) -> aiohttp.ClientSession:
+    """Return a client without a memory of its own."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(resolver=LoopbackResolver(), force_close=fresh, limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+@asynccontextmanager
+async def running_world(folder: Path, *, workers: int = 2, starts: bool = True, **options: str) -> AsyncIterator[World]:
+    """Run apps, and the gateway if `starts`, until the block ends."""
+    world = World(folder, free_ports(3), workers, **options)
+    runner = web.AppRunner(App().application(), handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", world.app_port, backlog=1024).start()
+    try:
+        if starts:
+            await world.start()
+        yield world
+    finally:
+        try:
+            await world.stop()
+        finally:
+            await runner.cleanup()
