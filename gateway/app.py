@@ -22,7 +22,6 @@ from gateway.config.schema import Config, DeviceCertificate, DeviceClaim
 from gateway.config.sensors import load_config
 from gateway.decision.assertion import AssertionSigner
 from gateway.decision.context import device_keys, session_key
-from gateway.decision.recorder import DecisionRecorder
 from gateway.decision.reference import new_reference
 from gateway.decision.ticket import TicketMaker, utc_now
 from gateway.devices.certificate import DeviceCa, parse_device_ca
@@ -35,10 +34,14 @@ from gateway.hub.hooks import Delivery, Hooks, SensorConfigFault, hook_sensors
 from gateway.hub.pages import Pages
 from gateway.hub.remediation import Remediation
 from gateway.hub.returns import SealedReturns
+from gateway.hub.revocation import Revoker
 from gateway.hub.runtime import make_runtime
 from gateway.hub.signin import SignIn
 from gateway.hub.signin_pages import HubSignInPages
 from gateway.hub.web import MAX_FIELD_BYTES, HubWeb
+from gateway.incidents import store as incident_tables
+from gateway.incidents.desk import IncidentDesk, IncidentRecorder
+from gateway.incidents.model import Change, Incident
 from gateway.listeners import hold_run_dir, shared_listener
 from gateway.observe.logs import configure_logs
 from gateway.observe.metrics import Metrics
@@ -52,17 +55,25 @@ from gateway.sessions.seal import Sealer, key_file_of, load_or_make_key
 from gateway.tasks import spawn
 from plugins.catalog import Catalog
 from risk import sqlite as risk_tables
-from risk.database import Database
+from risk.database import Database, StoreFault
 from risk.intake import Intake
 from risk.model import DeviceId
 from risk.snapshot import RiskState
 
 log = structlog.get_logger("hub")
 
-SCHEMAS = {"risk": risk_tables.SCHEMA, "sessions": session_tables.SCHEMA}
+SCHEMAS = {
+    "risk": risk_tables.SCHEMA,
+    "sessions": session_tables.SCHEMA,
+    "incidents": incident_tables.SCHEMA,
+}
 PRUNE_EVERY_S = 600.0
 READY_POLL_S = 0.05
 ACK_EARLY = "POSTUREGATE_TEST_ACK_EARLY"
+DELIVERY_FIELDS = (
+    "id", "sensor", "status", "verdict", "body_bytes", "accepted", "duplicates", "rejected", "ignored", "devices",
+    "durable_in_s", "enforced_in_s", "lag_s", "timings",
+)  # fmt: skip
 RESTART_ONLY = ("listen", "ops", "workers", "run_dir", "tls")
 
 
@@ -90,7 +101,16 @@ class Hub:
         self.risk = RiskState()
         self.intake = Intake(self.risk, risk_tables.SqliteRiskStore(self.database), clock=utc_now)
         self.decisions = risk_tables.SqliteDecisionStore(self.database)
-        self.recorder = DecisionRecorder(self.decisions)
+        self.recorder = IncidentRecorder(self.decisions)
+        self.incident_store = incident_tables.SqliteIncidentStore(self.database)
+        self.incidents = self.recorder.incidents = IncidentDesk(
+            self.incident_store,
+            posture=self.risk.posture,
+            interpretation=lambda: self._runtime.interpretation,
+            clock=utc_now,
+            make_id=_incident_id,
+            observer=self,
+        )
         self.sealer = _sealer(config, database)
         self.signer = AssertionSigner.load(database.parent / "assertion-key.pem")
         self.sessions = SessionRegistry(
@@ -154,13 +174,16 @@ class Hub:
         await self.sessions.load()
         self.sessions.start()
         self.recorder.start()
+        await self.incidents.load()
+        self.incidents.start()
         self._providers.update(await self._start_providers(self._runtime.config))
         self.sign_in.configure(self._runtime.config, self._providers)
         await self.feed.start(self._run_dir / "feed.sock")
         application = self._web().application()
         application.middlewares.append(self.sign_in.home)
         await self._listen_unix(application, "hub.sock")
-        actions = AdminActions(reload=self.reload, status=self._status)
+        revoker = Revoker(self.sessions, self.risk, self.changed, sessions_on=self.desk.sessions_on)
+        actions = AdminActions(reload=self.reload, status=self._status, revoke=revoker.revoke)
         await self._listen_unix(admin_application(actions), "admin.sock")
         await self._listen_ops(self._runtime.config.server.ops)
         self._pruning = spawn(self._keep_pruning(), name="prune")
@@ -189,6 +212,7 @@ class Hub:
             await provider.stop()
         await self.intake.stop()
         await self.sessions.stop()
+        await self.incidents.stop()
         await self.recorder.stop()
         self.database.close()
 
@@ -219,11 +243,18 @@ class Hub:
 
     # --- readiness -------------------------------------------------------------------------------------------
 
+    def _store_component(self) -> Component:
+        """A store that cannot be written degrades: what is in memory is enforced, and sensors are told to retry."""
+        fault, runs = self.database.write_fault, self.database.is_running
+        return Component(
+            "store", is_ready=runs and not fault, detail=fault or "sqlite", is_required=not (runs and fault)
+        )
+
     def components(self) -> list[Component]:
         """Return the readiness of each part. A provider that is away degrades sign-in, not the gateway."""
         serving = self.feed.serving
         parts = [
-            Component("store", is_ready=self.database.is_running, detail="sqlite"),
+            self._store_component(),
             Component(
                 "workers", is_ready=serving >= 1, detail=f"{serving} of {max(1, self._workers)} serving"
             ),
@@ -269,15 +300,13 @@ class Hub:
             )
         return report
 
-    async def _enforce_devices(self, devices: frozenset[DeviceId], _received_ns: int) -> None:
+    async def _enforce_devices(self, devices: frozenset[DeviceId], _received_ns: int) -> Enforcement | None:
         keys: list[str] = []
         for device_id in devices:
             posture = self.risk.posture(device_id)
             if posture is not None:
                 keys += device_keys(posture)
-        if not keys:
-            return
-        await self.changed(tuple(keys), "sensor")
+        return await self.changed(tuple(keys), "sensor") if keys else None
 
     def _round_enforced(self, cut: int, fenced: int) -> None:
         self.metrics.cut.inc(cut)
@@ -306,7 +335,47 @@ class Hub:
                 self.metrics.signals.labels(delivery.sensor, verdict).inc(count)
         if delivery.enforced_in_s is not None:
             self.metrics.enforcement.labels(delivery.sensor).observe(delivery.enforced_in_s)
-        log.info("delivery", **msgspec.to_builtins(delivery))
+            self._measured(delivery, delivery.enforced_in_s)
+        shown = {name: getattr(delivery, name) for name in DELIVERY_FIELDS}
+        log.info("delivery", **shown)
+
+    def _measured(self, delivery: Delivery, enforced_in_s: float) -> None:
+        """Record how long this change took, and look whether an incident began or ended with it."""
+        if delivery.lag_s is not None:
+            self.metrics.sensor_lag.labels(delivery.sensor).observe(delivery.lag_s)
+        durable_in_s = delivery.durable_in_s or 0.0
+        self.metrics.durable.labels(delivery.sensor).observe(durable_in_s)
+        report = delivery.enforcement
+        if not isinstance(report, Enforcement) or delivery.received_at is None:
+            return
+        for worker, took in report.by_worker.items():
+            self.metrics.worker_enforcement.labels(worker).observe(took)
+        for app in report.cuts:
+            self.metrics.cut_window.labels(delivery.sensor, app).observe(enforced_in_s)
+        change = Change(
+            sensor=delivery.sensor,
+            received_at=delivery.received_at,
+            durable_in_s=durable_in_s,
+            enforced_in_s=enforced_in_s,
+            cuts=report.cuts,
+            by_worker=report.by_worker,
+            fenced=report.fenced,
+        )
+        self.incidents.look(delivery.device_ids, change)
+
+    def incident_began(self, incident: Incident) -> None:
+        """Count an incident."""
+        self.metrics.incidents.labels(incident.sensor).inc()
+
+    def incident_ended(self, incident: Incident) -> None:
+        """Measure how long access was withdrawn."""
+        if incident.restored_at is not None:
+            took_s = (incident.restored_at - incident.opened_at).total_seconds()
+            self.metrics.remediation_time.labels(incident.sensor).observe(max(0.0, took_s))
+
+    def incidents_open(self, count: int) -> None:
+        """Take the number of open incidents."""
+        self.metrics.open_incidents.set(count)
 
     # --- configuration ---------------------------------------------------------------------------------------
 
@@ -346,6 +415,7 @@ class Hub:
             await client.stop()
         await self.feed.swap()
         self.changes.announce(("*",))
+        self.incidents.look_again()
         self._note_reload(is_ok=True)
         log.info("reloaded", revision=loaded.revision)
         return ReloadReport(
@@ -411,6 +481,7 @@ class Hub:
             await asyncio.sleep(PRUNE_EVERY_S)
             keep = self._runtime.config.decisions
             await self.decisions.prune(utc_now() - timedelta(seconds=keep.keep), keep.most)
+            await self.incident_store.prune(utc_now() - timedelta(seconds=keep.keep), keep.most)
 
 
 def _sealer(config: Config, database: Path) -> Sealer:
@@ -453,6 +524,10 @@ def _decision_id() -> str:
     return "d_" + secrets.token_hex(10)
 
 
+def _incident_id() -> str:
+    return "inc_" + secrets.token_hex(5)
+
+
 def serve_hub(config_path: str) -> int:
     """Run a hub (with `workers: 0` its worker too) until SIGTERM or SIGINT. Returns 2 for a bad configuration."""
     configure_logs()
@@ -473,13 +548,18 @@ def serve_hub(config_path: str) -> int:
 
 
 async def _serve(config_path: str, loaded: LoadedConfig, listener: socket.socket | None) -> int:
-    hub = Hub(config_path, loaded)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: spawn(hub.reload(), name="reload"))
-    await hub.start()
+    try:
+        hub = Hub(config_path, loaded)
+        loop.add_signal_handler(signal.SIGHUP, lambda: spawn(hub.reload(), name="reload"))
+        await hub.start()
+    except (StoreFault, OSError) as error:
+        # A folder that cannot be written, a port in use: for the operator, who needs no traceback.
+        log.error("hub-cannot-start", error=str(error))
+        return 1
     drain_s = loaded.config.server.drain
     if worker_count(loaded.config.server.workers) == 0:
         from gateway.worker import Worker  # noqa: PLC0415 - a hub with worker processes never proxies itself

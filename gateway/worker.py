@@ -38,6 +38,7 @@ from gateway.supervisor import die_with_parent
 from gateway.tasks import spawn
 from gateway.wire.cookies import find_cookie
 from gateway.wire.forwarded import Address, TrustedNetworks
+from gateway.wire.request import RequestHead
 
 log = structlog.get_logger("worker")
 
@@ -109,16 +110,22 @@ class Worker:
             return self._to_hub(exchange, NoSuchHost())
         if app.public_paths and not head.target.is_ambiguous and _is_public(path, app.public_paths):
             return self._to_app(app, (), ResponseRules(reserved_cookies=self._reserved))
-        cookie = find_cookie(head.header(b"cookie"), self._cookie)
-        if cookie is None:
+        digest = head.memo.session
+        if digest == "":
+            digest = head.memo.session = self._session_digest(head)
+        if digest is None:
             return self._to_hub(exchange, SignIn(app.name))
-        key = TicketKey(hashlib.sha256(cookie).hexdigest(), head.host, app.name, self._evidence(exchange))
+        key = TicketKey(digest, head.host, app.name, self._evidence(exchange))
         entry = self._feed.lookup(key)
         if entry is not None:
             return self._apply(exchange, app, entry)
         exchange.context = _Waiting(key, app)
         self._feed.request(key, exchange)
         return None
+
+    def _session_digest(self, head: RequestHead) -> str | None:
+        cookie = find_cookie(head.header(b"cookie"), self._cookie)
+        return None if cookie is None else hashlib.sha256(cookie).hexdigest()
 
     def failed(self, exchange: Exchange, fault: UpstreamFault) -> Route | None:
         """Let the hub explain that an app failed; when the hub itself failed, nobody can."""
@@ -180,7 +187,9 @@ class Worker:
                 exchange.route = msgspec.structs.replace(exchange.route, rules=self._rules(renewed.decision))
             return False
         exchange.context = None
-        route = self._to_hub(exchange, self._refusal(exchange, renewed, control, is_cut=True))
+        refusal = self._refusal(exchange, renewed, control, is_cut=True)
+        # What has begun can only be broken off: then nobody would read the verdict.
+        route = None if exchange.response_started else self._to_hub(exchange, refusal)
         exchange.cut(CutReason.ACCESS_ENDED if control is None else CutReason.RESTRICTED, route)
         self.counters["exchanges_cut"] += 1
         return True

@@ -155,13 +155,14 @@ class Reader:
         Without `event_id` the item names the message; an item without a time of its own is new each time.
         """
         timed = "" if "observed_at" in self.used else self.frame.received_at.isoformat()
+        named = [f"{each.kind}:{each.value}" for each in self.device_ids]
         made = Signal(
             sensor=self.frame.sensor,
             type=kind,
             observed_at=observed_at,
             received_at=self.frame.received_at,
             external_id=external_id,
-            event_id=event_id or digest(self.item, kind.value, external_id, timed),
+            event_id=event_id or digest(self.item, kind.value, external_id, named, timed),
             device_ids=tuple(self.device_ids),
             user_ids=tuple(self.user_ids),
             level=level,
@@ -263,6 +264,6 @@ def truth(value: Any) -> bool | None:
     return False if word in {"false", "no", "off", "disabled", "0"} else None
 
 
-def known(**facts: str | int | float | bool | None) -> Facts:
+def known(**facts: str | float | bool | None) -> Facts:
     """Return the facts that have a value: what a product does not say is left out."""
     return {name: value for name, value in facts.items() if value is not None and value != ""}

@@ -1,7 +1,7 @@
 """Who sent a delivery, decided over its raw bytes in constant time. Pure: the clock is an argument.
 
 A fault never says what would have been right. Only a sender that proved to know a secret is told that its
-clock is off: the signature is compared first. Source: Standard Webhooks 1.0, RFC 6750 section 2.1.
+clock is off: the signature is compared first. Source: Standard Webhooks 1.0, RFC 6750 section 2.1, RFC 7617.
 """
 
 import base64
@@ -11,13 +11,18 @@ import hmac
 import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from plugins.payload import parse_time
 from risk.values import Secret
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the published prefix of such secrets
+PUBLIC_KEY_PREFIX = "whpk_"
+PUBLIC_KEY_BYTES = 32
 MIN_SECRET_BYTES = 24
 MAX_SECRET_BYTES = 64
 MIN_BEARER_CHARS = 16
@@ -29,6 +34,10 @@ _SIGNED_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 _MESSAGE_ID = re.compile(r"[\x21-\x7e]{1,256}")
 _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
 _MAC_BYTES = 32
+_ED25519_BYTES = 64
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_PLACEHOLDERS = ("body", "timestamp", "id")
+_HEX_MAC = re.compile(r"[0-9A-Fa-f]{64}")
 
 
 class VerifyCode(StrEnum):
@@ -68,15 +77,19 @@ class Verifier(Protocol):
 
 
 class StandardWebhooksVerifier:
-    """HMAC-SHA256 over `id.timestamp.body` with one or two live secrets.
+    """A signature over `id.timestamp.body`: HMAC-SHA256 (`v1`) or Ed25519 (`v1a`), with one or two live keys.
 
-    Raises `ValueError` when a secret is not `whsec_` and base64 of 24 to 64 bytes.
+    Raises `ValueError` when a secret is neither `whsec_` and base64 of 24 to 64 bytes, nor a `whpk_` public key.
     """
 
     def __init__(self, secrets: Sequence[Secret], tolerance_s: float = 300.0) -> None:
-        if not 1 <= len(secrets) <= MAX_SECRETS:
-            raise ValueError(f"one or two secrets are needed, not {len(secrets)}")
-        self._keys = tuple(parse_signing_secret(secret) for secret in secrets)
+        _check_count(secrets)
+        self._keys: list[bytes | None] = []
+        self._public_keys: list[Ed25519PublicKey | None] = []
+        for secret in secrets:
+            is_public = secret.reveal().strip().startswith(PUBLIC_KEY_PREFIX)
+            self._keys.append(None if is_public else parse_signing_secret(secret))
+            self._public_keys.append(parse_public_key(secret) if is_public else None)
         self._tolerance_s = tolerance_s
 
     def verify(self, headers: Headers, body: bytes, now_s: float) -> Verified:
@@ -85,14 +98,117 @@ class StandardWebhooksVerifier:
         if not _MESSAGE_ID.fullmatch(message_id) or not _TIMESTAMP.fullmatch(timestamp):
             raise VerifyFault(VerifyCode.UNREADABLE, "`webhook-id` or `webhook-timestamp` is unreadable")
         signed = b"%b.%b.%b" % (message_id.encode(), timestamp.encode(), body)
-        matched = _matching(self._keys, signed, _macs(signatures))
+        matched = _matching(self._keys, signed, _signatures(signatures, "v1", _MAC_BYTES))
+        if matched is None:
+            matched = _signing(self._public_keys, signed, _signatures(signatures, "v1a", _ED25519_BYTES))
         if matched is None:
             raise VerifyFault(VerifyCode.MISMATCH, "no signature matches these bytes")
-        if abs(now_s - int(timestamp)) > self._tolerance_s:
-            off = f"{abs(now_s - int(timestamp)):.0f} s"
-            text = f"`webhook-timestamp` is {off} off, at most {self._tolerance_s:.0f} s are accepted"
-            raise VerifyFault(VerifyCode.CLOCK, text)
+        _check_clock("webhook-timestamp", int(timestamp), now_s, self._tolerance_s)
         return Verified(message_id, matched)
+
+
+class HmacVerifier:
+    """HMAC-SHA256 over the raw body, with or without a time and an id, as most vendors make it.
+
+    A hex signature may be in upper or lower case. Without `{timestamp}` in the message a recorded delivery can be
+    sent again at any time: it is told by its id and content alone. Raises `ValueError` when the message cannot be
+    put together or a secret is too short.
+    """
+
+    def __init__(
+        self,
+        secrets: Sequence[Secret],
+        signature_header: str,
+        *,
+        encoding: Literal["hex", "base64"] = "hex",
+        prefix: str = "",
+        message: str = "{body}",
+        timestamp_header: str = "",
+        timestamp_format: Literal["epoch", "rfc3339"] = "epoch",
+        tolerance_s: float = 300.0,
+        id_header: str = "",
+    ) -> None:
+        _check_count(secrets)
+        self._keys = [_shared_secret(secret, "HMAC") for secret in secrets]
+        self._signature_header = signature_header.lower()
+        self._encoding = encoding
+        self._prefix = prefix
+        self._parts = parse_message(message, timestamp_header, id_header)
+        self._timestamp_header = timestamp_header.lower()
+        self._timestamp_format = timestamp_format
+        self._tolerance_s = tolerance_s
+        self._id_header = id_header.lower()
+
+    def verify(self, headers: Headers, body: bytes, now_s: float) -> Verified:
+        """Return proof of the sender. Raises `VerifyFault`."""
+        mac = self._mac(_single(headers, self._signature_header).strip())
+        timestamp = _single(headers, self._timestamp_header).strip() if self._timestamp_header else ""
+        message_id = _single(headers, self._id_header).strip() if self._id_header else ""
+        if self._id_header and not _MESSAGE_ID.fullmatch(message_id):
+            raise VerifyFault(VerifyCode.UNREADABLE, f"`{self._id_header}` is unreadable")
+        sent_at = self._sent_at(timestamp) if self._timestamp_header else now_s
+        values = {"body": body, "timestamp": timestamp.encode(), "id": message_id.encode()}
+        signed = b"".join(values[part] if is_value else part.encode() for part, is_value in self._parts)
+        matched = _matching(self._keys, signed, [mac])
+        if matched is None:
+            raise VerifyFault(VerifyCode.MISMATCH, "no signature matches these bytes")
+        _check_clock(self._timestamp_header, sent_at, now_s, self._tolerance_s)
+        return Verified(message_id, matched)
+
+    def _mac(self, text: str) -> bytes:
+        fault = VerifyFault(
+            VerifyCode.UNREADABLE, f"the signature in `{self._signature_header}` is unreadable"
+        )
+        if not text.startswith(self._prefix):
+            raise fault
+        text = text.removeprefix(self._prefix)
+        if self._encoding == "hex":
+            if not _HEX_MAC.fullmatch(text):
+                raise fault
+            return bytes.fromhex(text)
+        try:
+            mac = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise fault from error
+        if len(mac) != _MAC_BYTES:
+            raise fault
+        return mac
+
+    def _sent_at(self, text: str) -> float:
+        if self._timestamp_format == "epoch":
+            if _TIMESTAMP.fullmatch(text):
+                return int(text)
+        elif text.isascii() and not text.isdigit() and (at := parse_time(text)) is not None:
+            return at.timestamp()
+        raise VerifyFault(VerifyCode.UNREADABLE, f"`{self._timestamp_header}` is unreadable")
+
+
+class BasicVerifier:
+    """A name and a password in `Authorization: Basic`.
+
+    Raises `ValueError` when a password is shorter than 16 characters or not printable ASCII.
+    """
+
+    def __init__(self, secrets: Sequence[Secret], username: str) -> None:
+        _check_count(secrets)
+        self._expected = [f"{username}:".encode() + _shared_secret(secret, "basic") for secret in secrets]
+
+    def verify(self, headers: Headers, body: bytes, now_s: float) -> Verified:  # noqa: ARG002 - the protocol's
+        """Return proof of the sender. Raises `VerifyFault`."""
+        scheme, _, encoded = _single(headers, "authorization").strip().partition(" ")
+        if scheme.lower() != "basic":
+            raise VerifyFault(VerifyCode.UNREADABLE, "`Authorization` is not of the scheme `Basic`")
+        try:
+            sent = base64.b64decode(encoded.strip(), validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise VerifyFault(VerifyCode.UNREADABLE, "`Authorization` is not base64") from error
+        matched = None
+        for number, expected in enumerate(self._expected):
+            if hmac.compare_digest(sent, expected):
+                matched = number
+        if matched is None:
+            raise VerifyFault(VerifyCode.MISMATCH, "this name and password are not accepted")
+        return Verified("", matched)
 
 
 class BearerVerifier:
@@ -102,9 +218,8 @@ class BearerVerifier:
     """
 
     def __init__(self, secrets: Sequence[Secret], header: str = "Authorization") -> None:
-        if not 1 <= len(secrets) <= MAX_SECRETS:
-            raise ValueError(f"one or two secrets are needed, not {len(secrets)}")
-        self._secrets = tuple(_bearer_secret(secret) for secret in secrets)
+        _check_count(secrets)
+        self._secrets = tuple(_shared_secret(secret, "bearer") for secret in secrets)
         self._header = header.lower()
 
     def verify(self, headers: Headers, body: bytes, now_s: float) -> Verified:  # noqa: ARG002 - the protocol's
@@ -140,6 +255,47 @@ def parse_signing_secret(secret: Secret) -> bytes:
     return key
 
 
+def parse_public_key(secret: Secret) -> Ed25519PublicKey:
+    """Return the key of a `whpk_…` text. Raises `ValueError`."""
+    text = secret.reveal().strip()
+    encoded = text.removeprefix(PUBLIC_KEY_PREFIX)
+    try:
+        raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"after `{PUBLIC_KEY_PREFIX}` a public key is base64") from error
+    if not text.startswith(PUBLIC_KEY_PREFIX) or len(raw) != PUBLIC_KEY_BYTES:
+        raise ValueError(f"a public key is `{PUBLIC_KEY_PREFIX}` and base64 of {PUBLIC_KEY_BYTES} bytes")
+    return Ed25519PublicKey.from_public_bytes(raw)
+
+
+def parse_message(message: str, timestamp_header: str, id_header: str) -> tuple[tuple[str, bool], ...]:
+    """Return the parts of a template such as `{timestamp}.{body}`: text, and whether it names a value.
+
+    Raises `ValueError` for a template that cannot be put together, or that does not sign what it should.
+    """
+    parts: list[tuple[str, bool]] = []
+    at = 0
+    for match in _PLACEHOLDER.finditer(message):
+        parts.append((message[at : match.start()], False))
+        parts.append((match[1], True))
+        at = match.end()
+    parts.append((message[at:], False))
+    names = [part for part, is_value in parts if is_value]
+    unknown = next((name for name in names if name not in _PLACEHOLDERS), None)
+    if unknown is not None:
+        raise ValueError(f"`{{{unknown}}}` is none of `{{body}}`, `{{timestamp}}` and `{{id}}`")
+    if any("{" in part or "}" in part for part, is_value in parts if not is_value):
+        raise ValueError("a brace stands alone")
+    if names.count("body") != 1:
+        raise ValueError("`{body}` stands in the message exactly once")
+    for name, header in (("timestamp", timestamp_header), ("id", id_header)):
+        if (name in names) != bool(header):
+            raise ValueError(
+                f"`{{{name}}}` and `{name}_header` need each other: what is not signed proves nothing"
+            )
+    return tuple(parts)
+
+
 def sign(key: bytes, message_id: str, timestamp_s: int, body: bytes) -> Mapping[str, str]:
     """Return the three headers of a Standard Webhooks delivery: for senders of ours and for tests."""
     signed = b"%b.%d.%b" % (message_id.encode(), timestamp_s, body)
@@ -151,11 +307,25 @@ def sign(key: bytes, message_id: str, timestamp_s: int, body: bytes) -> Mapping[
     }
 
 
-def _bearer_secret(secret: Secret) -> bytes:
+def _check_count(secrets: Sequence[Secret]) -> None:
+    if not 1 <= len(secrets) <= MAX_SECRETS:
+        raise ValueError(f"one or two secrets are needed, not {len(secrets)}")
+
+
+def _shared_secret(secret: Secret, scheme: str) -> bytes:
     text = secret.reveal()
     if len(text) < MIN_BEARER_CHARS or not re.fullmatch(r"[\x21-\x7e]+", text):
-        raise ValueError(f"a bearer secret has at least {MIN_BEARER_CHARS} printable characters and no space")
+        least = f"at least {MIN_BEARER_CHARS} printable characters and no space"
+        raise ValueError(f"a {scheme} secret has {least}")
     return text.encode()
+
+
+def _check_clock(header: str, sent_at: float, now_s: float, tolerance_s: float) -> None:
+    """Raise `VerifyFault` when the sender's clock is off. Only called after a signature matched."""
+    if abs(now_s - sent_at) > tolerance_s:
+        off = f"{abs(now_s - sent_at):.0f} s"
+        text = f"`{header}` is {off} off, at most {tolerance_s:.0f} s are accepted"
+        raise VerifyFault(VerifyCode.CLOCK, text)
 
 
 def _single(headers: Headers, name: str) -> str:
@@ -169,24 +339,42 @@ def _single(headers: Headers, name: str) -> str:
     return exact[0]
 
 
-def _macs(header: str) -> list[bytes]:
-    """Return the readable `v1` signatures of the header; other versions are skipped."""
-    macs: list[bytes] = []
+def _signatures(header: str, wanted: str, length: int) -> list[bytes]:
+    """Return the readable signatures of one version; other versions are skipped."""
+    found: list[bytes] = []
     for each in header.split(" ")[:MAX_SIGNATURES]:
         version, _, encoded = each.partition(",")
-        if version == "v1":
+        if version == wanted:
             try:
-                mac = base64.b64decode(encoded, validate=True)
+                signature = base64.b64decode(encoded, validate=True)
             except (binascii.Error, ValueError):
                 continue
-            macs.append(mac)
-    return [mac for mac in macs if len(mac) == _MAC_BYTES]
+            found.append(signature)
+    return [each for each in found if len(each) == length]
 
 
-def _matching(keys: Sequence[bytes], signed: bytes, macs: Sequence[bytes]) -> int | None:
+def _signing(
+    keys: Sequence[Ed25519PublicKey | None], signed: bytes, signatures: Sequence[bytes]
+) -> int | None:
+    """Return the position of the public key whose owner made any of the signatures."""
+    for number, key in enumerate(keys):
+        if key is None:
+            continue
+        for signature in signatures:
+            try:
+                key.verify(signature, signed)
+            except InvalidSignature:
+                continue
+            return number
+    return None
+
+
+def _matching(keys: Sequence[bytes | None], signed: bytes, macs: Sequence[bytes]) -> int | None:
     """Return the position of the key that made any of the signatures; every pair is compared."""
     matched = None
     for number, key in enumerate(keys):
+        if key is None:
+            continue
         expected = hmac.digest(key, signed, hashlib.sha256)
         for mac in macs:
             if hmac.compare_digest(expected, mac):

@@ -6,6 +6,8 @@ that raises is rolled back alone by a savepoint and its error goes to its own ca
 """
 
 import asyncio
+import fcntl
+import os
 import queue
 import sqlite3
 import threading
@@ -70,16 +72,28 @@ class Database:
         self._jobs: queue.Queue[_Job | None] = queue.Queue()
         self._reads: queue.Queue[_Job | None] = queue.Queue()
         self._threads: list[threading.Thread] = []
+        self._lock: int | None = None
         self.commits = 0
+        self.write_fault = ""
+        """Why the last transaction could not be written; empty while all is well."""
 
     def start(self) -> None:
-        """Open the file, apply missing migrations, start the threads. Raises `StoreFault`."""
+        """Open the file, apply missing migrations, start the threads. Raises `StoreFault`.
+
+        One process at a time: what a second one wrote would be on disk, but not enforced by the first.
+        """
         in_memory = self._path == ":memory:"
         try:
+            if not in_memory:
+                self._hold()
             writer = self._open()
             self._migrate(writer)
             reader = None if in_memory else self._open()
+        except StoreFault:
+            self._release()
+            raise
         except (sqlite3.Error, OSError) as error:
+            self._release()
             raise StoreFault(f"store `{self._path}`: {error}") from error
         self._threads.append(
             threading.Thread(target=self._write_loop, args=(writer,), daemon=True, name="store-writer")
@@ -101,6 +115,7 @@ class Database:
         for thread in self._threads:
             thread.join()
         self._threads.clear()
+        self._release()
 
     @property
     def is_running(self) -> bool:
@@ -125,6 +140,21 @@ class Database:
         self._reads.put(job)
         result: T = await job.future
         return result
+
+    def _hold(self) -> None:
+        """Take the lock beside the file, and make the file readable for its owner alone when it is new."""
+        self._lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._release()
+            raise StoreFault(f"store `{self._path}`: another gateway uses it") from error
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10)
@@ -169,9 +199,11 @@ class Database:
                 outcomes.append((job, *self._attempt(connection, job)))  # noqa: PERF401 - kept when one fails
             connection.execute("COMMIT")
             self.commits += 1
+            self.write_fault = ""
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+            self.write_fault = str(error)
             fault = StoreFault(f"store `{self._path}`: {error}")
             outcomes = [(job, None, fault) for job in jobs]
         for job, result, failure in outcomes:

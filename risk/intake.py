@@ -13,7 +13,7 @@ the first copy is enforced, however far that one has got.
 import asyncio
 import contextlib
 import hashlib
-from collections import deque
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from time import monotonic
@@ -23,16 +23,17 @@ import msgspec
 from risk.database import StoreFault, StoreOverloaded
 from risk.devices import SENSOR_SCOPED, DeviceIndex, keys_text, name_of
 from risk.folding import PostureFull, clamp, fold
+from risk.lanes import Lanes
 from risk.model import DeviceId, Identifier, Posture, Rejection, Signal, SignalType
 from risk.packing import pack_posture, pack_signal
 from risk.snapshot import RiskState
 from risk.store import Batch, DeadLetter, DeviceRow, Retention, RiskStore, SeenRow, SignalRow
 
-MAX_PENDING = 4096
-"""Most deliveries that may wait; above it `submit` raises `StoreOverloaded`."""
+MAX_PENDING = 1024
+"""Most deliveries of one sensor that may wait; above it `submit` raises `StoreOverloaded`."""
 
-MAX_PENDING_SIGNALS = 100_000
-"""Most signals that may wait over all deliveries."""
+MAX_PENDING_SIGNALS = 25_000
+"""Most signals of one sensor that may wait, over all its deliveries."""
 
 MAX_BATCH = 512
 """Most deliveries of one transaction."""
@@ -137,8 +138,7 @@ class Intake:
         self._store = store
         self._clock = clock
         self._retention = retention
-        self._waiting: deque[_Submission] = deque()
-        self._waiting_signals = 0
+        self._waiting: Lanes[_Submission] = Lanes(most=MAX_PENDING, most_weight=MAX_PENDING_SIGNALS)
         self._wake = asyncio.Event()
         self._consumer: asyncio.Task[None] | None = None
         self._seen: dict[bytes, bytes] = {}
@@ -160,8 +160,8 @@ class Intake:
         with contextlib.suppress(asyncio.CancelledError):
             await self._consumer
         self._consumer = None
-        while self._waiting:
-            _fail(self._waiting.popleft(), StoreOverloaded("the intake is stopping"))
+        for submission in self._waiting.take(len(self._waiting), sys.maxsize):
+            _fail(submission, StoreOverloaded("the intake is stopping"))
 
     async def submit(
         self,
@@ -180,12 +180,11 @@ class Intake:
         """
         if self._consumer is None or self._consumer.done():
             raise StoreFault("the intake is not running")
-        if len(self._waiting) >= MAX_PENDING or self._waiting_signals + len(signals) > MAX_PENDING_SIGNALS:
-            raise StoreOverloaded(f"{len(self._waiting)} deliveries are waiting")
+        if not self._waiting.has_room(sensor, len(signals)):
+            raise StoreOverloaded(f"{self._waiting.waiting(sensor)} deliveries of `{sensor}` are waiting")
         clamped = [clamp(signal) for signal in signals]
         submission = _Submission(sensor, clamped, items or range(len(signals)), rejections, body)
-        self._waiting.append(submission)
-        self._waiting_signals += len(signals)
+        self._waiting.add(sensor, submission, len(signals))
         self._wake.set()
         return await submission.future
 
@@ -198,7 +197,7 @@ class Intake:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                group = self._take()
+                group = self._waiting.take(MAX_BATCH, MAX_BATCH_SIGNALS)
                 try:
                     # INVARIANT: once begun, a transaction is also applied, even while the intake is stopped.
                     await self._finish(asyncio.ensure_future(self._run(group)))
@@ -219,16 +218,6 @@ class Intake:
             with contextlib.suppress(Exception):
                 await running
             raise
-
-    def _take(self) -> list[_Submission]:
-        group: list[_Submission] = []
-        count = 0
-        while self._waiting and len(group) < MAX_BATCH and count < MAX_BATCH_SIGNALS:
-            submission = self._waiting.popleft()
-            count += len(submission.signals)
-            group.append(submission)
-        self._waiting_signals -= count
-        return group
 
     async def _run(self, group: Sequence[_Submission]) -> None:
         begun = monotonic()

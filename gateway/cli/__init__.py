@@ -17,12 +17,16 @@ COMMANDS: dict[str, str] = {
     "init": "write a first configuration and its secret files",
     "config": "print the JSON Schema, the reference or the effective configuration",
     "explain": "print the decision record of a reference code",
+    "incidents": "list what happened to devices, with the measured exposure window",
+    "revoke": "end the sessions of a user or a device, or one session, now",
     "sensor": "try a sensor kind on a payload file",
     "demo": "run the whole loop on this machine: gateway, provider, app, sensor",
-    "hub": argparse.SUPPRESS,
-    "worker": argparse.SUPPRESS,
+    "hub": "",
+    "worker": "",
 }
-"""Each command is the module `gateway.cli.<name>` with `add_arguments(parser)` and `run(arguments) -> exit code`."""
+"""Each command is the module `gateway.cli.<name>` with `add_arguments(parser)` and `run(arguments) -> exit code`.
+
+Those without a text are started by `serve`, not by people, and are not listed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((argument for argument in arguments if argument in COMMANDS), None)
     for name, text in COMMANDS.items():
-        sub = commands.add_parser(name, help=text, description=None if text == argparse.SUPPRESS else text)
+        # A parser that is given no `help` at all is not listed.
+        sub = commands.add_parser(name, help=text, description=text) if text else commands.add_parser(name)
         if name == chosen:
             importlib.import_module(f"gateway.cli.{name}").add_arguments(sub)
     parsed = parser.parse_args(arguments)

@@ -87,6 +87,7 @@ async def _check(port: int | None) -> int:
             tour = Tour(world, say_step=say_step, say_fact=say_fact)
             try:
                 await tour.run()
+                incident = await tour.incident()
             except StepFailedError as error:
                 print(f"    {style.bad('✗ this step did not happen')}")
                 print(f"      expected  {error.expected}")
@@ -96,6 +97,7 @@ async def _check(port: int | None) -> int:
     except WorldError as error:
         print(style.bad(str(error)))
         return 1
+    print(f"\n{style.strong('What the gateway itself measured (`posturegate incidents`)')}\n{incident}")
     window = f"{tour.exposure_window_s * 1000:.1f} ms"
     print(f"\n{style.good('Every step happened.')} Exposure window: {style.strong(window)}", flush=True)
     return 0

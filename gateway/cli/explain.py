@@ -23,11 +23,15 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = load_or_print(arguments.config)
     if loaded is None:
         return EXIT_INVALID
-    code = parse_reference(arguments.code) or arguments.code
+    code = parse_reference(arguments.code)
+    if code is None:
+        print(f"`{arguments.code}` is no reference code: eight letters and digits, such as `7F3K-9QXM`")
+        return EXIT_FAILED
     record = _read(loaded.config.store.url, code, arguments.config)
     if record is None:
         print(
-            f"no decision record has the code {code}; records are kept {loaded.config.decisions.keep / 86400:g} days"
+            f"no decision record has the code {code}; records are kept {loaded.config.decisions.keep / 86400:g} days\n"
+            f'the code of a sign-in that failed stands in the log: "reference":"{code}"'
         )
         return EXIT_FAILED
     if arguments.json:

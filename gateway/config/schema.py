@@ -392,7 +392,7 @@ class Config(Strict, frozen=True):
     Field: providers: OpenID providers that people sign in at; the first is the default.
     Field: apps: the apps behind the gateway.
     Field: sensors: sources of signals about devices.
-    Field: devices: how a request tells its device; the first source that tells one counts.
+    Field: devices: how a request tells its device; sources that name different devices leave it unknown.
     Field: networks: named locations for access policies.
     Field: compliance: what makes a device compliant.
     Field: access: who may use what, when.

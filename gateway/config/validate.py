@@ -31,6 +31,7 @@ from gateway.config.decode import Decoder
 from gateway.config.errors import Code, KeyPath, did_you_mean, shown
 from gateway.config.schema import (
     App,
+    Basic,
     Bearer,
     Certificate,
     ClientAuth,
@@ -39,6 +40,7 @@ from gateway.config.schema import (
     Decisions,
     DeviceCertificate,
     DeviceClaim,
+    Hmac,
     Limits,
     Network,
     Provider,
@@ -49,6 +51,7 @@ from gateway.config.schema import (
     Store,
     Tls,
 )
+from plugins.verify import parse_message, parse_public_key
 from risk.model import STRONG_KINDS, RiskLevel
 from risk.values import Secret
 
@@ -142,21 +145,22 @@ class _Checks:
                 self.fault(Code.DUPLICATE_NAME, path, message)
             first.setdefault(name, path)
 
-    def readable(self, path: KeyPath, name: str | None) -> None:
-        """Check that a named file can be read; relative names are relative to the configuration."""
+    def readable(self, path: KeyPath, name: str | None) -> bool:
+        """Check that a named file can be read, and return it; relative names are relative to the configuration."""
         if name is None:
-            return
+            return False
         file = self.base / Path(name)
         try:
             with file.open("rb") as opened:
                 opened.read(1)
         except OSError as error:
             self.fault(Code.FILE_NEEDED, path, f"file {shown(str(file))}: {error.strerror}")
+            return False
+        return True
 
     def bundle(self, path: KeyPath, name: str | None) -> None:
         """Check that a named file holds certificates of authorities."""
-        self.readable(path, name)
-        if name is None or not self.decoder.is_sound(path):
+        if name is None or not self.readable(path, name):
             return
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(self.base / name)
@@ -250,16 +254,18 @@ class _Checks:
 
     def check_certificate(self, path: KeyPath, certificate: Certificate) -> None:
         """Check that certificate and key are there, can be read and belong together."""
-        self.readable((*path, "cert"), certificate.cert)
-        self.readable((*path, "key"), certificate.key)
-        if not self.decoder.is_sound(path):
+        files = {"cert": certificate.cert, "key": certificate.key}
+        are_there = [self.readable((*path, key), name) for key, name in files.items()]
+        if not all(are_there):
             return
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
             # Without a password of its own the library would ask for that of an encrypted key at the terminal.
             context.load_cert_chain(self.base / certificate.cert, self.base / certificate.key, password="")
         except (OSError, ValueError) as error:
-            message = f"{shown(certificate.cert)} and {shown(certificate.key)} cannot be used: {_reason(error)}"
+            message = (
+                f"{shown(certificate.cert)} and {shown(certificate.key)} cannot be used: {_reason(error)}"
+            )
             hint = "PEM: the leaf first, then intermediates; its own key, not encrypted"
             self.fault(Code.FILE_NEEDED, (*path, "cert"), message, hint)
 
@@ -379,26 +385,55 @@ class _Checks:
         self._secret_count(path, auth.secrets)
         self.positive(path, auth, "tolerance")
         for at, secret in enumerate(auth.secrets):
-            if not is_whsec(secret):
+            if not is_whsec(secret) and not is_whpk(secret):
                 low, high = WHSEC_BYTES
-                message = f"a secret is `whsec_` and base64 of {low} to {high} bytes"
+                message = f"a secret is `whsec_` and base64 of {low} to {high} bytes, or a `whpk_` public key"
                 hint = "`posturegate init` makes one, or: echo whsec_$(openssl rand -base64 32)"
                 self.fault(Code.SECRET, (*path, "secrets", at), message, hint)
 
     def check_bearer(self, path: KeyPath, auth: Bearer) -> None:
         """Check that the secrets cannot be guessed and fit a header."""
         self._secret_count(path, auth.secrets)
-        if _TOKEN.fullmatch(auth.header) is None:
-            self.fault(Code.FORM, (*path, "header"), f"{shown(auth.header)} is not a header name")
-        for at, secret in enumerate(auth.secrets):
+        self._header(path, "header", auth.header)
+        self._shared_secrets(path, auth.secrets, "bearer secret")
+
+    def check_basic(self, path: KeyPath, auth: Basic) -> None:
+        """Check that the passwords cannot be guessed and that the name fits before a colon."""
+        self._secret_count(path, auth.secrets)
+        if not auth.username or ":" in auth.username or not auth.username.isprintable():
+            message = f"{shown(auth.username)} is no user name: printable text without a colon"
+            self.fault(Code.FORM, (*path, "username"), message)
+        self._shared_secrets(path, auth.secrets, "password")
+
+    def check_hmac(self, path: KeyPath, auth: Hmac) -> None:
+        """Check that the message can be put together, and that what it rests on is signed."""
+        self._secret_count(path, auth.secrets)
+        self.positive(path, auth, "tolerance")
+        for name in ("signature_header", "timestamp_header", "id_header"):
+            if name == "signature_header" or getattr(auth, name):
+                self._header(path, name, getattr(auth, name))
+        try:
+            parse_message(auth.message, auth.timestamp_header, auth.id_header)
+        except ValueError as error:
+            self.fault(Code.FORM, (*path, "message"), str(error), "such as `{timestamp}.{body}`")
+        self._shared_secrets(path, auth.secrets, "HMAC secret")
+
+    def _header(self, path: KeyPath, name: str, header: str) -> None:
+        if _TOKEN.fullmatch(header) is None:
+            self.fault(Code.FORM, (*path, name), f"{shown(header)} is not a header name")
+
+    def _shared_secrets(self, path: KeyPath, secrets: tuple[Secret, ...], what: str) -> None:
+        """Check that secrets cannot be guessed and fit a header."""
+        article = "an" if what.startswith("HMAC") else "a"
+        for at, secret in enumerate(secrets):
             text = secret.reveal()
             if len(text.encode()) < MIN_BEARER_BYTES:
-                message = f"a bearer secret has at least {MIN_BEARER_BYTES} bytes"
+                message = f"{article} {what} has at least {MIN_BEARER_BYTES} bytes"
                 self.fault(
                     Code.SECRET, (*path, "secrets", at), message, "make one with `openssl rand -hex 24`"
                 )
             elif not text.isascii() or not text.isprintable() or " " in text:
-                message = "a bearer secret is printable ASCII without spaces: it travels in a header"
+                message = f"{article} {what} is printable ASCII without spaces"
                 self.fault(Code.SECRET, (*path, "secrets", at), message)
 
     def _secret_count(self, path: KeyPath, secrets: tuple[Secret, ...]) -> None:
@@ -536,13 +571,23 @@ class _Checks:
             self.fault(
                 Code.ACCESS_POLICY, (*path, "exclude"), message, "name `users` or `groups`, or leave it out"
             )
-        if self.decoder.is_given((*path, "include")) and is_for_everyone(policy):
-            message = "`include` names nobody, and would cover everyone"
-            hint = "name `users` or `groups`, or leave it out to cover everyone who signs in"
-            self.fault(Code.ACCESS_POLICY, (*path, "include"), message, hint)
+        if policy.decision in {Outcome.ALLOW, Outcome.RESTRICT}:
+            self._empty_lists(path, policy)
         if self.decoder.is_sound((*path, "decision")):
             self._controls(path, policy)
             self._step_up(path, policy)
+
+    def _empty_lists(self, path: KeyPath, policy: AccessPolicy) -> None:
+        """Point at lists without an entry: they limit nothing, where somebody may have meant nobody."""
+        if self.decoder.is_given((*path, "include")) and is_for_everyone(policy):
+            message = f"`include` of `{policy.name}` names nobody, so the policy covers everyone"
+            hint = "name `users` or `groups`, or leave `include` out"
+            self.fault(Code.LENIENT, (*path, "include"), message, hint)
+        for key in policy.when.__struct_fields__:
+            where: KeyPath = (*path, "when", key)
+            if getattr(policy.when, key) == () and self.decoder.is_given(where):
+                message = f"`{key}` lists nothing, so the policy holds for every value"
+                self.fault(Code.LENIENT, where, message, "name a value, or leave it out")
 
     def _controls(self, path: KeyPath, policy: AccessPolicy) -> None:
         where = (*path, "controls")
@@ -570,10 +615,6 @@ class _Checks:
 
     def check_conditions(self, path: KeyPath, when: Conditions) -> None:
         """Check the names, methods and paths of an access policy's conditions."""
-        for key in when.__struct_fields__:
-            if getattr(when, key) == () and self.decoder.is_given((*path, key)):
-                message = f"`{key}` lists nothing, and would hold for everything"
-                self.fault(Code.ACCESS_POLICY, (*path, key), message, "name a value, or leave it out")
         self.references((*path, "providers"), when.providers, "providers", "provider")
         self.references((*path, "networks"), when.networks, "networks", "network")
         self.references((*path, "not_networks"), when.not_networks, "networks", "network")
@@ -704,6 +745,8 @@ _BY_SECTION: Mapping[type, _Check] = {
     Sensor: _Checks.check_sensor,
     StandardWebhooks: _Checks.check_standard_webhooks,
     Bearer: _Checks.check_bearer,
+    Basic: _Checks.check_basic,
+    Hmac: _Checks.check_hmac,
     DeviceClaim: _Checks.check_device_claim,
     DeviceCertificate: _Checks.check_device_certificate,
     Network: _Checks.check_network,
@@ -799,6 +842,15 @@ def is_whsec(secret: Secret) -> bool:
         return False
     low, high = WHSEC_BYTES
     return low <= len(raw) <= high
+
+
+def is_whpk(secret: Secret) -> bool:
+    """Return whether a secret is `whpk_` and base64 of an Ed25519 public key. Source: Standard Webhooks 1.0."""
+    try:
+        parse_public_key(secret)
+    except ValueError:
+        return False
+    return True
 
 
 def _cidr_hint(cidr: str) -> str:

@@ -15,6 +15,9 @@ from risk.devices import normalise_identifier
 from risk.model import DeviceId, Identifier, Posture, RiskAssessment, RiskLevel, SensorRules
 from risk.scoring import assess
 
+CONTRADICTION = "contradiction: "
+"""How `device_source` begins when sources name different devices."""
+
 UNKNOWN_RISK = RiskAssessment(level=RiskLevel.UNKNOWN, is_known=False)
 
 
@@ -134,7 +137,7 @@ def _device(evidence: Sequence[DeviceEvidence], source: PostureSource) -> tuple[
     if len(found) == 1:
         return next(iter(found.items()))
     if found:
-        return None, "contradiction: " + ", ".join(sorted(found.values()))
+        return None, CONTRADICTION + ", ".join(sorted(found.values()))
     return None, ", ".join(one.source for one in evidence)
 
 

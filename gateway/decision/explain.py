@@ -25,6 +25,7 @@ from compliance.model import (
     User,
 )
 from compliance.state import duration_text
+from gateway.decision.context import CONTRADICTION
 from risk.model import RiskAssessment
 
 UNITS_OF_SESSION_SHOWN = 12
@@ -150,13 +151,22 @@ def _inputs(record: DecisionRecord) -> Iterator[str]:
     yield f"  sign-in    {signed_in}, acr {user.acr or 'not told'}, amr {amr}"
     yield f"  session    {record.session}"
     if record.device_id is None:
-        yield "  device     unknown: nothing told which device this is"
+        yield f"  device     unknown: {_why_unknown(record)}"
     else:
         name = _one_line(record.device_name) or record.device_id
         yield f"  device     {name} ({record.device_id}), told by {_one_line(record.device_source)}"
     yield from _risk(record.risk, at)
     yield f"  request    {record.app}: {record.method} {_one_line(record.path)} ({record.client_kind})"
     yield f"  client     {record.client}, networks {', '.join(record.networks) or 'none'}"
+
+
+def _why_unknown(record: DecisionRecord) -> str:
+    source, name = _one_line(record.device_source), _one_line(record.device_name)
+    if not source:
+        return "nothing told which device this is"
+    if source.startswith(CONTRADICTION):
+        return f"its sources name different devices ({source.removeprefix(CONTRADICTION)})"
+    return f"{source} told `{name}`, and no sensor has reported such a device"
 
 
 def _risk(risk: RiskAssessment, at: datetime) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from cachetools import LRUCache
 
+from compliance.evaluate import depends_on_request
 from compliance.model import AccessPolicy, Outcome, Residual, ResidualEntry, SessionControl
 from compliance.residual import residual
 from gateway.config.schema import App
@@ -119,6 +120,8 @@ def admissible(rest: Residual) -> list[frozenset[SessionControl]]:
     if rest.constant is not None:
         is_in = rest.constant.outcome in (Outcome.ALLOW, Outcome.RESTRICT)
         return [rest.constant.controls] if is_in else []
+    if any(_refuses_all(entry) for entry in rest.entries):
+        return []
     restricting = [
         entry for entry in rest.entries if entry.outcome is Outcome.RESTRICT and _is_enforced(entry)
     ]
@@ -130,6 +133,12 @@ def admissible(rest: Residual) -> list[frozenset[SessionControl]]:
         for chosen in combinations(restricting, size)
     }
     return sorted(found, key=lambda controls: (len(controls), sorted(controls)))
+
+
+def _refuses_all(entry: ResidualEntry) -> bool:
+    """Return whether no request of this session gets past the entry."""
+    is_strict = entry.outcome not in (Outcome.ALLOW, Outcome.RESTRICT)
+    return is_strict and _is_enforced(entry) and not depends_on_request(entry.when)
 
 
 def _is_enforced(entry: ResidualEntry) -> bool:

@@ -322,9 +322,19 @@ class Tour:
         expect(is_open and "Ana Torres" in page.text, "the app works again", f"{page} at {page.url}")
         self._fact("the app works again, with the same session", page.took_s)
 
+    async def incident(self) -> str:
+        """Return the timeline that the gateway kept of the compromise. Raises `StepFailedError` without one."""
+        text = await self._cli("incidents", "--device", self._hostname)
+        blocks = [block for block in text.split("\n\n") if DETECTION_TITLE in block and "access restored" in block]
+        expect(bool(blocks), f"an incident of {self._hostname}, from webhook to access restored", text)
+        return blocks[0].strip()
+
     async def _explain(self, code: str) -> str:
+        return await self._cli("explain", code)
+
+    async def _cli(self, command: str, *arguments: str) -> str:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway", "explain", "--config", str(self._world.config), code,
+            sys.executable, "-m", "gateway", command, "--config", str(self._world.config), *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -332,7 +342,7 @@ class Tour:
         output, _ = await process.communicate()
         text = output.decode(errors="replace")
         expect(
-            process.returncode == 0, "`posturegate explain` to end with 0", f"{process.returncode}: {text}"
+            process.returncode == 0, f"`posturegate {command}` to end with 0", f"{process.returncode}: {text}"
         )
         return text
 

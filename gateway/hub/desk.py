@@ -105,6 +105,18 @@ class Desk:
         facts = self.situation(session, app.name, evidence, self._clock())
         return Issued(facts, self._runtime().policies[app.name], session.id)
 
+    def ends_at(self, session: Session) -> datetime:
+        """Return when the session ends unless it is used again."""
+        return self._sessions.ends_at(session)
+
+    def sessions_on(self, device: str) -> frozenset[str]:
+        """Return the sessions that lately had a ticket resting on this device, by our id of it or its name."""
+        return frozenset(
+            issued.session_id
+            for issued in list(self._maker.issued.values())
+            if device in (issued.situation.context.device_id, issued.situation.context.device_name)
+        )
+
     def record(
         self,
         code: str,

@@ -295,8 +295,7 @@ class Remediation:
         """Return how long nothing can change by time alone, at most the keep-alive interval."""
         context = self._facts(front, session, self._wanted(request, front)).context
         moments = [at for at in (context.risk.changes_at, context.compliance.changes_at) if at is not None]
-        if not moments:
-            return KEEPALIVE_S
+        moments.append(self._desk.ends_at(session))
         return min(KEEPALIVE_S, max(0.05, (min(moments) - self._clock()).total_seconds()))
 
     def _view(self, request: web.Request, front: Front, session: Session) -> RemediationView:

@@ -307,7 +307,9 @@ class SignIn:
     def _is_known(self, request: web.Request, to: ReturnTo) -> bool:
         """Return whether somebody is signed in here at the provider that the target needs."""
         session = self._fronts.session(request, self._fronts.login)
-        return session is not None and to.provider in (None, session.user.provider)
+        if session is None or self._fronts.provider(session.user.provider) is None:
+            return False
+        return to.provider in (None, session.user.provider)
 
     def _login_here(self, request: web.Request, front: Front, query: Mapping[str, str]) -> web.StreamResponse:
         again = query.get("again", "")
@@ -589,7 +591,7 @@ class SignIn:
             response,
             cookies.set_cookie(CookieName.SESSION, value, is_secure=self._fronts.login.is_secure),
         )
-        self._out.unmark(request, response)
+        self._out.signed_in(request, response, session)
         return response
 
     def _is_over(self, signed_in: SignedIn, pending: PendingLogin) -> bool:

@@ -41,6 +41,7 @@ log = structlog.get_logger("signin")
 
 SIGN_OUT_S = 600.0
 MOST_SIGN_OUTS = 2_000
+MOST_MARKS = 20_000
 MARK_S = 43200
 """How long a browser that signed out is asked before it is signed in again: a working day of open tabs."""
 
@@ -81,6 +82,7 @@ class SignOut:
         self._random_bytes = random_bytes
         self._on_session_changed = on_session_changed
         self._sign_outs: TTLCache[str, _SignOut] = TTLCache(MOST_SIGN_OUTS, SIGN_OUT_S, timer=mono)
+        self._marks: TTLCache[str, str] = TTLCache(MOST_MARKS, SIGN_OUT_S, timer=mono)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
@@ -100,10 +102,15 @@ class SignOut:
     # --- the mark ------------------------------------------------------------------------------------------------
 
     def mark(self, request: web.Request) -> str | None:
-        """Return the mark of a browser that signed out, None without one. Only the login host has it."""
-        return cookies.find(
-            cookie_headers(request), CookieName.SIGNED_OUT, is_secure=self._fronts.login.is_secure
-        )
+        """Return the mark of a browser that signed out, None without one. Only the login host has it.
+
+        Signing out cuts other tabs before the browser has fetched its mark from here: until then the name of its
+        last session finds it.
+        """
+        headers, secure = cookie_headers(request), self._fronts.login.is_secure
+        last = cookies.find(headers, CookieName.LAST, is_secure=secure)
+        kept = cookies.find(headers, CookieName.SIGNED_OUT, is_secure=secure)
+        return kept or (None if last is None else self._marks.get(last))
 
     def is_asked(self, request: web.Request, untrusted_pass: str) -> bool:
         """Return whether a browser that signed out now asks to sign in again.
@@ -118,12 +125,30 @@ class SignOut:
         """Forget that the browser signed out, if it did."""
         if self.mark(request) is not None:
             secure = self._fronts.login.is_secure
-            add_cookie(response, cookies.delete_cookie(CookieName.SIGNED_OUT, is_secure=secure))
+            for name in (CookieName.SIGNED_OUT, CookieName.LAST):
+                add_cookie(response, cookies.delete_cookie(name, is_secure=secure))
+
+    def signed_in(self, request: web.Request, response: web.StreamResponse, session: Session) -> None:
+        """Note in the browser whose session it has now; it is no longer one that signed out."""
+        self.unmark(request, response)
+        secure = self._fronts.login.is_secure
+        add_cookie(
+            response, cookies.set_cookie(CookieName.LAST, _digest("last:", session.id), is_secure=secure)
+        )
 
     def stay_out_page(self, request: web.Request, sealed_return: str) -> web.Response:
         """Return the page that a held-back sign-in shows; its one link continues to what was wanted."""
-        url = f"/.gate/login?again={_pass_of(self.mark(request) or '')}&t={sealed_return}"
-        return finished(self._pages.signed_out(request, provider="", provider_url="", sign_in_url=url))
+        mark = self.mark(request) or ""
+        url = f"/.gate/login?again={_pass_of(mark)}&t={sealed_return}"
+        page = finished(self._pages.signed_out(request, provider="", provider_url="", sign_in_url=url))
+        self._set_mark(page, mark)
+        return page
+
+    def _set_mark(self, response: web.Response, mark: str) -> None:
+        secure = self._fronts.login.is_secure
+        add_cookie(
+            response, cookies.set_cookie(CookieName.SIGNED_OUT, mark, is_secure=secure, max_age_s=MARK_S)
+        )
 
     # --- /.gate/logout -------------------------------------------------------------------------------------------
 
@@ -153,8 +178,9 @@ class SignOut:
         if not is_same_origin(request, front):
             return self.refusals.cross_site(request)
         session = self._fronts.session(request, front)
-        code = ""
+        code, mark = "", random_text(self._random_bytes)
         if session is not None:
+            self._marks[_digest("last:", session.id)] = mark
             id_token = self._sessions.id_token(session)
             await self.end(session)
             log.info("signed-out", session=session.id, subject=session.user.subject)
@@ -165,7 +191,7 @@ class SignOut:
                 session.user.subject,
                 id_token,
             )
-        proof = SignOutProof(front.origin, self._now().timestamp(), code)
+        proof = SignOutProof(front.origin, self._now().timestamp(), mark, code)
         address = f"{self._fronts.login.origin}/.gate/signed-out?c={seal_sign_out(self._sealer, proof)}"
         response = redirect(303, address)
         add_cookie(response, cookies.delete_cookie(CookieName.SESSION, is_secure=front.is_secure))
@@ -210,13 +236,10 @@ class SignOut:
             await self.end(mine)
         if self._now().timestamp() - proof.at > SIGN_OUT_S:
             return self._page(request)
-        mark = self.mark(request) or random_text(self._random_bytes)
+        mark = self.mark(request) or proof.mark
         label, url = self._offer(proof.code)
         response = self._page(request, label, url, mark=mark, origin=proof.origin)
-        add_cookie(
-            response,
-            cookies.set_cookie(CookieName.SIGNED_OUT, mark, is_secure=front.is_secure, max_age_s=MARK_S),
-        )
+        self._set_mark(response, mark)
         self._drop_dead_cookie(request, front, response)
         return response
 
@@ -291,5 +314,9 @@ def _is_of(session: Session, ended: _SignOut) -> bool:
 
 def _pass_of(mark: str) -> str:
     """Return what the page's link carries: made from the mark, which no page and no script can read."""
-    digest = hashlib.sha256(b"again:" + mark.encode("utf-8", "replace")).digest()[:PASS_BYTES]
+    return _digest("again:", mark)
+
+
+def _digest(purpose: str, text: str) -> str:
+    digest = hashlib.sha256((purpose + text).encode("utf-8", "replace")).digest()[:PASS_BYTES]
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")

@@ -5,6 +5,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 WINDOW_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
 
+LAG_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
+
 WORKER_GAUGES = frozenset({"open_connections", "open_exchanges", "tickets"})
 """Worker figures that go up and down; all others only rise."""
 
@@ -31,6 +33,40 @@ class Metrics:
             "From a webhook's first byte until access is gone everywhere.",
             ["sensor"],
             buckets=WINDOW_BUCKETS,
+            registry=self.registry,
+        )
+        self.durable = self._window(
+            "posturegate_durable_seconds", "From a webhook's first byte until its signals are on disk."
+        )
+        self.sensor_lag = Histogram(
+            "posturegate_sensor_lag_seconds",
+            "From a sensor's observation, by the sensor's own clock, until the webhook's first byte.",
+            ["sensor"],
+            buckets=LAG_BUCKETS,
+            registry=self.registry,
+        )
+        self.worker_enforcement = self._window(
+            "posturegate_worker_enforcement_seconds",
+            "From the announcement of a change until a worker enforces it.",
+            "worker",
+        )
+        self.cut_window = self._window(
+            "posturegate_streams_cut_seconds",
+            "From a webhook's first byte until the open exchanges of an app that it forbids are cut.",
+            "sensor",
+            "app",
+        )
+        self.incidents = Counter(
+            "posturegate_incidents", "Incidents that began.", ["sensor"], registry=self.registry
+        )
+        self.open_incidents = Gauge(
+            "posturegate_incidents_open", "Incidents that are not over.", registry=self.registry
+        )
+        self.remediation_time = Histogram(
+            "posturegate_time_to_remediate_seconds",
+            "From access withdrawn until it was restored by evidence.",
+            ["sensor"],
+            buckets=LAG_BUCKETS,
             registry=self.registry,
         )
         self.cut = Counter(
@@ -60,6 +96,9 @@ class Metrics:
         )
         self._workers: dict[str, dict[str, float]] = {}
         self.registry.register(self)
+
+    def _window(self, name: str, text: str, *labels: str) -> Histogram:
+        return Histogram(name, text, labels or ["sensor"], buckets=WINDOW_BUCKETS, registry=self.registry)
 
     def worker_stats(self, worker: str, counters: dict[str, float]) -> None:
         """Take the newest counters of one worker."""

@@ -16,6 +16,7 @@ class CookieName(StrEnum):
 
     `LOGIN` is followed by the first characters of the state. `SIGN_OUT` is a sign-out that is at the provider,
     `SIGNED_OUT` stands on the login host while nobody may be signed in again without asking for it.
+    `LAST` names the login host's last session; it opens nothing.
     """
 
     SESSION = "gate"
@@ -24,6 +25,7 @@ class CookieName(StrEnum):
     LOOP = "gate-loop"
     SIGN_OUT = "gate-out"
     SIGNED_OUT = "gate-out-mark"
+    LAST = "gate-last"
 
 
 RESERVED_PREFIX = "__Host-"

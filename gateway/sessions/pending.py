@@ -131,11 +131,13 @@ def open_pending(sealer: Sealer, untrusted: str) -> PendingLogin:
 class SignOutProof(msgspec.Struct, frozen=True):
     """That somebody signed out on `origin` at `at` (seconds since 1970): what `c` of `/.gate/signed-out` holds.
 
-    `code` finds what the provider needs to end its own session, "" when nobody was signed in any more.
+    `mark` is what the browser is to be marked with. `code` finds what the provider needs to end its own session,
+    "" when nobody was signed in any more.
     """
 
     origin: str
     at: float
+    mark: str
     code: str = ""
 
 

@@ -6,7 +6,7 @@ begins is in the store first, so that nobody holds a cookie that a restart would
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
 import msgspec
@@ -165,6 +165,10 @@ class SessionRegistry:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def __iter__(self) -> Iterator[Session]:
+        """Yield every session as it is now, oldest first; for rare administrative questions."""
+        return iter(tuple(self._sessions.values()))
 
     def touch(self, session_id: str, now: datetime) -> None:
         """Note that a session was used.

@@ -34,10 +34,7 @@ def upstream_head(
     """
     extra_lines, replaced = _render_extra(extra)
     lines = [b"%b %b HTTP/1.1\r\nHost: %b" % (head.method.encode(), target, host)]
-    lines += _passing_lines(head, replaced)
-    cookie = head.header(b"cookie")
-    if cookie is not None and (cookie := cookie if with_own_cookies else without_own(cookie)):
-        lines.append(b"Cookie: " + cookie)
+    lines += _lines_for_hub(head, replaced) if with_own_cookies else _lines_for_app(head, replaced)
     if head.length or head.method in _USUALLY_WITH_BODY:
         lines += _framing_lines(head, with_body=with_body)
     lines += _connection_lines(head)
@@ -57,6 +54,25 @@ def _render_extra(extra: tuple[Field, ...]) -> tuple[bytes, frozenset[bytes]]:
             raise ValueError(f"header {name!r} would break its line")
     block = b"".join(b"%b: %b\r\n" % field for field in extra) + CRLF
     return block, frozenset(lower for name, _ in extra if PASSES_UPSTREAM[lower := name.lower()])
+
+
+def _lines_for_hub(head: RequestHead, replaced: frozenset[bytes]) -> list[bytes]:
+    """Return the client's lines with all of its cookies."""
+    lines = _passing_lines(head, replaced)
+    cookie = head.header(b"cookie")
+    return lines if cookie is None else [*lines, b"Cookie: " + cookie]
+
+
+def _lines_for_app(head: RequestHead, replaced: frozenset[bytes]) -> list[bytes]:
+    """Return the client's lines without our cookies; worked out once for requests that repeat their fields."""
+    lines = head.memo.passing.get(replaced)
+    if lines is None:
+        lines = _passing_lines(head, replaced)
+        cookie = head.header(b"cookie")
+        if cookie is not None and (kept := without_own(cookie)):
+            lines = [*lines, b"Cookie: " + kept]
+        head.memo.passing[replaced] = lines
+    return lines
 
 
 def _passing_lines(head: RequestHead, replaced: frozenset[bytes]) -> list[bytes]:

@@ -5,10 +5,13 @@ between any two; that is what bounds pipelining. Any split of the bytes into rea
 """
 
 from gateway.wire.body import Body
-from gateway.wire.faults import FaultCode, WireFault
+from gateway.wire.faults import FaultCode, RequestFault, WireFault
 from gateway.wire.fields import CRLF, END_OF_HEAD, Field
 from gateway.wire.request import HeadLimits, RequestHead, check_begun, parse_request
 from gateway.wire.response import MAX_RESPONSE_HEAD_BYTES, ResponseHead, parse_response
+
+MAX_REPEATED = 4096
+"""Longest head that is remembered, and compared with the next; at most `HeadLimits.head_bytes`."""
 
 _NO_TRAILERS: list[Field] = []
 
@@ -61,11 +64,13 @@ class _Reader:
 class RequestReader(_Reader):
     """Requests of one client connection."""
 
-    __slots__ = ("_limits",)
+    __slots__ = ("_last", "_last_block", "_limits")
 
     def __init__(self, limits: HeadLimits) -> None:
         super().__init__()
         self._limits = limits
+        self._last: RequestHead | None = None
+        self._last_block = b""
 
     def next_head(self) -> RequestHead | None:
         """Return the next head, None when it is not there whole. Raises `RequestFault`.
@@ -80,10 +85,33 @@ class RequestReader(_Reader):
             if data and data != b"\r":
                 check_begun(data, self._limits)
             return None
-        head = parse_request(data[:end], self._limits)
+        head = self._repeated(data, end) or self._parsed(data, end)
         self.buffer = data[end + 4 :]
         self._begin_body(head.body())
         return head
+
+    def _parsed(self, data: bytes, end: int) -> RequestHead:
+        """Parse a head, and remember it when the next request may repeat its fields."""
+        head = parse_request(data[:end], self._limits)
+        if end <= MAX_REPEATED and not head.length and not head.upgrade and head.version == (1, 1):
+            self._last, self._last_block = head, data[data.find(CRLF) : end]
+        return head
+
+    def _repeated(self, data: bytes, end: int) -> RequestHead | None:
+        """Return the head when all but its request line is what the last request on this connection sent, else None.
+
+        Clients repeat their fields; only the request line is parsed again then, as strictly as ever.
+        """
+        last, split = self._last, data.find(CRLF)
+        limits = self._limits
+        if last is None or end > min(MAX_REPEATED, limits.head_bytes) or split > limits.request_line_bytes:
+            return None
+        if not data.startswith(b" HTTP/1.1", split - 9) or data[split:end] != self._last_block:
+            return None
+        try:
+            return last.again(data[:split])
+        except WireFault as fault:
+            raise RequestFault(fault.code, fault.detail) from None
 
 
 class ResponseReader(_Reader):

@@ -48,6 +48,20 @@ class HeadLimits(msgspec.Struct, frozen=True):
     fields: int = 100
 
 
+class Memo:
+    """What was worked out from a block of header fields, kept for further requests with the very same block.
+
+    `passing` holds the lines that pass to an upstream, by the names that we replace. `session` is the gatekeeper's:
+    the digest of the session cookie, None without one, "" while nobody has looked.
+    """
+
+    __slots__ = ("passing", "session")
+
+    def __init__(self) -> None:
+        self.passing: dict[frozenset[bytes], list[bytes]] = {}
+        self.session: str | None = ""
+
+
 class RequestHead:
     """What a client asked for.
 
@@ -67,6 +81,7 @@ class RequestHead:
         "keeps_alive",
         "length",
         "lines",
+        "memo",
         "method",
         "port",
         "target",
@@ -89,6 +104,20 @@ class RequestHead:
         self.upgrade = b""
         self.keeps_alive = False
         self.expects_continue = False
+        self.memo = Memo()
+
+    def again(self, line: bytes) -> "RequestHead":
+        """Return the head of another HTTP/1.1 request with the same fields and no body. Raises `WireFault`."""
+        method, raw_target, minor = parse_request_line(line)
+        head = RequestHead.__new__(RequestHead)
+        head.lines, head.headers, head.header = self.lines, self.headers, self.header
+        head.authority, head.host, head.port = self.authority, self.host, self.port
+        head.length, head.upgrade, head.expects_continue = 0, b"", False
+        head.keeps_alive, head.memo = self.keeps_alive, self.memo
+        head.version = (1, minor)
+        head.method = method.decode()
+        head.target = _target(head, raw_target)
+        return head
 
     @property
     def is_upgrade(self) -> bool:

@@ -99,7 +99,11 @@ SAMPLES: tuple[Sample, ...] = (
         ),
         expected=(Expected(type=SignalType.DETECTION, device_ids=_host(11), level=Severity.CRITICAL),),
     ),
-    Sample(name="no-alert", payload=_group({"status": "pending", "labels": {"a": "b"}}), rejected=("not-an-alert",)),
+    Sample(
+        name="no-alert",
+        payload=_group({"status": "pending", "labels": {"a": "b"}}),
+        rejected=("not-an-alert",),
+    ),
     Sample(
         name="unreadable-time",
         payload=_group(_alert(11) | {"startsAt": "yesterday"}),

@@ -86,7 +86,8 @@ SAMPLES: tuple[Sample, ...] = (
     ),
     Sample(
         name="fusion-closed",
-        payload=_FUSION | {"status": "closed", "timestamp": "2026-03-02T11:40:51Z", "workflow_execution_id": "w2"},
+        payload=_FUSION
+        | {"status": "closed", "timestamp": "2026-03-02T11:40:51Z", "workflow_execution_id": "w2"},
         expected=(
             Expected(
                 type=SignalType.REMEDIATION,

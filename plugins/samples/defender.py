@@ -197,15 +197,18 @@ SAMPLES: tuple[Sample, ...] = (
     Sample(
         name="device-row",
         payload=_row("DeviceInfo", DeviceId=_MDE, AadDeviceId=_ENTRA, SensorHealthState="Active"),
-        expected=(
-            Expected(type=SignalType.POSTURE_FACT, device_ids=_IDS[:2], facts={"edr_running": True}),
-        ),
+        expected=(Expected(type=SignalType.POSTURE_FACT, device_ids=_IDS[:2], facts={"edr_running": True}),),
     ),
     Sample(
         name="change-notifications",
         payload={
             "value": [
-                {"subscriptionId": "s", "clientState": _STATE, "resource": "users/1", "changeType": "updated"},
+                {
+                    "subscriptionId": "s",
+                    "clientState": _STATE,
+                    "resource": "users/1",
+                    "changeType": "updated",
+                },
                 {"subscriptionId": "s", "clientState": "forged", "resource": "users/2"},
             ]
         },

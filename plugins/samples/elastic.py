@@ -52,7 +52,7 @@ def _document(**rest: object) -> dict[str, object]:
 SAMPLES: tuple[Sample, ...] = (
     Sample(
         name="webhook-of-a-rule",
-        payload={"rule": {"name": "Credential dumping"}, "alerts": [_NESTED, {"@timestamp": "x"}]},
+        payload={"rule": {"name": "Credential dumping"}, "alerts": [_NESTED, {"@timestamp": "x"}, {}]},
         expected=(
             Expected(
                 type=SignalType.DETECTION,
@@ -67,6 +67,7 @@ SAMPLES: tuple[Sample, ...] = (
             ),
         ),
         rejected=("not-an-alert",),
+        ignored=1,
     ),
     Sample(
         name="closed-document-with-dotted-keys",

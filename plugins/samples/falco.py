@@ -97,5 +97,9 @@ SAMPLES: tuple[Sample, ...] = (
         ignored=1,
     ),
     Sample(name="no-event", payload={"hostname": "build-03"}, rejected=("not-an-event",)),
-    Sample(name="unreadable-time", payload=_EVENT | {"time": "soon", "output_fields": {}}, rejected=("time-unreadable",)),
+    Sample(
+        name="unreadable-time",
+        payload=_EVENT | {"time": "soon", "output_fields": {}},
+        rejected=("time-unreadable",),
+    ),
 )

@@ -35,7 +35,7 @@ _IDS = (
     Identifier("hostname", "lt-14"),
 )
 _ROBIN = (Identifier("upn", "robin@example.com"), Identifier("entra-user-id", _USER))
-_OPERATIONAL = {
+_OPERATIONAL: dict[str, object] = {
     "AlertType": "Managed Device Not Compliant",
     "Description": "Corp.RequireEncryption||Corp||Corp||Encryption is required.",
     "DeviceHostName": "LT-14",
@@ -126,6 +126,13 @@ SAMPLES: tuple[Sample, ...] = (
                     "os_version": "10.0.26100.1",
                     "grace_until": "2026-03-05T06:00:00Z",
                 },
+            ),
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=_IDS[:3],
+                level=Severity.CRITICAL,
+                external_id=f"jailbroken:{_ID}",
+                facts={"jailbroken": True},
             ),
         ),
     ),

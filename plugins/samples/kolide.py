@@ -53,9 +53,7 @@ SAMPLES: tuple[Sample, ...] = (
     Sample(
         name="device-is-good-again",
         payload=_event("device_trust.status_changed", id=14, serial="SN-14", auth_state="Good"),
-        expected=(
-            Expected(type=SignalType.RISK_LEVEL, device_ids=_IDS, level=Severity.NONE, resolves=True),
-        ),
+        expected=(Expected(type=SignalType.RISK_LEVEL, device_ids=_IDS, level=Severity.NONE, resolves=True),),
     ),
     Sample(
         name="device-removed",

@@ -120,7 +120,9 @@ SAMPLES: tuple[Sample, ...] = (
                 level=Severity.CRITICAL,
             ),
             Expected(
-                type=SignalType.DETECTION, device_ids=(Identifier("hostname", "lt-2"),), level=Severity.CRITICAL
+                type=SignalType.DETECTION,
+                device_ids=(Identifier("hostname", "lt-2"),),
+                level=Severity.CRITICAL,
             ),
         ),
     ),
@@ -196,9 +198,7 @@ SAMPLES: tuple[Sample, ...] = (
     Sample(
         name="device-secure-again",
         payload=_event(5019, security_level_id=1, security_states=[]),
-        expected=(
-            Expected(type=SignalType.RISK_LEVEL, device_ids=_IDS, level=Severity.NONE, resolves=True),
-        ),
+        expected=(Expected(type=SignalType.RISK_LEVEL, device_ids=_IDS, level=Severity.NONE, resolves=True),),
     ),
     Sample(name="a-class-that-says-nothing-of-devices", payload=_event(3002), ignored=1),
     Sample(name="no-event", payload={"finding_info": {"uid": "f"}}, rejected=("not-an-event",)),

@@ -81,10 +81,11 @@ class CloudeventsSensor:
             return gathered.done()
         facade, inner = _inner(options.kind, msgspec.json.encode(options.options))
         payloads = data if isinstance(data, list) else [data]
+        if not payloads:
+            gathered.ignore()
+            return gathered.done()
         read = facade.normalize(payloads, inner, sensor=sensor, received_at=received_at, headers=headers)
-        signals = tuple(
-            _addressed(signal, attributes, number) for number, signal in enumerate(read.signals)
-        )
+        signals = tuple(_addressed(signal, attributes, number) for number, signal in enumerate(read.signals))
         sources = tuple(
             {field: prefix + path for field, path in each.items()} | {"event_id": "source, id"}
             for each in read.sources

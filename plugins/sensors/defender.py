@@ -25,7 +25,7 @@ import msgspec
 
 from plugins.contract import Collector, Handshake, Normalized, Sample, after
 from plugins.levels import level_of_word
-from plugins.payload import digest, dig, list_at, object_at, text_at, text_of
+from plugins.payload import dig, digest, list_at, object_at, text_at, text_of
 from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, rows
 from plugins.samples.defender import SAMPLES
 from risk.model import Severity, SignalType
@@ -176,31 +176,47 @@ def _alert(reader: Reader, options: DefenderOptions) -> list[Made]:
     description = reader.text("description", "description")
     actions = [reader.text("actions", "recommendedActions", "recommendedAction")]
     category = reader.text("category", "category")
-    made: list[Made] = []
-    for device in _devices(reader):
-        made.append(
-            device.signal(
-                SignalType.REMEDIATION if is_over else SignalType.DETECTION,
-                external_id=f"alert:{alert}",
-                event_id=digest(alert, device.device_ids[0].value, reader.item),
-                observed_at=observed_at,
-                level=None if is_over else level,
-                title=title,
-                description=description,
-                actions=actions,
-                category=category,
-                resolves=is_over,
-            )
+    made = [
+        device.signal(
+            SignalType.REMEDIATION if is_over else SignalType.DETECTION,
+            external_id=f"alert:{alert}",
+            event_id=digest(alert, device.device_ids[0].value, reader.item),
+            observed_at=observed_at,
+            level=None if is_over else level,
+            title=title,
+            description=description,
+            actions=actions,
+            category=category,
+            resolves=is_over,
         )
+        for device in _devices(reader)
+    ]
     if not made:
         raise ItemFault("no-device", "no device in `evidence`, and no `machineId`")
     return made
 
 
 def _devices(reader: Reader) -> list[Reader]:
-    """Return a reader for each device that the alert is about, the bystanders left out."""
+    """Return a reader for each device that the alert is about, with the people of the alert."""
     evidence = list_at(reader.item, "evidence")[:MAX_EVIDENCE]
+    found = _evident(reader, evidence)
+    if not found:
+        one = Reader(reader.frame, reader.item, reader.prefix)
+        one.device("mde-machine-id", "machineId")
+        one.device("entra-device-id", "aadDeviceId")
+        one.device("hostname", "computerDnsName")
+        found = [one] if one.device_ids else []
     users = _users(evidence)
+    for one in found:
+        one.used = reader.used | one.used
+        for kind, value in users:
+            if one.add_user(kind, value):
+                one.used.setdefault(f"user.{kind}", f"{reader.prefix}evidence")
+    return found
+
+
+def _evident(reader: Reader, evidence: list[Any]) -> list[Reader]:
+    """Return a reader for each device in the evidence; bystanders only when there is nobody else."""
     found: dict[str, Reader] = {}
     bystanders: set[str] = set()
     for number, piece in enumerate(evidence):
@@ -218,20 +234,8 @@ def _devices(reader: Reader) -> list[Reader]:
             roles = {text_of(each).casefold() for each in list_at(piece, "roles")}
             if roles and roles <= _BYSTANDERS:
                 bystanders.add(key)
-    if bystanders != set(found):
-        found = {key: one for key, one in found.items() if key not in bystanders}
-    if not found:
-        one = Reader(reader.frame, reader.item, reader.prefix)
-        one.device("mde-machine-id", "machineId")
-        one.device("entra-device-id", "aadDeviceId")
-        one.device("hostname", "computerDnsName")
-        found = {"": one} if one.device_ids else {}
-    for one in found.values():
-        one.used = reader.used | one.used
-        for kind, value in users:
-            if one.add_user(kind, value):
-                one.used.setdefault(f"user.{kind}", f"{reader.prefix}evidence")
-    return list(found.values())
+    affected = [one for key, one in found.items() if key not in bystanders]
+    return affected or list(found.values())
 
 
 def _users(evidence: list[Any]) -> list[tuple[str, str]]:
@@ -271,26 +275,40 @@ def _streamed(frame: Frame, records: list[Any], prefix: str, options: DefenderOp
     used: set[str] = set()
     seen: set[tuple[str, str]] = set()
     for number, row in enumerate(records):
-        reader = Reader(
-            frame, object_at(row, "properties"), f"{prefix.replace('{n}', str(number))}properties."
-        )
+        at = f"{prefix.replace('{n}', str(number))}properties."
+        reader = Reader(frame, object_at(row, "properties"), at)
         try:
-            if _table(row) == EVIDENCE and text_of(reader.get("EntityType")).casefold() == "machine":
-                alert = text_of(reader.get("AlertId")).strip()
-                used.add(alert)
-                made = _evidence(reader, infos.get(alert, {}), people.get(alert, []), options)
-                key = (alert, made[0].device_ids[0].value)
-                if key not in seen:
-                    seen.add(key)
-                    gathered.add(number, *made)
-            elif _table(row) == DEVICE:
-                gathered.add(number, *_device_row(reader))
-            elif not _table(row):
-                raise ItemFault("not-a-row", "`category` is missing")
+            made = _row(reader, _table(row), infos, people, options)
         except ItemFault as fault:
             gathered.reject(number, fault.code, str(fault), row)
+            continue
+        if made is None:
+            continue
+        used.add(text_at(row, "properties", "AlertId"))
+        key = (made[0].external_id, made[0].device_ids[0].value)
+        if key not in seen or _table(row) == DEVICE:
+            seen.add(key)
+            gathered.add(number, *made)
     gathered.ignore(sum(_is_ignored(row, used) for row in records) if records else 1)
     return gathered.done(max(1, len(records)))
+
+
+def _row(
+    reader: Reader,
+    table: str,
+    infos: Mapping[str, dict[str, Any]],
+    people: Mapping[str, list[dict[str, Any]]],
+    options: DefenderOptions,
+) -> Made | None:
+    """Return what one row makes, None when it makes nothing by itself."""
+    if table == EVIDENCE and text_of(reader.get("EntityType")).casefold() == "machine":
+        alert = text_of(reader.get("AlertId")).strip()
+        return _evidence(reader, infos.get(alert, {}), people.get(alert, []), options)
+    if table == DEVICE:
+        return _device_row(reader)
+    if not table:
+        raise ItemFault("not-a-row", "`category` is missing")
+    return None
 
 
 def _is_ignored(row: Any, used: set[str]) -> bool:

@@ -73,6 +73,9 @@ class ElasticSensor:
 
 
 def _alert(outer: Reader, options: ElasticOptions) -> list[Made]:
+    if outer.item == {}:
+        # Ends the list of a template that cannot leave out its last comma.
+        return []
     source = object_at(outer.item, "_source")
     reader = Reader(outer.frame, source, f"{outer.prefix}_source.") if source else outer
     alert_id = reader.text("external_id", "kibana.alert.uuid", "_id") or text_of(look(outer.item, "_id"))
@@ -86,7 +89,7 @@ def _alert(outer: Reader, options: ElasticOptions) -> list[Made]:
     workflow = reader.text("resolves", "kibana.alert.workflow_status").casefold()
     is_recovered = text_of(first_of(reader.get("kibana.alert.status"))).casefold() == "recovered"
     is_over = workflow == "closed" or is_recovered
-    changed = ("kibana.alert.workflow_status_updated_at",)
+    changed: tuple[str, ...] = ("kibana.alert.workflow_status_updated_at",)
     if is_recovered and workflow != "closed":
         changed = ("kibana.alert.end", "kibana.alert.last_detected")
     observed_at = reader.time(*changed, "kibana.alert.original_time", "@timestamp")

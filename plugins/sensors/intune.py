@@ -2,14 +2,14 @@
 
 | object or row | becomes |
 |---|---|
-| `managedDevice` (Graph), row `Devices` | posture facts and the condition *not compliant*; risk level of the partner |
+| `managedDevice` (Graph), row `Devices` | posture facts, *not compliant*, *jailbroken*; risk of the partner |
 | row `DeviceComplianceOrg` | posture fact `compliant` and the same condition |
 | row `OperationalLogs`, `DeviceCompliance` | *not compliant*, that expires: Intune never logs the recovery |
 | every other row | ignored |
 
 A device in its grace period is NOT compliant: `compliant` is false, `grace_until` says until when. All of them
-speak of one condition per device, so that whatever is newest counts. Years 1 and 9999 mean *not set*. Source:
-Microsoft Graph, "managedDevice resource type"; Intune, "Send log data to Azure Monitor".
+speak of one condition *not compliant* per device, so that whatever is newest counts. Years 1 and 9999 mean *not
+set*. Source: Microsoft Graph, "managedDevice resource type"; Intune, "Send log data to Azure Monitor".
 """
 
 import re
@@ -30,11 +30,13 @@ from risk.values import Duration, Strict
 COMPLIANCE: dict[str, tuple[bool | None, Severity | None]] = {
     "compliant": (True, Severity.NONE),
     "noncompliant": (False, Severity.HIGH),
+    "notcompliant": (False, Severity.HIGH),
     "ingraceperiod": (False, Severity.MEDIUM),
     "conflict": (False, Severity.HIGH),
     "error": (None, Severity.UNKNOWN),
     "notapplicable": (None, None),
     "configmanager": (None, None),
+    "notevaluated": (None, None),
     "unknown": (None, None),
 }
 """Compliance state without case and punctuation: the fact, and the severity of the condition."""
@@ -143,14 +145,16 @@ def _device(reader: Reader, row_time: datetime | None, options: IntuneOptions) -
         reader.user("upn", path)
     reader.user("entra-user-id", "userId", "PrimaryUser", "UserId")
     observed_at = _observed_at(reader, row_time, "lastSyncDateTime", "LastContact")
-    state = reader.text("level", "complianceState", "CompliantState", "ComplianceState")
+    state = reader.text("facts.compliant", "complianceState", "CompliantState", "ComplianceState")
     compliant, level = _state(state, options)
-    jailbroken = truth(reader.get("jailBroken", "JailBroken"))
+    reader.used["level"] = reader.used.get("facts.compliant", "")
+    jailbroken = truth(reader.text("facts.jailbroken", "jailBroken", "JailBroken"))
     if jailbroken:
+        reader.used["level"] = reader.used["facts.jailbroken"]
         level = max(level or Severity.NONE, options.jailbroken, key=_ORDER.index)
     grace = reader.text("facts.grace_until", "complianceGracePeriodExpirationDateTime", "InGracePeriodUntil")
     leaving = text_of(reader.get("managementState")).casefold().startswith(_LEAVING)
-    encrypted = truth(reader.get("isEncrypted", "EncryptionStatusString"))
+    encrypted = truth(reader.text("facts.disk_encrypted", "isEncrypted", "EncryptionStatusString"))
     facts = known(
         compliant=compliant,
         managed=not leaving,
@@ -159,10 +163,27 @@ def _device(reader: Reader, row_time: datetime | None, options: IntuneOptions) -
         os_version=reader.text("facts.os_version", "osVersion", "OSVersion"),
         grace_until=grace if compliant is False and parse_time(grace) else None,
     )
-    reader.used["facts.compliant"] = reader.used.get("level", "")
     made = [_compliance(reader, name, observed_at, level, facts, jailbroken=bool(jailbroken))]
+    if jailbroken is not None:
+        made.append(_jailbreak(reader, name, observed_at, options, is_broken=jailbroken))
     threat = _threat(reader, name, observed_at, options)
     return made if threat is None else [*made, threat]
+
+
+def _jailbreak(
+    reader: Reader, name: str, observed_at: datetime, options: IntuneOptions, *, is_broken: bool
+) -> Made:
+    """Return the condition of its own: a later row that tells of compliance alone does not end it."""
+    return reader.signal(
+        SignalType.POSTURE_FACT,
+        external_id=f"jailbroken:{name}",
+        observed_at=observed_at,
+        level=options.jailbroken if is_broken else Severity.NONE,
+        title="The device is jailbroken or rooted" if is_broken else "The device is not jailbroken",
+        actions=["Reset the device, or use another one."] if is_broken else [],
+        facts={"jailbroken": is_broken},
+        sources={"level": "jailBroken"},
+    )
 
 
 def _compliance(
@@ -245,7 +266,9 @@ def _operational(reader: Reader, row_time: datetime | None, options: IntuneOptio
             external_id=f"compliance:{name}",
             observed_at=observed_at,
             level=level,
-            title=f"Not compliant: {setting}" if setting else "The device does not meet its compliance policies",
+            title=f"Not compliant: {setting}"
+            if setting
+            else "The device does not meet its compliance policies",
             description=reason,
             rationale=policy,
             actions=["Open the Company Portal and follow what it asks for."],

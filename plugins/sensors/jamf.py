@@ -172,7 +172,9 @@ def _members(payload: Any, event: str) -> list[tuple[str, tuple[tuple[str, str],
         for number, value in enumerate(list_at(content, f"group{word}DevicesIds")[: MAX_ITEMS + 1]):
             where = f"event.group{word}DevicesIds[{number}]"
             text = text_of(value).strip()
-            ids = (("sensor-device-id", f"{_family(event)}:{text}"),) if text else ()
+            ids: tuple[tuple[str, str], ...] = ()
+            if text:
+                ids = (("sensor-device-id", f"{_family(event)}:{text}"),)
             found.append((where, ids, is_added))
         if list_at(content, f"group{word}DevicesIds"):
             continue

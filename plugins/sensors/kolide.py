@@ -112,9 +112,7 @@ def _identify(reader: Reader, *, is_issue: bool) -> None:
     reader.user("upn", *(f"{at}.email" for at in owners))
 
 
-def _issue(
-    reader: Reader, event: str, event_id: str, observed_at: datetime, options: KolideOptions
-) -> Made:
+def _issue(reader: Reader, event: str, event_id: str, observed_at: datetime, options: KolideOptions) -> Made:
     issue = reader.text("external_id", "data.id", "data.issue_id", "data.issue.id")
     if not issue:
         raise ItemFault("condition-missing", "`data.id` is missing")

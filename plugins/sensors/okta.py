@@ -69,27 +69,17 @@ def _event(reader: Reader, options: OktaOptions) -> list[Made]:
     kind = reader.text("category", "eventType")
     if not kind:
         raise ItemFault("not-an-event", "`eventType` is missing")
-    targets = [each for each in list_at(reader.item, "target")[:32] if isinstance(each, dict)]
     is_of_device = kind in STATUSES
-    if is_of_device:
-        for number, target in enumerate(targets):
-            if text_at(target, "type").casefold() == "device" and reader.add_device(
-                "sensor-device-id", text_at(target, "id")
-            ):
-                reader.used["device.sensor-device-id"] = f"{reader.prefix}target[{number}].id"
-                break
-    elif isinstance(reader.get("device"), dict):
-        reader.device("sensor-device-id", "device.id")
-    else:
+    if not is_of_device and not isinstance(reader.get("device"), dict):
         return []
+    if is_of_device:
+        _identify_target(reader)
+    else:
+        reader.device("sensor-device-id", "device.id")
+        if text_of(reader.get("actor.type")).casefold() == "user":
+            reader.user("upn", "actor.alternateId")
     reader.device("serial", "device.serial_number", "device.serialNumber")
     reader.need_device("`device.id`, `target` of type `Device`")
-    if is_of_device:
-        for target in targets:
-            if text_at(target, "type").casefold() == "user":
-                reader.add_user("upn", text_at(target, "alternateId"))
-    elif text_of(reader.get("actor.type")).casefold() == "user":
-        reader.user("upn", "actor.alternateId")
     observed_at = reader.time("published")
     facts: Facts = _facts(reader)
     if is_of_device:
@@ -109,6 +99,17 @@ def _event(reader: Reader, options: OktaOptions) -> list[Made]:
             sources={"facts": "eventType" if is_of_device else "device"},
         )
     ]
+
+
+def _identify_target(reader: Reader) -> None:
+    """Take the first device that an administrator's action aims at, and the people beside it."""
+    for number, target in enumerate(list_at(reader.item, "target")[:32]):
+        kind = text_at(target, "type").casefold()
+        if kind == "user":
+            reader.add_user("upn", text_at(target, "alternateId"))
+        elif kind == "device" and not reader.device_ids:
+            reader.add_device("sensor-device-id", text_at(target, "id"))
+            reader.used["device.sensor-device-id"] = f"{reader.prefix}target[{number}].id"
 
 
 def _facts(reader: Reader) -> Facts:

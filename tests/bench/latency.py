@@ -12,6 +12,9 @@ from tests.bench.rivals import Rivals, start_upstream
 from tests.bench.wrk import wrk
 
 CONNECTIONS = 32
+ROUNDS = 2
+"""Shorter and more rounds than other benches: other work on the machine spares some of them."""
+ROUND_S = 1.0
 DIRECT = "direct"
 NGINX = "nginx"
 NGINX_AUTH = "nginx + auth_request"
@@ -53,10 +56,10 @@ async def run(bench: Bench) -> Section:
         most = await wrk(bench.folder, gate.url("/1k"), headers, seconds=2, cores=bench.cores.load)
         rate = most.per_s / 2
         seen: dict[str, list[Seen]] = {name: [] for name in rows}
-        for _ in range(bench.rounds):
+        for _ in range(ROUNDS * bench.rounds):
             for name, port in rows.items():
                 text = await module_output(
-                    "tests.bench.open_loop", port, rate, bench.seconds, CONNECTIONS,
+                    "tests.bench.open_loop", port, rate, ROUND_S, CONNECTIONS,
                     json.dumps(["/1k", headers]), cores=bench.cores.load,
                 )  # fmt: skip
                 seen[name].append(msgspec.json.decode(text, type=Seen))
@@ -75,32 +78,53 @@ def _section(seen: dict[str, list[Seen]], rate: float, bench: Bench, notes: list
             ]
         )
 
+    def least(name: str, field: str) -> float:
+        return min(float(getattr(each, field)) for each in seen[name])
+
     rows = [
         (
             name, f"{of(name, 'p50_us'):.0f}", f"{of(name, 'p99_us'):.0f}",
             f"{added(name, 'p50_us'):.0f}", f"{added(name, 'p99_us'):.0f}",
+            f"{least(name, 'p50_us'):.0f}", f"{least(name, 'p99_us'):.0f}",
             f"{100 * of(name, 'late') / max(1.0, of(name, 'sent')):.1f}",
         )
         for name in seen
     ]  # fmt: skip
+
+    def calm(field: str) -> float:
+        direct = least(DIRECT, field)
+        return (least(GATE, field) - direct) / max(1.0, least(NGINX, field) - direct)
+
     half, tail = (added(GATE, field) / max(1.0, added(NGINX, field)) for field in ("p50_us", "p99_us"))
     return Section(
         name="latency",
         title=f"Added latency at {rate:,.0f} requests/s, half of what the gateway's one worker takes",
-        columns=("", "p50 µs", "p99 µs", "added p50 µs", "added p99 µs", "sent late %"),
+        columns=(
+            "",
+            "p50 µs",
+            "p99 µs",
+            "added p50 µs",
+            "added p99 µs",
+            "best p50 µs",
+            "best p99 µs",
+            "sent late %",
+        ),
         rows=rows,
         notes=[
             *notes,
             (
                 f"Open loop: requests leave at a fixed rate over {CONNECTIONS} connections, and a latency runs from"
                 " the instant at which its request was due. `added` is against the upstream asked directly in the same"
-                f" round; medians of {bench.rounds} rounds. The generator is Python and shares its core with the"
+                f" round; medians of {ROUNDS * bench.rounds} rounds; `best` is the"
+                " least disturbed round. The generator is Python and shares its core with the"
                 " upstream: its own delay is in every row, and cancels out only in `added p50`."
             ),
         ],
         targets=[
             at_most("added p50 against nginx", 2, half, "x"),
             at_most("added p99 against nginx", 2, tail, "x"),
+            at_most("added p50 against nginx, the best round of each", 2, calm("p50_us"), "x"),
+            at_most("added p99 against nginx, the best round of each", 2, calm("p99_us"), "x"),
         ],
         figures={name: msgspec.to_builtins(runs) for name, runs in seen.items()},
     )

@@ -178,7 +178,7 @@ def _section(bench: Bench, contenders: list[Contender], absent: list[tuple[str, 
         ),
         rows=rows,
         notes=_notes(bench),
-        targets=_targets(by_name),
+        targets=_targets(by_name, has_cores=len(bench.cores.every) > 3),
         figures={each.name: msgspec.to_builtins(each.runs) for each in contenders},
     )
 
@@ -201,7 +201,7 @@ def _ratio(contender: Contender, against: Contender, field: str) -> float:
     return median([getattr(mine, field) / max(getattr(theirs, field), 1e-9) for mine, theirs in pairs])
 
 
-def _targets(by_name: dict[str, Contender]) -> list[Target]:
+def _targets(by_name: dict[str, Contender], *, has_cores: bool) -> list[Target]:
     wanted = ((NGINX, 0.5), (NGINX_AUTH, 1.0), (ENVOY_AUTH, 2.5), (CADDY_AUTH, 2.5))
     targets = []
     for name, factor in wanted:
@@ -213,7 +213,12 @@ def _targets(by_name: dict[str, Contender]) -> list[Target]:
         per_cpu = 1 / max(_ratio(by_name[GATE], by_name[name], "cpu_us"), 1e-9)
         targets.append(at_least(f"the same per second of CPU, against {name}", factor, per_cpu))
     scaling = _ratio(by_name[GATE_2], by_name[GATE], "per_s")
-    targets.append(at_least("2 workers against one (see the note on cores)", 1.7, scaling))
+    doubled = at_least("2 workers against one", 1.7, scaling)
+    if (
+        not has_cores
+    ):  # workers, load and upstream share them: whatever the ratio is, it is not one of the proxy
+        doubled = msgspec.structs.replace(doubled, is_met=None)
+    targets.append(doubled)
     return targets
 
 

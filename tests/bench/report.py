@@ -11,7 +11,10 @@ MIB = float(1 << 20)
 
 
 class Target(msgspec.Struct, frozen=True):
-    """One target of the design: what was measured, what was wanted, and whether that was met (None: not measured)."""
+    """One target of the design: what was wanted, what was measured, and whether that meets it.
+
+    `is_met` None: not measured, or not to be judged on this machine.
+    """
 
     what: str
     wanted: str
@@ -83,7 +86,7 @@ def at_most(what: str, wanted: float, measured: float, unit: str) -> Target:
 
 
 def _row(target: Target) -> tuple[str, str, str, str]:
-    verdict = {True: "met", False: "**missed**", None: "not measured"}[target.is_met]
+    verdict = {True: "met", False: "**missed**", None: "not judged"}[target.is_met]
     return target.what, target.wanted, target.measured, verdict
 
 

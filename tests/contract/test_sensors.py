@@ -164,7 +164,9 @@ def fields(kind):
         | st.floats(allow_nan=False, allow_infinity=False)
         | st.text(max_size=20)
         | st.sampled_from(words),
-        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(names), inner, max_size=6),
+        lambda inner: (
+            st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(names), inner, max_size=6)
+        ),
         max_leaves=30,
     )
 

@@ -5,6 +5,7 @@ import asyncio
 import random
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from tests.faults.history import summary
@@ -14,6 +15,7 @@ from tests.faults.run import run
 def main() -> int:
     """Run the checker once; return 1 when the gateway broke a rule."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults")
+    say = partial(print, flush=True)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--devices", type=int, default=4)
@@ -22,7 +24,7 @@ def main() -> int:
     parser.add_argument("--broken", action="store_true", help="test the checker: acknowledge before enforcing")
     parser.add_argument("--keep-log", metavar="FILE", help="write the gateway's log here")
     arguments = parser.parse_args()
-    print(f"seed {arguments.seed}", flush=True)
+    say(f"seed {arguments.seed}")
     broken = {"POSTUREGATE_TESTING": "1", "POSTUREGATE_TEST_ACK_EARLY": "1"} if arguments.broken else {}
     with tempfile.TemporaryDirectory(prefix="gate-faults-") as folder:
         report = asyncio.run(
@@ -34,15 +36,15 @@ def main() -> int:
                 workers=arguments.workers,
                 with_faults=not arguments.calm,
                 environment=broken,
-                say=lambda text: print(text, flush=True),
+                say=say,
             )
         )
     if arguments.keep_log:
         Path(arguments.keep_log).write_text(report.log)
-    print(summary(report.history))
+    say(summary(report.history))
     for violation in report.violations[:20]:
-        print(f"VIOLATED {violation.rule}: {violation.text}")
-    print(f"{len(report.violations)} violations, seed {arguments.seed}")
+        say(f"VIOLATED {violation.rule}: {violation.text}")
+    say(f"{len(report.violations)} violations, seed {arguments.seed}")
     return 1 if report.violations else 0
 
 

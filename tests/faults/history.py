@@ -6,9 +6,9 @@ next raise it is *open*; otherwise anything may be true. The rules:
 
 * FRESH: a request that lies within a closed time is never answered by the app.
 * STREAM: no byte that an app produced within a closed time ever reaches a client. Apps stamp what they produce, so the
-  bound on a stream is exact: what may still be read after the 2xx was with the kernel on the client's side before it
-  (`RECEIVED_MOST`: the client's receive buffer and one segment on its way), for a cut drops what the gateway and its
-  kernel still held.
+  bound on a stream is exact. How many older bytes may still be read after the 2xx: a cut drops what the gateway and
+  its kernel hold, so only what had already left for the client (`RECEIVED_MOST`: its receive buffer, and what is on
+  its way); a worker that had to be killed leaves the kernel what it had written to the socket (`WRITTEN_MOST`).
 * ENDED: a stream that was open before a raise is over before the run is.
 * BACK: a request that lies within an open time is not refused; it may fail (502, 503, a lost connection) while parts of
   the gateway are down, but when all faults are over it is answered.
@@ -18,7 +18,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 RECEIVED_MOST = 512 * 1024
-"""Most bytes a client reads after the 2xx: twice the receive buffer that slow readers ask for, and what is in flight."""
+"""Most bytes read after the 2xx from a stream that was cut: the receive buffer, and what is in flight."""
+WRITTEN_MOST = 4 * 1024 * 1024 + RECEIVED_MOST
+"""The same from a worker that was killed: the kernel's largest send buffer (`tcp_wmem`) besides."""
 
 APP_STATUSES = frozenset({101, 200})
 FAILURES = frozenset({0, 502, 503, 504})
@@ -128,7 +130,7 @@ def _judge_streams(history: History) -> Iterator[Violation]:
                 yield Violation("STREAM", f"{what}: {len(late)} pieces, produced up to {after:.1f} ms after the 2xx")
             if stream.opened_at < span.begins:
                 read = sum(size for _, read_at, size in stream.pieces if read_at > span.begins)
-                if read > RECEIVED_MOST:
+                if read > (RECEIVED_MOST if "reset" in stream.end.lower() else WRITTEN_MOST):
                     yield Violation("STREAM", f"{what}: {read} bytes read after the 2xx")
                 if stream.ended_at is None:
                     yield Violation("ENDED", f"{what}: open before a raise, and still open")

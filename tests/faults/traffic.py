@@ -1,7 +1,6 @@
 """Who uses the gateway during a run: people with fresh requests and streams, and the sensor that raises and lowers."""
 
 import asyncio
-import contextlib
 import random
 import socket
 import time
@@ -15,6 +14,8 @@ from tests.faults.world import APPS, Seat, World, new_http, signal_body
 RECEIVE_BUFFER = 32768
 REQUEST_S = 8.0
 PAUSE_S = 0.02
+
+Habit = Callable[[aiohttp.ClientSession, Seat, str], Awaitable[None]]
 
 
 class Recorder:
@@ -70,7 +71,7 @@ class People:
             self._keep(self.slow_download, seat, "notes"),
         ]
 
-    async def _keep(self, do: Callable[[aiohttp.ClientSession, Seat, str], Awaitable[None]], seat: Seat, app: str) -> None:
+    async def _keep(self, do: Habit, seat: Seat, app: str) -> None:
         async with new_http() as http:
             while not self._stopping.is_set():
                 await do(http, seat, app)
@@ -123,8 +124,7 @@ class People:
         except (aiohttp.ClientError, OSError) as error:
             stream.ended(repr(error))
         finally:
-            with contextlib.suppress(aiohttp.ClientError, OSError):
-                await ws.close()
+            ws._response.close()  # no handshake: the app does not listen
 
     async def events(self, http: aiohttp.ClientSession, seat: Seat, app: str) -> None:
         """A stream of server-sent events, read until it ends."""
@@ -156,7 +156,7 @@ class People:
         """A client that reads less than it is sent, with a small buffer, until the connection ends."""
         handle = socket.socket()
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        handle.setblocking(False)
+        handle.setblocking(False)  # noqa: FBT003 - how sockets are told
         began_at = time.monotonic()
         loop = asyncio.get_running_loop()
         stream: OpenStream | None = None

@@ -153,7 +153,8 @@ class World:
 
     def write_config(self, **changes: str) -> None:
         """Write the configuration."""
-        values = {"grace": "", "reason": "first", "extra": "", "max_silence": "null", "expires": "", **self.options, **changes}
+        default = {"grace": "", "reason": "first", "extra": "", "max_silence": "null", "expires": ""}
+        values = {**default, **self.options, **changes}
         silence = f"    max_silence: {values['max_silence']}\n" if values["max_silence"] else ""
         expires = f"      expires_after: {values['expires']}\n" if values["expires"] else ""
         sensors = "".join(
@@ -168,7 +169,7 @@ class World:
         )  # fmt: skip
         fresh.replace(self.config_path)
 
-    async def seat(self, devices: list[str], *, idle_since: timedelta = timedelta(0)) -> list[Seat]:
+    async def seat(self, devices: list[str], *, lives: timedelta = timedelta(hours=8)) -> list[Seat]:
         """Put one session per device into the store; the gateway must not run yet."""
         database = Database(self.folder / "state.db", SCHEMAS)
         database.start()
@@ -178,7 +179,7 @@ class World:
             session = Session(
                 id=new_session_id(secrets.token_bytes),
                 user=User(provider="corp", issuer="http://127.0.0.1:9", subject=f"user-of-{device}", auth_at=now),
-                created_at=now, last_seen_at=now - idle_since, ends_at=now + timedelta(hours=8),
+                created_at=now, last_seen_at=now, ends_at=now + lives,
                 devices=(ClaimedDevice("device_id", Identifier("serial", device)),),
             )  # fmt: skip
             await store.put(session)
@@ -273,11 +274,13 @@ class World:
     async def told(self, http: aiohttp.ClientSession, body: dict[str, Any], *, sensor: str = "edr") -> None:
         """Deliver as a sensor does: again until the answer is 2xx."""
         async with asyncio.timeout(90):
-            while await self.deliver(http, body, sensor=sensor) // 100 != 2:
+            while await self.deliver(http, body, sensor=sensor) // 100 != 2:  # noqa: ASYNC110 - a sensor's retry
                 await asyncio.sleep(0.05)
 
 
-def signal_body(device: str, event: str, *, state: str = "open", kind: str = "detection", **extra: Any) -> dict[str, Any]:
+def signal_body(
+    device: str, event: str, *, state: str = "open", kind: str = "detection", **extra: Any
+) -> dict[str, Any]:
     """Return what the sensor says."""
     return {
         "serial": device, "kind": kind, "severity": "high", "event": event, "condition": "malware",

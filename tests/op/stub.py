@@ -84,6 +84,7 @@ class Stub:
         self.token_requests: list[tuple[dict[str, str], str | None]] = []
         self.is_down = False
         self.token_wait: asyncio.Event | None = None
+        self.token_asked = asyncio.Event()
         self.issued = 0
 
     def authorize(self, url: str, *, subject: str = "u-1", **callback: Any) -> str:
@@ -193,6 +194,7 @@ class Stub:
 
     async def _token(self, request: web.Request) -> web.Response:
         self._count("token")
+        self.token_asked.set()
         if self.token_wait is not None:
             await self.token_wait.wait()
         form = dict(parse_qsl((await request.read()).decode(), keep_blank_values=True))

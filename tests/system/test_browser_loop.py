@@ -87,27 +87,113 @@ async def test_check_again_with_script_is_no_refusal(stack: Stack, browser: Brow
     await page.close()
 
 
-async def test_two_tabs_sign_in_and_signing_out_ends_both(stack: Stack, browser: Browser) -> None:
+async def press_sign_out(page: Page, stack: Stack) -> None:
+    """Sign out with the button of our own page."""
+    await page.goto(stack.url("/.gate/logout"))
+    await page.get_by_role("button", name=re.compile("sign out", re.IGNORECASE)).click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("You are signed out")
+
+
+async def test_two_tabs_sign_in_and_signing_out_means_signed_out(stack: Stack, browser: Browser) -> None:
+    """The other tab is cut and shows that it is over; one click signs in again, at the exact address."""
     context = await browser.new_context()
     first, second = await context.new_page(), await context.new_page()
-    await asyncio.gather(first.goto(stack.url("/one")), second.goto(stack.url("/two")))
+    await asyncio.gather(first.goto(stack.url("/one")), second.goto(stack.url("/two?x=%2F&y=1")))
     await first.get_by_role("button", name="alice").click()
     await first.wait_for_url(stack.url("/one"))
     await second.get_by_role("button", name="alice").click()
-    await second.wait_for_url(stack.url("/two"))
-    # A page that is left open comes back by itself when its socket is cut: the provider still knows the person.
-    await second.goto("about:blank")
+    await second.wait_for_url(stack.url("/two?x=%2F&y=1"))
+    for page in (first, second):
+        await expect(page.locator("#live")).to_have_text("live")
+
     await first.goto(stack.url("/.gate/logout"))
     await shot(first, "sign-out")
-    await first.get_by_role("button", name=re.compile("sign out", re.IGNORECASE)).click()
-    await expect(first.get_by_role("heading", level=1)).to_contain_text(
-        re.compile("signed out", re.IGNORECASE)
-    )
+    await press_sign_out(first, stack)
     await shot(first, "signed-out")
-    await first.get_by_role("link", name=re.compile("Corp sign-in")).click()
-    await first.wait_for_url(re.compile(re.escape(stack.provider.issuer)))
-    await first.get_by_role("button", name=re.compile("yes", re.IGNORECASE)).click()
-    await first.wait_for_url(re.compile(r"login\.localhost"))
-    await second.goto(stack.url("/two"))
-    await expect(second.get_by_text("Sign in:")).to_be_visible()
+    # Nobody touches the second tab: its socket is closed with 4403, and its own script reloads it.
+    await expect(second.get_by_role("heading", level=1)).to_have_text("You are signed out")
+    await shot(second, "signed-out-elsewhere")
+    await second.reload()
+    await expect(second.get_by_role("heading", level=1)).to_have_text("You are signed out")
+
+    await second.get_by_role("link", name="Sign in again").click()
+    await second.wait_for_url(stack.url("/two?x=%2F&y=1"))
+    await expect(second.locator("#live")).to_have_text("live")
+    await first.goto(stack.url("/one"))
+    await expect(first.locator("#live")).to_have_text("live")
     await context.close()
+
+
+async def test_signing_out_at_the_provider_too(stack: Stack, browser: Browser) -> None:
+    """The page offers it; afterwards the click on `sign in again` ends at the provider's own form."""
+    context = await browser.new_context()
+    page = await context.new_page()
+    await sign_in(page, stack.url("/one"))
+    await press_sign_out(page, stack)
+    await page.get_by_role("link", name=re.compile("Corp sign-in")).click()
+    await page.wait_for_url(re.compile(re.escape(stack.provider.issuer)))
+    await page.get_by_role("button", name=re.compile("yes", re.IGNORECASE)).click()
+    await page.wait_for_url(re.compile(r"login\.localhost.*signed-out"))
+    await expect(page.get_by_role("heading", level=1)).to_have_text("You are signed out")
+    await page.goto(stack.url("/two"))
+    await page.get_by_role("link", name="Sign in again").click()
+    await page.get_by_role("button", name="alice").click()
+    await page.wait_for_url(stack.url("/two"))
+    await context.close()
+
+
+async def test_a_sign_out_elsewhere_at_the_provider_reaches_an_open_tab(
+    stack: Stack, browser: Browser
+) -> None:
+    """Back-channel logout: the tab is cut without a click in it, and finds itself at the provider's form."""
+    context = await browser.new_context()
+    page, elsewhere = await context.new_page(), await context.new_page()
+    await sign_in(page, stack.url("/one"))
+    await expect(page.locator("#live")).to_have_text("live")
+    await elsewhere.goto(f"{stack.provider.issuer}/session/end")
+    await elsewhere.get_by_role("button", name=re.compile("yes", re.IGNORECASE)).click()
+    await expect(page.get_by_text("Sign in:")).to_be_visible()
+    (ended,) = stack.events("back-channel-logout")
+    assert len(ended["ended"]) == 1
+    await page.get_by_role("button", name="alice").click()
+    await page.wait_for_url(stack.url("/one"))
+    await context.close()
+
+
+async def test_addresses_of_any_length_come_back(stack: Stack, browser: Browser) -> None:
+    """Up to the request line's limit, through the provider's form and back."""
+    page = await browser.new_page()
+    for length in (2_500, 8_000, 16_000):
+        path = "/reports?filter="
+        await page.context.clear_cookies()
+        url = stack.url(path + "%22long%22," * ((length - len(path)) // 11))
+        await sign_in(page, url)
+        assert page.url == url
+        if length <= 8_000:  # the app of this test takes no longer ones
+            await expect(page.locator("#live")).to_have_text("live")
+    await page.close()
+
+
+async def test_opening_the_login_host_itself(stack: Stack, browser: Browser) -> None:
+    """It is no app: whoever comes there sees who they are, and nobody a 404."""
+    page = await browser.new_page(viewport={"width": 1280, "height": 800})
+    await page.goto(stack.url("/", "login"))
+    await page.get_by_role("button", name="alice").click()
+    await page.wait_for_url(stack.url("/.gate/me", "login"))
+    await expect(page.get_by_text("alice@corp.example").first).to_be_visible()
+    await shot(page, "login-host")
+    await page.close()
+
+
+async def test_a_sign_in_that_fails_shows_where(stack: Stack, browser: Browser) -> None:
+    """The page of a cancelled sign-in has the line from the person to the app, and a way to start again."""
+    page = await browser.new_page(viewport={"width": 1280, "height": 800})
+    await page.goto(stack.url("/one"))
+    await page.get_by_role("button", name="Cancel").click()
+    await page.wait_for_url(re.compile(r"/\.gate/callback"))
+    await expect(page.get_by_role("list", name="Where things stand")).to_contain_text("Corp sign-in")
+    await shot(page, "sign-in-cancelled")
+    await page.get_by_role("link", name="Try again").click()
+    await page.get_by_role("button", name="alice").click()
+    await page.wait_for_url(stack.url("/one"))
+    await page.close()

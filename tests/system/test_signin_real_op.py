@@ -1,5 +1,6 @@
 """Signing in at the real, certified OpenID provider (npm `oidc-provider`): the whole flow, by hand."""
 
+import asyncio
 import json
 import re
 import socket
@@ -10,6 +11,7 @@ import pytest
 from compliance.model import StepUp
 from tests.op.gate import RealClock, running_gate
 from tests.op.provider import client, running_provider, sign_in_at_provider
+from tests.system.stack import Person, running_stack
 
 pytestmark = pytest.mark.op
 
@@ -194,6 +196,38 @@ async def test_the_gateway_starts_before_its_provider(agent):
             assert (await gate.visit(browser, WANTED, authorize)).status == 200
 
 
+async def test_back_channel_logout_by_the_provider_cuts_what_is_open():
+    """Every worker, every stream: the provider's own logout token ends it before its 200 is sent."""
+    async with running_stack() as stack:
+        await stack.signal_risk("open", event="e-0", kind="heartbeat", condition="hb", title="")
+        alice, other = Person(), Person()
+        try:
+            for person in (alice, other):
+                status, at, _ = await person.sign_in(stack.url("/one"))
+                assert (status, at) == (200, stack.url("/one"))
+            # The app of this test reads nothing, so it answers no closing handshake: the sockets just go.
+            cut = await alice.http.ws_connect(stack.url("/ws"))
+            stays = await other.http.ws_connect(stack.url("/ws"))
+            for open_socket in (cut, stays):
+                assert (await open_socket.receive()).data == "tick"
+            await end_at_provider(alice.http, f"{stack.provider.issuer}/session/end", "")
+            (ended,) = stack.events("back-channel-logout")
+            assert (ended["issuer"], len(ended["ended"])) == (stack.provider.issuer, 1)
+            status, _, _ = await alice.get(stack.url("/one"), navigate=False)
+            assert status == 401
+            async with asyncio.timeout(10):
+                while (message := await cut.receive()).type is aiohttp.WSMsgType.TEXT:
+                    continue
+            assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 4403)
+            assert (await stays.receive()).data == "tick", "another session of the same person stays (B9)"
+            _, at, text = await alice.get(stack.url("/one"))
+            assert "Sign in:" in text, at
+            assert (await other.get(stack.url("/one")))[0] == 200
+        finally:
+            await alice.close()
+            await other.close()
+
+
 async def end_at_provider(agent, url, issuer):
     """Confirm signing out at the provider and return the URL that it sends the browser to."""
     async with agent.get(url, allow_redirects=False) as response:
@@ -202,4 +236,4 @@ async def end_at_provider(agent, url, issuer):
     action = re.search(r'action="([^"]+)"', text)[1]
     xsrf = re.search(r'name="xsrf" value="([^"]+)"', text)[1]
     async with agent.post(action, data={"xsrf": xsrf, "logout": "yes"}, allow_redirects=False) as response:
-        return response.headers["Location"]
+        return response.headers.get("Location", "")

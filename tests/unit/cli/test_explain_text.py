@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 
 from compliance.model import (
     AccessContext,
@@ -19,6 +20,7 @@ from compliance.model import (
     StepUp,
     User,
 )
+from gateway.decision.context import CONTRADICTION
 from gateway.decision.explain import DecisionRecord, render
 from risk.model import RiskAssessment, RiskContribution, RiskLevel
 
@@ -179,7 +181,14 @@ def test_default_deny_unknown_device_and_nothing_told():
     user = msgspec.structs.replace(CONTEXT.user, are_groups_known=False, acr=None, amr=(), auth_at=None)
     text = render(
         record(
-            outcome=Outcome.BLOCK, policy="", controls=(), device_id=None, user=user, traces=(), networks=()
+            outcome=Outcome.BLOCK,
+            policy="",
+            controls=(),
+            device_id=None,
+            device_source="",
+            user=user,
+            traces=(),
+            networks=(),
         )
     )
     assert text.startswith("DECISION  block   no policy matched (default deny)   revision 9c1f2e\n")
@@ -188,6 +197,21 @@ def test_default_deny_unknown_device_and_nothing_told():
     assert "  device     unknown: nothing told which device this is\n" in text
     assert "  none is configured\n" in text
     assert text.count("*") == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("claim device_id", "claim device_id told `SN-9`, and no sensor has reported such a device"),
+        (
+            CONTRADICTION + "certificate subject.CN, claim device_id",
+            "its sources name different devices (certificate subject.CN, claim device_id)",
+        ),
+    ],
+)
+def test_an_unknown_device_says_why(source, expected):
+    text = render(record(device_id=None, device_source=source, device_name="SN-9"))
+    assert f"  device     unknown: {expected}\n" in text
 
 
 def test_a_step_up_says_what_is_wanted():

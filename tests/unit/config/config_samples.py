@@ -1,5 +1,7 @@
 """A small sound configuration, and loading of texts that differ from it in one place."""
 
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import msgspec
@@ -7,17 +9,17 @@ import msgspec
 from gateway.config.errors import ConfigInvalid
 from gateway.config.load import LoadedConfig, load_text
 from plugins.catalog import Catalog
-from plugins.sensors.fleet import FleetSensor
-from plugins.sensors.generic import GenericSensor
-from plugins.sensors.wazuh import WazuhSensor
 
-CATALOG = Catalog([GenericSensor(), FleetSensor(), WazuhSensor()])
+PROJECT = Path(__file__).parents[3] / "pyproject.toml"
+DECLARED = tomllib.loads(PROJECT.read_text())["project"]["entry-points"]["gateway.sensors"]
+CATALOG = Catalog.discover(EntryPoint(name, value, "gateway.sensors") for name, value in DECLARED.items())
 KINDS = {kind: CATALOG.sensor(kind).options_type for kind in CATALOG.kinds}
 
 WHSEC = "whsec_" + "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 ENV = {
     "SECRET": "0123456789abcdef",
     "WHSEC": WHSEC,
+    "WHPK": "whpk_jN5npjQdyGpiBS8dpovD8KmFmoQVUDhqd02QQQ0zGGk=",
     "EMPTY": "",
     "NUMBER": "7",
     "DURATION": "15m",

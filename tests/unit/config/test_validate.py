@@ -2,7 +2,13 @@
 
 # ruff: noqa: E501 - a table of cases reads best with one case to a line
 
+import atexit
+import shutil
+import tempfile
+from pathlib import Path
+
 import pytest
+import trustme
 from config_samples import BASE, GOOD, load, one, warnings
 
 from gateway.config.errors import Code
@@ -10,6 +16,16 @@ from gateway.config.validate import is_loopback, is_whsec, parse_listen
 from risk.values import Secret
 
 PROXIES = "trusted_proxies: [10.0.0.0/8]"
+
+_FOLDER = Path(tempfile.mkdtemp(prefix="posturegate-test-"))
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+_AUTHORITY = trustme.CA()
+_CERTIFICATE = _AUTHORITY.issue_cert("login.corp.example")
+CA, CERT, KEY, OTHER_KEY = (str(_FOLDER / name) for name in ("ca.pem", "cert.pem", "key.pem", "other.pem"))
+_AUTHORITY.cert_pem.write_to_path(CA)
+_CERTIFICATE.cert_chain_pems[0].write_to_path(CERT)
+_CERTIFICATE.private_key_pem.write_to_path(KEY)
+_AUTHORITY.issue_cert("other.example").private_key_pem.write_to_path(OTHER_KEY)
 
 
 def replace(old, new):
@@ -79,8 +95,11 @@ FAULTS = [
     (server("limits: {idle_timeout: 0s}"), Code.RANGE, "server.limits.idle_timeout"),
     (server("tls: {certificates: []}"), Code.MISSING_KEY, "server.tls.certificates"),
     (server("tls: {certificates: [{cert: none.pem, key: /dev/null}]}"), Code.FILE_NEEDED, "server.tls.certificates[0].cert"),
+    (server(f"tls: {{certificates: [{{cert: {CERT}, key: {OTHER_KEY}}}]}}"), Code.FILE_NEEDED, "server.tls.certificates[0].cert"),
+    (server(f"tls: {{certificates: [{{cert: /dev/null, key: {KEY}}}]}}"), Code.FILE_NEEDED, "server.tls.certificates[0].cert"),
+    (server(f"tls: {{certificates: [{{cert: {CERT}, key: {KEY}}}], client_certificates: optional, client_ca: {KEY}}}"), Code.FILE_NEEDED, "server.tls.client_ca"),
     (
-        server("tls: {certificates: [{cert: /dev/null, key: /dev/null}], client_certificates: required}"),
+        server(f"tls: {{certificates: [{{cert: {CERT}, key: {KEY}}}], client_certificates: required}}"),
         Code.DEVICE,
         "server.tls.client_certificates",
     ),
@@ -109,6 +128,7 @@ FAULTS = [
     (provider("scopes: [profile]"), Code.PROVIDER, "providers[0].scopes"),
     (provider("authorize_params: {redirect_uri: x}"), Code.PROVIDER, "providers[0].authorize_params.redirect_uri"),
     (provider("ca: none.pem"), Code.FILE_NEEDED, "providers[0].ca"),
+    (provider("ca: /dev/null"), Code.FILE_NEEDED, "providers[0].ca"),
     (
         replace("client_secret: {env: SECRET}", "client_auth: client_secret_basic"),
         Code.PROVIDER,
@@ -146,6 +166,14 @@ FAULTS = [
     (auth("scheme: bearer, secrets: [{env: SECRET}, {env: SECRET}, {env: SECRET}]"), Code.SECRET, "sensors[0].auth.secrets"),
     (auth("scheme: bearer, secrets: [{env: NAME}]"), Code.SECRET, "sensors[0].auth.secrets[0]"),
     (auth("scheme: bearer, header: 'X Y', secrets: [{env: SECRET}]"), Code.FORM, "sensors[0].auth.header"),
+    (auth("scheme: basic, username: 'a:b', secrets: [{env: SECRET}]"), Code.FORM, "sensors[0].auth.username"),
+    (auth("scheme: basic, username: a, secrets: [{env: NAME}]"), Code.SECRET, "sensors[0].auth.secrets[0]"),
+    (auth("scheme: hmac, signature_header: 'X Y', secrets: [{env: SECRET}]"), Code.FORM, "sensors[0].auth.signature_header"),
+    (auth("scheme: hmac, signature_header: X, timestamp_header: 'X Y', message: '{timestamp}{body}', secrets: [{env: SECRET}]"), Code.FORM, "sensors[0].auth.timestamp_header"),
+    (auth("scheme: hmac, signature_header: X, message: '{timestamp}{body}', secrets: [{env: SECRET}]"), Code.FORM, "sensors[0].auth.message"),
+    (auth("scheme: hmac, signature_header: X, secrets: [{env: NAME}]"), Code.SECRET, "sensors[0].auth.secrets[0]"),
+    (auth("scheme: hmac, signature_header: X, tolerance: 0s, secrets: [{env: SECRET}]"), Code.RANGE, "sensors[0].auth.tolerance"),
+    (auth("scheme: hmac, signature_header: X, secrets: []"), Code.SECRET, "sensors[0].auth.secrets"),
     (auth("scheme: standard-webhooks, secrets: [{env: SECRET}]"), Code.SECRET, "sensors[0].auth.secrets[0]"),
     (auth("scheme: standard-webhooks, tolerance: 0s, secrets: [{env: WHSEC}]"), Code.RANGE, "sensors[0].auth.tolerance"),
     (auth("scheme: bearer, secrets: [{env: SECRET}]").replace("max_silence: null", "max_silence: 0s"), Code.RANGE, "sensors[0].max_silence"),
@@ -154,21 +182,21 @@ FAULTS = [
     (GOOD + "devices: [{from: claim, claim: a..b}]\n", Code.DEVICE, "devices[0].claim"),
     (GOOD + "devices: [{from: claim, claim: a, kind: 'Serial No'}]\n", Code.FORM, "devices[0].kind"),
     (GOOD + "devices: [{from: certificate}]\n", Code.DEVICE, "devices[0]"),
-    (GOOD + "devices: [{from: certificate, header: true, ca: /dev/null}]\n", Code.UNSAFE, "devices[0].header"),
+    (GOOD + f"devices: [{{from: certificate, header: true, ca: {CA}}}]\n", Code.UNSAFE, "devices[0].header"),
     (server(PROXIES) + "devices: [{from: certificate, header: true}]\n", Code.DEVICE, "devices[0].header"),
     (server(PROXIES) + "devices: [{from: certificate, header: true, ca: none}]\n", Code.FILE_NEEDED, "devices[0].ca"),
     (
-        server(PROXIES) + "devices: [{from: certificate, header: true, ca: /dev/null, field: subject.cn}]\n",
+        server(PROXIES) + f"devices: [{{from: certificate, header: true, ca: {CA}, field: subject.cn}}]\n",
         Code.UNKNOWN_WORD,
         "devices[0].field",
     ),
     (
-        server(PROXIES) + "devices: [{from: certificate, header: true, ca: /dev/null, match: '('}]\n",
+        server(PROXIES) + f"devices: [{{from: certificate, header: true, ca: {CA}, match: '('}}]\n",
         Code.PATTERN,
         "devices[0].match",
     ),
     (
-        server(PROXIES) + "devices: [{from: certificate, header: true, ca: /dev/null, match: '(a)(b)'}]\n",
+        server(PROXIES) + f"devices: [{{from: certificate, header: true, ca: {CA}, match: '(a)(b)'}}]\n",
         Code.PATTERN,
         "devices[0].match",
     ),
@@ -240,12 +268,14 @@ WARNINGS = [
         " {name: b, decision: restrict, controls: [read-only]}]}\n",
         Code.LENIENT,
     ),
+    (policies("name: b, decision: allow, include: {groups: []}"), Code.LENIENT),
+    (policies("name: b, decision: allow, when: {compliance: []}"), Code.LENIENT),
     (server("ops: 0.0.0.0:9901"), Code.EXPOSED),
     (auth("scheme: bearer, secrets: [{env: SECRET}]").replace("max_silence: null, ", ""), Code.NO_SILENCE),
     (GOOD + "devices: [{from: claim, claim: host, kind: hostname}]\n", Code.WEAK_DEVICE),
     (GOOD + "sessions: {idle: 2h, absolute: 1h}\n", Code.WITHOUT_EFFECT),
     (provider("client_auth: none"), Code.WITHOUT_EFFECT),
-    (app("upstream_ca: /dev/null"), Code.WITHOUT_EFFECT),
+    (app(f"upstream_ca: {CA}"), Code.WITHOUT_EFFECT),
 ]  # fmt: skip
 
 
@@ -272,12 +302,15 @@ SOUND = [
     app("path_prefix: /.gateway"),
     GOOD.replace("apps:\n", TWO_APPS % ", path_prefix: /x"),
     server(f"listen: 0.0.0.0:80, {PROXIES}"),
-    server("tls: {certificates: [{cert: /dev/null, key: /dev/null}]}, listen: 0.0.0.0:443"),
-    server(PROXIES) + "devices: [{from: certificate, header: true, ca: /dev/null, match: 'device-(.+)'}]\n",
+    server(f"tls: {{certificates: [{{cert: {CERT}, key: {KEY}}}]}}, listen: 0.0.0.0:443"),
+    server(PROXIES) + f"devices: [{{from: certificate, header: true, ca: {CA}, match: 'device-(.+)'}}]\n",
     GOOD + "store: {url: 'sqlite:state.db'}\n",
     replace(", client_secret: {env: SECRET}", ""),
     auth("scheme: standard-webhooks, secrets: [{env: WHSEC}]"),
     auth("scheme: bearer, header: X-Token, secrets: [{env: SECRET}]"),
+    auth("scheme: standard-webhooks, secrets: [{env: WHPK}]"),
+    auth("scheme: basic, username: jamf, secrets: [{env: SECRET}]"),
+    auth("scheme: hmac, signature_header: X-Hub-Signature-256, prefix: 'sha256=', secrets: [{env: SECRET}]"),
     policies("name: b, decision: block, when: {methods: [PROPFIND], paths: ['/a/**/b*', /]}"),
 ]
 

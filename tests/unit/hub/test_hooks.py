@@ -1,7 +1,10 @@
 """Deliveries over HTTP: what each answer is, and that nothing is half done."""
 
 import asyncio
+import base64
+import gzip
 import hashlib
+import hmac
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -13,13 +16,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from gateway.config.schema import Bearer, Sensor, StandardWebhooks
+from gateway.config.schema import Basic, Bearer, Hmac, Sensor, StandardWebhooks
 from gateway.feed.hub_side import NotEnforced
 from gateway.hub import hooks as hooks_module
 from gateway.hub.hooks import Hooks, SensorConfigFault, TokenBucket, hook_sensor, hook_sensors
 from plugins.catalog import Catalog
+from plugins.sensors.alertmanager import AlertmanagerSensor
+from plugins.sensors.cloudevents import CloudeventsSensor
+from plugins.sensors.defender import DefenderSensor
+from plugins.sensors.falco import FalcoSensor
 from plugins.sensors.fleet import FleetSensor
 from plugins.sensors.generic import GenericSensor
+from plugins.sensors.okta import OktaSensor
 from plugins.sensors.wazuh import WazuhSensor
 from risk.database import StoreFault, StoreOverloaded
 from risk.intake import Intake
@@ -32,7 +40,12 @@ SECRET = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo="
 OTHER = "whsec_" + "MDEyMzQ1Njc4OUFCQ0RFRkdISUpLTE1OT1A="
 BEARER = "bearer-secret-0123456789"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-CATALOG = Catalog([GenericSensor(), WazuhSensor(), FleetSensor()])
+CATALOG = Catalog(
+    [
+        *(GenericSensor(), WazuhSensor(), FleetSensor(), AlertmanagerSensor(), DefenderSensor()),
+        *(OktaSensor(), CloudeventsSensor(), FalcoSensor()),
+    ]
+)
 MAPPING = {
     "items": "alerts",
     "device": [{"kind": "serial", "path": "serial"}],
@@ -404,6 +417,200 @@ async def test_a_slow_body_ends(rig, monkeypatch):
     await refused(response, 408, "body-timeout")
 
 
+# --- other schemes, handshakes, overload, compressed bodies ---------------------------------------
+
+
+def bearer(name="edr", **rest):
+    return sensor(name, **({"auth": Bearer(secrets=(Secret(BEARER),)), "options": {}} | rest))
+
+
+AUTHORIZED = {"Authorization": f"Bearer {BEARER}"}
+
+
+async def test_senders_with_a_signature_of_their_own(make):
+    scheme = Hmac(
+        secrets=(Secret(BEARER),),
+        signature_header="X-Sig",
+        prefix="sha256=",
+        message="{timestamp}.{body}",
+        timestamp_header="X-Ts",
+    )
+    rig = await make(sensor(auth=scheme))
+    body = json.dumps({"alerts": [alert()]}).encode()
+    sent_at = str(int(NOW.timestamp()))
+    mac = hmac.new(BEARER.encode(), f"{sent_at}.".encode() + body, hashlib.sha256).hexdigest()
+    headers = {"X-Sig": f"sha256={mac}", "X-Ts": sent_at}
+    assert (await rig.send(body, headers=headers)).status == 200
+    response = await rig.send(body + b" ", headers=headers)
+    await refused(response, 401, "credential-mismatch")
+    assert response.headers["WWW-Authenticate"] == "HMAC-SHA256"
+
+
+async def test_senders_with_a_name_and_a_password(make):
+    rig = await make(sensor(auth=Basic(secrets=(Secret(BEARER),), username="jamf")))
+    right = base64.b64encode(f"jamf:{BEARER}".encode()).decode()
+    assert (await rig.send({"alerts": [alert()]}, headers={"Authorization": f"Basic {right}"})).status == 200
+    response = await rig.send({"alerts": [alert()]}, headers={})
+    await refused(response, 401, "credential-missing")
+    assert response.headers["WWW-Authenticate"].startswith("Basic realm=")
+
+
+async def test_graph_is_told_its_token_as_plain_text(make):
+    rig = await make(bearer(kind="defender"))
+    response = await rig.client.post("/.gate/hooks/edr", params={"validationToken": "a b+<script>é"})
+    assert (response.status, await response.text()) == (200, "a b+<script>é")
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert rig.seen[-1].verdict == "handshake-graph"
+    for token in ("x" * 1025, "", "a\nb"):
+        asked = await rig.client.post("/.gate/hooks/edr", params={"validationToken": token})
+        await refused(asked, 400, "token-unreadable")
+    await refused(await rig.client.post("/.gate/hooks/edr", json={}), 401, "credential-missing")
+
+
+async def test_okta_is_answered_with_the_right_credential_only(make):
+    rig = await make(bearer(kind="okta"))
+    challenge = {"X-Okta-Verification-Challenge": "c-1"}
+    response = await rig.client.get("/.gate/hooks/edr", headers=challenge | AUTHORIZED)
+    assert (response.status, await response.json()) == (200, {"verification": "c-1"})
+    await refused(await rig.client.get("/.gate/hooks/edr", headers=challenge), 401, "credential-missing")
+    plain = await rig.client.get("/.gate/hooks/edr", headers=AUTHORIZED)
+    await refused(plain, 405, "method-not-allowed")
+    assert plain.headers["Allow"] == "POST, GET"
+
+
+async def test_cloudevents_origins_are_those_of_the_configuration(make):
+    options = {"kind": "falco", "origins": ["emitter.example"]}
+    rig = await make(bearer(kind="cloudevents", options=options, rate=2.0))
+
+    async def ask(origin, rate=None):
+        headers = {"WebHook-Request-Origin": origin} | ({"WebHook-Request-Rate": rate} if rate else {})
+        return await rig.client.options("/.gate/hooks/edr", headers=headers)
+
+    for rate, allowed in (("60", "60"), ("9999", "120"), ("x", "120"), (None, "120")):
+        response = await ask("Emitter.example", rate)
+        assert response.status == 200
+        assert response.headers["WebHook-Allowed-Origin"] == "Emitter.example"
+        assert response.headers["WebHook-Allowed-Rate"] == allowed
+    refusal = await ask("other.example")
+    await refused(refusal, 403, "origin-not-allowed")
+    assert "WebHook-Allowed-Origin" not in refusal.headers
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "headers", "status"),
+    [
+        ("POST", {"validationToken": "t"}, {}, 401),
+        ("GET", {}, {"X-Okta-Verification-Challenge": "c", **AUTHORIZED}, 405),
+        ("OPTIONS", {}, {"WebHook-Request-Origin": "emitter.example"}, 405),
+    ],
+)
+async def test_a_kind_that_knows_no_handshake_answers_none(make, method, query, headers, status):
+    rig = await make(bearer(kind="fleet"))
+    response = await rig.client.request(method, "/.gate/hooks/edr", params=query, headers=headers)
+    assert response.status == status
+
+
+async def test_handshakes_have_a_rate_of_their_own(make):
+    rig = await make(bearer(kind="defender", rate=0.1))
+    asked = [await rig.client.post("/.gate/hooks/edr", params={"validationToken": "t"}) for _ in range(51)]
+    assert {each.status for each in asked[:50]} == {200}
+    await refused(asked[50], 429, "rate-limited")
+    response = await rig.send({"value": [{"subscriptionId": "s"}]}, headers=AUTHORIZED)
+    assert response.status == 200
+
+
+async def test_a_change_notification_is_accepted_and_says_that_nobody_fetches(make):
+    rig = await make(bearer(kind="defender"))
+    payload = {"value": [{"subscriptionId": "s", "clientState": "x", "resource": "users/1"}]}
+    response = await rig.send(payload, headers=AUTHORIZED)
+    answer = await response.json()
+    assert (response.status, answer["accepted"], answer["ignored"]) == (200, 0, 1)
+    assert answer["pull_required"] == {"resources": ["users/1"], "configured": False}
+
+
+async def test_too_much_is_told_as_the_sender_needs_it(make):
+    """Alertmanager drops whatever is answered with 4xx, 429 included."""
+    rig = await make(bearer(kind="alertmanager", rate=0.1), bearer("falco", kind="falco", rate=0.1))
+    for name, status in (("edr", 503), ("falco", 429)):
+        await rig.send({}, to=name, headers=AUTHORIZED)
+        response = await rig.send({}, to=name, headers=AUTHORIZED)
+        await refused(response, status, "rate-limited")
+        assert int(response.headers["Retry-After"]) >= 1
+
+
+COMPRESSED = {"Content-Encoding": "gzip", **AUTHORIZED}
+
+
+async def sent_compressed(make, body, **rest):
+    """Send bytes that the client does not touch; the server inflates nothing, as in the hub."""
+    rig = await make(bearer(options=MAPPING, gzip=True, **rest))
+    request = rig.client.session.post(
+        rig.client.make_url("/.gate/hooks/edr"), data=body, headers=COMPRESSED, compress=False
+    )
+    return rig, await request
+
+
+@pytest.fixture
+def as_sent(monkeypatch):
+    """Let the handler see the body as it was sent: the hub's server is to be told `auto_decompress=False`."""
+    original = web.Application._make_handler
+    monkeypatch.setattr(
+        web.Application,
+        "_make_handler",
+        lambda self, **rest: original(self, **(rest | {"auto_decompress": False})),
+    )
+
+
+async def test_a_compressed_body_is_read_where_the_sensor_says_so(make, as_sent):
+    half = json.dumps({"alerts": [alert()]}).encode()
+    for body in (gzip.compress(half), gzip.compress(half[:9]) + gzip.compress(half[9:])):
+        _, response = await sent_compressed(make, body)
+        assert (response.status, (await response.json())["accepted"]) == (200, 1)
+
+
+async def test_a_compressed_body_is_read_behind_a_server_that_inflates(make):
+    _, response = await sent_compressed(make, gzip.compress(json.dumps({"alerts": [alert()]}).encode()))
+    assert (response.status, (await response.json())["accepted"]) == (200, 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (gzip.compress(b" " * 5_000_000), 413, "body-too-large"),
+        (gzip.compress(b'{"a": 1}')[:-9], 400, "body-cut-off"),
+        (b"\x1f\x8bno gzip at all", 400, "body-not-gzip"),
+        (b"not compressed", 400, "body-not-json"),
+    ],
+    ids=["a bomb", "cut off", "not gzip", "plain"],
+)
+async def test_a_compressed_body_is_bounded_and_whole(make, as_sent, body, status, code):
+    _, response = await sent_compressed(make, body)
+    await refused(response, status, code)
+
+
+@pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip"])
+async def test_no_other_encoding_is_read(make, as_sent, encoding):
+    rig = await make(bearer(options=MAPPING, gzip=True))
+    response = await rig.send(b"{}", headers={"Content-Encoding": encoding, **AUTHORIZED})
+    await refused(response, 415, "body-encoded")
+
+
+async def test_lines_and_mixed_rows_are_numbered_through(make):
+    rig = await make(bearer(kind="alertmanager"))
+    one = {
+        "status": "firing",
+        "labels": {"alertname": "A", "hostname": "lt-1", "severity": "page"},
+        "startsAt": "2026-02-01T00:00:00Z",
+        "fingerprint": "f",
+    }
+    lines = [{"alerts": [one, {"status": "?"}]}, {"alerts": [one | {"labels": {"alertname": "Watchdog"}}]}]
+    body = "\n".join(json.dumps(each) for each in lines).encode()
+    answer = await (await rig.send(body, headers=AUTHORIZED)).json()
+    assert (answer["accepted"], answer["ignored"]) == (1, 1)
+    assert [(each["index"], each["code"]) for each in answer["rejected"]] == [(1, "not-an-alert")]
+
+
 @pytest.mark.parametrize(
     ("change", "path"),
     [
@@ -414,6 +621,10 @@ async def test_a_slow_body_ends(rig, monkeypatch):
         ({"auth": StandardWebhooks(secrets=())}, "auth.secrets"),
         ({"auth": Bearer(secrets=(Secret("short"),))}, "auth.secrets"),
         ({"rate": 0.0}, "rate"),
+        ({"auth": Basic(secrets=(Secret("short"),), username="x")}, "auth.secrets"),
+        ({"auth": Hmac(secrets=(Secret("short"),), signature_header="X")}, "auth.secrets"),
+        ({"kind": "cloudevents", "options": {"kind": "nobody"}}, "options"),
+        ({"kind": "cloudevents", "options": {"kind": "cloudevents"}}, "options"),
     ],
 )
 def test_a_sensor_that_cannot_work_is_refused_at_load(change, path):
@@ -434,7 +645,11 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=20,
 )
-KINDS = {"wazuh": {}, "fleet": {}, "generic": MAPPING}
+KINDS = {
+    **{kind: {} for kind in ("wazuh", "fleet", "alertmanager", "defender", "okta", "falco")},
+    "generic": MAPPING,
+    "cloudevents": {"kind": "falco"},
+}
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

@@ -362,8 +362,7 @@ async def test_a_logout_beats_a_sign_in_that_is_at_the_token_endpoint(
     answer = await browser.send((await browser.send(WANTED)).location)
     stub.token_wait = asyncio.Event()
     finishing = asyncio.ensure_future(browser.send(stub.authorize(answer.location)))
-    while "token" not in stub.calls:
-        await asyncio.sleep(0)
+    await stub.token_asked.wait()
     assert (await post(gate, stub.logout_token(**who))).status == 200
     stub.token_wait.set()
     page = await finishing

@@ -101,6 +101,34 @@ async def test_the_mark_is_a_cookie_of_the_login_host_for_half_a_day(gate: Gate,
     assert is_own(MARK.encode()), "no app sees it, none can set it"
 
 
+async def test_a_tab_that_is_cut_before_the_sign_out_is_answered_stays_out_too(
+    gate: Gate, stub: Stub
+) -> None:
+    """The cut comes first: the other tab asks again while the first has not yet been told to stay out."""
+    browser = gate.browser()
+    await sign_in(gate, stub, browser)
+    answer = await browser.send(f"{APP}/.gate/logout", method="POST", headers={"Origin": APP})
+    tab = await gate.visit(browser, WANTED, nowhere)
+    assert tab.text.startswith("signed-out")
+    assert MARK in browser.cookies["login.corp.example"]
+    assert (await browser.send(answer.location)).text.startswith("signed-out")
+    assert (await sign_in(gate, stub, browser, link_of(tab))).url == WANTED
+    assert (await gate.visit(browser, f"{WIKI}/", nowhere)).status == 200
+
+
+async def test_both_tabs_get_one_mark_in_any_order(gate: Gate, stub: Stub) -> None:
+    """The two answers cross on their way; whichever cookie the browser keeps, both links work."""
+    browser = gate.browser()
+    await sign_in(gate, stub, browser)
+    answer = await browser.send(f"{APP}/.gate/logout", method="POST", headers={"Origin": APP})
+    before = dict(browser.cookies["login.corp.example"])
+    page = await browser.send(answer.location)
+    browser.cookies["login.corp.example"] = before
+    tab = await gate.visit(browser, WANTED, nowhere)
+    passes = [link_of(each).split("again=")[1].split("&")[0] for each in (page, tab)]
+    assert passes[0] == passes[1]
+
+
 async def test_signing_out_twice_and_without_a_session_marks_too(gate: Gate, stub: Stub) -> None:
     """Whoever presses the button stays out, even if the session was over before."""
     browser = gate.browser()

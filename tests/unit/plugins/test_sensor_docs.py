@@ -1,18 +1,35 @@
 """What `docs/sensors.md` shows works as shown."""
 
 import re
+import tomllib
 from datetime import UTC, datetime
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import pytest
 from ruamel.yaml import YAML
 
-from gateway.hub.hooks import TITLES
-from plugins.catalog import SensorFacade
+from gateway.config.load import load_text
+from gateway.hub.hooks import TITLES, hook_sensor
+from plugins.catalog import Catalog, SensorFacade
+from plugins.payload import parse_payloads
 from plugins.sensors.generic import GenericSensor
 from plugins.verify import VerifyCode
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "sensors.md").read_text(encoding="utf-8")
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+BASE = """\
+version: 1
+public_url: https://login.corp.example
+providers: [{name: corp, issuer: "https://idp.corp.example", client_id: gate, client_secret: {env: HOOK_SECRET}}]
+apps: [{name: wiki, host: wiki.corp.example, upstream: "http://10.0.0.5:8080"}]
+access: {policies: [{name: all, decision: allow}]}
+"""
+PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+KINDS = PROJECT["project"]["entry-points"]["gateway.sensors"]
+CATALOG = Catalog.discover(EntryPoint(name, value, "gateway.sensors") for name, value in KINDS.items())
 
 
 def blocks(language):
@@ -55,3 +72,49 @@ def test_every_answer_is_documented():
         assert f"| {status} |" in DOCUMENT
     for code in VerifyCode:
         assert f"`{code.value}`" in DOCUMENT
+
+
+SNIPPETS = [block for block in blocks("yaml") if block.startswith("- name:")]
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: text.split()[2])
+def test_every_snippet_of_a_sensor_is_taken(snippet):
+    loaded = load_text(
+        f"{BASE}sensors:\n{snippet}",
+        Path("/nowhere/gate.yaml"),
+        {"HOOK_SECRET": "a-sensor-secret-of-our-own"},
+        sensor_options=lambda kind: CATALOG.sensor(kind).options_type,
+        sensor_kinds=CATALOG.kinds,
+    )
+    assert loaded.config.sensors
+    for sensor in loaded.config.sensors:
+        hook_sensor(sensor, CATALOG)
+
+
+def test_every_kind_has_its_section_and_its_snippet():
+    shown = {kind for snippet in SNIPPETS for kind in re.findall(r"kind: (\w+)$", snippet, re.MULTILINE)}
+    for kind in CATALOG.kinds:
+        assert f"# Kind `{kind}`" in DOCUMENT
+        assert kind in shown | {"generic", "wazuh", "fleet"}
+
+
+def test_the_template_for_kibana_becomes_alerts():
+    template = next(block for block in blocks("text") if "context.alerts" in block)
+    one = re.sub(r"{{[#/]context.alerts}}", "", template)
+    values = {
+        "@timestamp": "2026-03-01T08:00:00Z",
+        "kibana.alert.original_time": "2026-03-01T07:59:00Z",
+        "kibana.alert.severity": "high",
+        "kibana.alert.workflow_status": "open",
+        "agent.type": "endpoint",
+    }
+    body = re.sub(r"{{([^}]*)}}", lambda match: values.get(match[1], f"v-{match[1]}"), one)
+    read = CATALOG.sensor("elastic").normalize(
+        parse_payloads(body.encode()),
+        CATALOG.sensor("elastic").parse_options({}),
+        sensor="s",
+        received_at=NOW,
+        headers={},
+    )
+    assert (len(read.signals), read.rejections, read.ignored) == (1, (), 1)
+    assert read.signals[0].level == "high"

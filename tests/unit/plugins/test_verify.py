@@ -9,10 +9,14 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from plugins.verify import (
+    BasicVerifier,
     BearerVerifier,
+    HmacVerifier,
     StandardWebhooksVerifier,
     VerifyCode,
     VerifyFault,
+    parse_message,
+    parse_public_key,
     parse_signing_secret,
     sign,
 )
@@ -211,3 +215,188 @@ def test_a_secret_in_a_header_of_its_own():
 def test_bearer_secrets_that_are_refused(text):
     with pytest.raises(ValueError, match="bearer secret"):
         BearerVerifier([Secret(text)])
+
+
+PUBLIC_KEY = Secret("whpk_jN5npjQdyGpiBS8dpovD8KmFmoQVUDhqd02QQQ0zGGk=")
+VENDOR_BODY = b'{"n": 1.0,  "t": "\\u00e9"}'
+ED25519 = {
+    "webhook-id": "msg_2ZkDf9",
+    "webhook-timestamp": "1772366400",
+    "webhook-signature": "v1a,1we7kS9BiIUQMPynTJ/EJ54CjvS/DansWmRS4HuNFwJ580TvUEvgjA2Cb0Zz8UAaVtnYG7iYWq58h56JHbKBDA==",
+}
+
+
+def test_a_public_key_verifies_and_cannot_sign():
+    """Computed with `openssl pkeyutl -sign -rawin` over `id.timestamp.body`."""
+    assert verified(fields(ED25519), VENDOR_BODY, secrets=(PUBLIC_KEY,)).secret == 0
+    assert verified(fields(ED25519), VENDOR_BODY, secrets=(SECRET, PUBLIC_KEY)).secret == 1
+    assert verified(fields(VECTOR), secrets=(PUBLIC_KEY, SECRET)).secret == 1
+    assert code(fields(ED25519), body=VENDOR_BODY + b" ", secrets=(PUBLIC_KEY,)) is VerifyCode.MISMATCH
+    assert code(fields(ED25519), body=VENDOR_BODY, secrets=(SECRET,)) is VerifyCode.MISMATCH
+    assert (
+        code(fields(ED25519), body=VENDOR_BODY, secrets=(PUBLIC_KEY,), now=SENT_AT + 301) is VerifyCode.CLOCK
+    )
+    as_a_mac = ED25519 | {"webhook-signature": ED25519["webhook-signature"].replace("v1a", "v1")}
+    assert code(fields(as_a_mac), body=VENDOR_BODY, secrets=(PUBLIC_KEY,)) is VerifyCode.MISMATCH
+
+
+@pytest.mark.parametrize("text", ["", "whpk_", "whpk_%", "whpk_AAAA", SECRET.reveal()])
+def test_public_keys_that_are_refused(text):
+    with pytest.raises(ValueError, match="public key"):
+        parse_public_key(Secret(text))
+
+
+VENDOR = Secret("a-sensor-secret-of-our-own")
+BODY_HEX = "15004361266cc2252e13119e743b17d3165e89d1ddda842863045c47ad625728"
+HMACS = {
+    "bare-hex": (
+        {"signature_header": "Authorization"},
+        {"authorization": BODY_HEX},
+    ),
+    "github": (
+        {"signature_header": "X-Hub-Signature-256", "prefix": "sha256="},
+        {"X-Hub-Signature-256": f"sha256={BODY_HEX}"},
+    ),
+    "grafana": (
+        {"signature_header": "X-Sig", "timestamp_header": "X-Ts", "message": "{timestamp}:{body}"},
+        {
+            "X-Sig": "ceab279c4617baf980d479649aad8b6d6fa55f7f4898c7f61122ab1c44ce264f",
+            "X-Ts": "1772366400",
+        },
+    ),
+    "crowdstrike-body-first": (
+        {
+            "signature_header": "X-Cs-Primary-Signature",
+            "encoding": "base64",
+            "timestamp_header": "X-Cs-Delivery-Timestamp",
+            "timestamp_format": "rfc3339",
+            "message": "{body}{timestamp}",
+        },
+        {
+            "X-Cs-Primary-Signature": "1ygPM2Rsgpx9M2ihfu6FbPr/Hh7FO0+LR/v4sCJ5KcI=",
+            "X-Cs-Delivery-Timestamp": "2026-03-01T12:00:00Z",
+        },
+    ),
+    "crowdstrike-time-first": (
+        {
+            "signature_header": "X-Cs-Primary-Signature",
+            "timestamp_header": "X-Cs-Delivery-Timestamp",
+            "timestamp_format": "rfc3339",
+            "message": "{timestamp}{body}",
+        },
+        {
+            "X-Cs-Primary-Signature": "841a9b4fbcb5b7db4815531da576c310dce7e1f53712696bbc5bb4da1f275035",
+            "X-Cs-Delivery-Timestamp": "2026-03-01T12:00:00Z",
+        },
+    ),
+    "with-an-id": (
+        {
+            "signature_header": "X-Sig",
+            "timestamp_header": "X-Ts",
+            "id_header": "X-Id",
+            "message": "{id}.{timestamp}.{body}",
+        },
+        {
+            "X-Sig": "dcf3bd6989d526c31e47dac3a10f6de78fa77a6bd89cd6b0de76084c9d40ff8f",
+            "X-Ts": "1772366400",
+            "X-Id": "msg-1",
+        },
+    ),
+}
+
+
+def hmac_code(profile, headers, body=VENDOR_BODY, now=SENT_AT, secret=VENDOR):
+    with pytest.raises(VerifyFault) as caught:
+        HmacVerifier([secret], **profile).verify(headers, body, now)
+    return caught.value.code
+
+
+@pytest.mark.parametrize(("profile", "headers"), HMACS.values(), ids=list(HMACS))
+def test_signatures_of_vendors(profile, headers):
+    """Computed with `openssl dgst -sha256 -hmac`."""
+    sent = fields(headers)
+    verifier = HmacVerifier([Secret("another-secret-0123456789"), VENDOR], **profile)
+    assert verifier.verify(sent, VENDOR_BODY, SENT_AT).secret == 1
+    assert hmac_code(profile, sent, body=VENDOR_BODY.replace(b"  ", b" ")) is VerifyCode.MISMATCH
+    assert hmac_code(profile, sent, secret=Secret("another-secret-0123456789")) is VerifyCode.MISMATCH
+    for name in headers:
+        rest = [each for each in sent if each[0] != name]
+        assert hmac_code(profile, rest) is VerifyCode.MISSING
+        assert hmac_code(profile, [*sent, (name, "x")]) is VerifyCode.REPEATED
+    if "timestamp_header" in profile:
+        for off in (-301, 301):
+            assert hmac_code(profile, sent, now=SENT_AT + off) is VerifyCode.CLOCK
+        changed = [(name, "1772366401" if "Ts" in name else value) for name, value in sent]
+        assert changed == sent or hmac_code(profile, changed) is VerifyCode.MISMATCH
+
+
+def test_hex_is_read_in_either_case():
+    profile, _ = HMACS["bare-hex"]
+    assert HmacVerifier([VENDOR], **profile).verify([("Authorization", BODY_HEX.upper())], VENDOR_BODY, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("github", {"X-Hub-Signature-256": BODY_HEX}),
+        ("github", {"X-Hub-Signature-256": "sha256=xyz"}),
+        ("bare-hex", {"authorization": BODY_HEX[:-2]}),
+        ("grafana", {"X-Ts": "2026-03-01T12:00:00Z"}),
+        ("grafana", {"X-Ts": "1772366400.0"}),
+        ("crowdstrike-body-first", {"X-Cs-Delivery-Timestamp": "1772366400"}),
+        ("crowdstrike-body-first", {"X-Cs-Primary-Signature": "%%%"}),
+        ("crowdstrike-body-first", {"X-Cs-Primary-Signature": "AAAA"}),
+        ("with-an-id", {"X-Id": "a b"}),
+    ],
+)
+def test_unreadable_signatures(name, change):
+    profile, headers = HMACS[name]
+    assert hmac_code(profile, fields(headers | change)) is VerifyCode.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("message", "timestamp", "message_id"),
+    [
+        ("", "", ""),
+        ("{timestamp}", "X-Ts", ""),
+        ("{body}{body}", "", ""),
+        ("{body}", "X-Ts", ""),
+        ("{timestamp}.{body}", "", ""),
+        ("{id}.{body}", "", ""),
+        ("{body}", "", "X-Id"),
+        ("{nonce}{body}", "", ""),
+        ("{body}}", "", ""),
+    ],
+)
+def test_messages_that_are_refused(message, timestamp, message_id):
+    with pytest.raises(ValueError, match=r"`|brace"):
+        parse_message(message, timestamp, message_id)
+
+
+def basic(name, password):
+    return [("Authorization", "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode())]
+
+
+BASIC = BasicVerifier([Secret("first-secret-0123456789"), Secret("second:secret-0123456789")], "jamf")
+
+
+def test_basic():
+    assert BASIC.verify(basic("jamf", "first-secret-0123456789"), b"", 0).secret == 0
+    assert BASIC.verify(basic("jamf", "second:secret-0123456789"), b"", 0).secret == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([], VerifyCode.MISSING),
+        ([("authorization", "Bearer x")], VerifyCode.UNREADABLE),
+        ([("authorization", "Basic %")], VerifyCode.UNREADABLE),
+        (basic("other", "first-secret-0123456789"), VerifyCode.MISMATCH),
+        (basic("jamf", "first-secret"), VerifyCode.MISMATCH),
+        (basic("jamf", "first-secret-0123456789") * 2, VerifyCode.REPEATED),
+    ],
+)
+def test_basic_refusals(headers, expected):
+    with pytest.raises(VerifyFault) as caught:
+        BASIC.verify(headers, b"", 0)
+    assert caught.value.code is expected

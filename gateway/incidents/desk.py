@@ -1,0 +1,275 @@
+"""Keeps the incidents of a running hub: looks at devices after the answer has left, never on the way of a delivery.
+
+Deliveries put their devices into a bounded queue, coalesced by device; a task evaluates a few at a time and writes what
+changed. An overflow is counted, and costs nothing but the record.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from compliance.state import evaluate_compliance
+from gateway.decision.context import Interpretation
+from gateway.decision.explain import DecisionRecord
+from gateway.decision.recorder import DecisionRecorder, RecordStore
+from gateway.incidents.model import Cause, Change, Incident, advance, causes, refused
+from gateway.tasks import spawn
+from risk.database import StoreFault, StoreOverloaded
+from risk.model import DeviceId, Posture
+from risk.scoring import assess
+
+log = structlog.get_logger("incidents")
+
+MAX_QUEUED = 50_000
+MAX_OPEN = 10_000
+"""Most open incidents kept in memory; above it no further one begins."""
+SLICE = 32
+"""Devices evaluated between two turns of the event loop."""
+RETRY_S = 2.0
+
+
+class IncidentStore(Protocol):
+    """Where incidents are kept."""
+
+    async def put(self, incidents: list[Incident]) -> None:
+        """Keep incidents durably. Raises `StoreFault`, `StoreOverloaded`."""
+        ...
+
+    async def open_ones(self, most: int) -> list[Incident]:
+        """Return those that are not over."""
+        ...
+
+
+class _Look(NamedTuple):
+    """A device to look at, after which change, and the refusal that made us look if one did."""
+
+    change: Change | None
+    refusal: tuple[datetime, str, str] | None
+
+
+class Observer(Protocol):
+    """Who counts."""
+
+    def incident_began(self, incident: Incident) -> None:
+        """An incident began."""
+        ...
+
+    def incident_ended(self, incident: Incident) -> None:
+        """Access is back."""
+        ...
+
+    def incidents_open(self, count: int) -> None:
+        """So many are open now."""
+        ...
+
+
+class IncidentDesk:
+    """Begins, advances and ends incidents. `await load()`, `start()`; `await stop()` at the end."""
+
+    def __init__(
+        self,
+        store: IncidentStore,
+        *,
+        posture: Callable[[DeviceId], Posture | None],
+        interpretation: Callable[[], Interpretation],
+        clock: Callable[[], datetime],
+        make_id: Callable[[], str],
+        observer: Observer,
+    ) -> None:
+        self._store = store
+        self._posture = posture
+        self._interpretation = interpretation
+        self._clock = clock
+        self._make_id = make_id
+        self._observer = observer
+        self._open: dict[str, dict[str, Incident]] = {}
+        self._queue: dict[str, _Look] = {}
+        self._unwritten: dict[str, Incident] = {}
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._working: asyncio.Task[None] | None = None
+        self.dropped = 0
+
+    async def load(self) -> None:
+        """Take over what was open when the last hub ended. Raises `StoreFault`."""
+        for incident in await self._store.open_ones(MAX_OPEN):
+            self._keep(incident)
+
+    def start(self) -> None:
+        """Begin to look."""
+        # What changed while no hub was there, or by time, is seen at once.
+        self.look_again()
+        self._working = spawn(self._work(), name="incidents")
+
+    async def stop(self) -> None:
+        """End; what is queued is looked at first."""
+        if self._working is not None:
+            self._working.cancel()
+            await asyncio.gather(self._working, return_exceptions=True)
+            await self._drain()
+
+    async def settled(self) -> None:
+        """Return when everything that was queued has been looked at and written (for tests and the canary)."""
+        await self._idle.wait()
+
+    @property
+    def open_count(self) -> int:
+        """Number of incidents that are not over."""
+        return sum(len(incidents) for incidents in self._open.values())
+
+    def look(self, devices: Iterable[str], change: Change | None = None) -> None:
+        """Look at devices soon: a change of theirs has been enforced."""
+        for device_id in devices:
+            known = self._queue.get(device_id)
+            if known is None and len(self._queue) >= MAX_QUEUED:
+                self.dropped += 1
+                continue
+            self._queue[device_id] = _merged(known, _Look(change, None))
+        self._stir()
+
+    def look_again(self) -> None:
+        """Look at every device with an open incident: the rules may have changed."""
+        self.look(tuple(self._open))
+
+    def refused(self, device_id: str | None, at: datetime, app: str, code: str) -> None:
+        """A request from this device was refused; looks at devices with an incident, or that time alone made worse."""
+        if device_id is None or (device_id not in self._queue and len(self._queue) >= MAX_QUEUED):
+            return
+        incidents = self._open.get(device_id, {}).values()
+        if incidents and all(each.first_refused_at is not None for each in incidents):
+            return
+        self._queue[device_id] = _merged(self._queue.get(device_id), _Look(None, (at, app, code)))
+        self._stir()
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _stir(self) -> None:
+        if self._queue:
+            self._idle.clear()
+            self._wake.set()
+
+    async def _work(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._drain()
+            if self._unwritten:
+                await asyncio.sleep(RETRY_S)
+                self._wake.set()
+            elif not self._queue:
+                self._idle.set()
+
+    async def _drain(self) -> None:
+        while self._queue:
+            for device_id in list(self._queue)[:SLICE]:
+                self._evaluate(device_id, self._queue.pop(device_id))
+            await asyncio.sleep(0)
+        await self._write()
+
+    async def _write(self) -> None:
+        batch = list(self._unwritten.values())
+        if not batch:
+            return
+        try:
+            await self._store.put(batch)
+        except (StoreFault, StoreOverloaded) as error:
+            log.error("incidents-not-written", count=len(batch), error=str(error))
+            return
+        for incident in batch:
+            if self._unwritten.get(incident.id) is incident:
+                del self._unwritten[incident.id]
+        self._observer.incidents_open(self.open_count)
+
+    def _evaluate(self, device_id: str, look: _Look) -> None:
+        posture = self._posture(DeviceId(device_id))
+        if posture is None:
+            return
+        now = self._clock()
+        known = self._open.get(device_id, {})
+        present = self._causes(posture, now)
+        if not present and not known:
+            return
+        if len(known) == 0 and self.open_count >= MAX_OPEN:
+            self.dropped += 1
+            return
+        changed = advance(
+            tuple(known.values()),
+            present,
+            device_id=device_id,
+            device=posture.name,
+            change=look.change,
+            now=now,
+            new_ids=iter(self._make_id, None),
+        )
+        for incident in changed:
+            self._note(incident, is_new=incident.cause not in known)
+        if look.refusal is not None:
+            for incident in list(self._open.get(device_id, {}).values()):
+                after = refused(incident, *look.refusal)
+                if after is not None:
+                    self._note(after, is_new=False)
+
+    def _causes(self, posture: Posture, now: datetime) -> tuple[Cause, ...]:
+        meaning = self._interpretation()
+        risk = assess(posture, meaning.sensors, now)
+        compliance = evaluate_compliance(
+            posture,
+            meaning.policies,
+            risk=risk,
+            sensors=meaning.sensors,
+            now=now,
+            uncovered=meaning.uncovered,
+        )
+        return causes(risk, compliance, meaning.policies)
+
+    def _note(self, incident: Incident, *, is_new: bool) -> None:
+        self._unwritten[incident.id] = incident
+        self._keep(incident)
+        if is_new:
+            self._observer.incident_began(incident)
+            log.warning(
+                "incident-began",
+                incident=incident.id,
+                device=incident.device_id,
+                sensor=incident.sensor,
+                cause=incident.cause,
+                enforced_in_s=incident.enforced_in_s,
+                cut=incident.streams_cut,
+            )
+        elif not incident.is_open:
+            self._observer.incident_ended(incident)
+            log.info("incident-ended", incident=incident.id, device=incident.device_id, cause=incident.cause)
+
+    def _keep(self, incident: Incident) -> None:
+        mine = self._open.setdefault(incident.device_id, {})
+        if incident.is_open:
+            mine[incident.cause] = incident
+        else:
+            mine.pop(incident.cause, None)
+        if not mine:
+            del self._open[incident.device_id]
+
+
+class IncidentRecorder(DecisionRecorder):
+    """Keeps decision records, and tells the incidents of every refused request."""
+
+    def __init__(self, store: RecordStore) -> None:
+        super().__init__(store)
+        self.incidents: IncidentDesk | None = None
+
+    async def now(self, record: DecisionRecord) -> bool:
+        """Write a record and return whether it is kept."""
+        if self.incidents is not None:
+            self.incidents.refused(record.device_id, record.decided_at, record.app, record.code)
+        return await super().now(record)
+
+
+def _merged(known: _Look | None, fresh: _Look) -> _Look:
+    """Keep the first change of a device that waits: it is the one that made access worse; and the first refusal."""
+    if known is None:
+        return fresh
+    return _Look(known.change or fresh.change, known.refusal or fresh.refusal)

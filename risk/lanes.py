@@ -1,0 +1,61 @@
+"""What waits, one lane per sender, taken in turn: a sender that sends too much fills its own lane and nobody else's."""
+
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class _Lane(Generic[T]):
+    __slots__ = ("items", "weight")
+
+    def __init__(self) -> None:
+        self.items: deque[tuple[T, int]] = deque()
+        self.weight = 0
+
+
+class Lanes(Generic[T]):
+    """A fair queue. `most` items, and `most_weight` of their weights, may wait in one lane."""
+
+    def __init__(self, *, most: int, most_weight: int) -> None:
+        self._most = most
+        self._most_weight = most_weight
+        self._lanes: dict[str, _Lane[T]] = {}
+        """Only lanes with something in them, the next to be served first."""
+
+    def __len__(self) -> int:
+        return sum(len(lane.items) for lane in self._lanes.values())
+
+    def waiting(self, sender: str) -> int:
+        """Return how many items wait in the lane of a sender."""
+        lane = self._lanes.get(sender)
+        return 0 if lane is None else len(lane.items)
+
+    def has_room(self, sender: str, weight: int) -> bool:
+        """Return whether an item of this weight may join. An empty lane takes any: it could never be sent otherwise."""
+        lane = self._lanes.get(sender)
+        return lane is None or (len(lane.items) < self._most and lane.weight + weight <= self._most_weight)
+
+    def add(self, sender: str, item: T, weight: int) -> None:
+        """Put an item at the end of its lane, whether there is room or not."""
+        lane = self._lanes.setdefault(sender, _Lane())
+        lane.items.append((item, weight))
+        lane.weight += weight
+
+    def take(self, most: int, most_weight: int) -> list[T]:
+        """Return up to `most` items, one of each lane in turn; none more once they weigh `most_weight`.
+
+        The order within a lane is kept. The next call goes on with the lane whose turn it is.
+        """
+        taken: list[T] = []
+        weight = 0
+        while self._lanes and len(taken) < most and weight < most_weight:
+            sender = next(iter(self._lanes))
+            lane = self._lanes.pop(sender)
+            item, its_weight = lane.items.popleft()
+            lane.weight -= its_weight
+            weight += its_weight
+            taken.append(item)
+            if lane.items:
+                self._lanes[sender] = lane
+        return taken
