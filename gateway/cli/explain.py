@@ -23,7 +23,8 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = load_or_print(arguments.config)
     if loaded is None:
         return EXIT_INVALID
-    code = parse_reference(arguments.code)
+    # An id of `X-Gate-Decision-Id` is longer than a code that people spell.
+    code = arguments.code if arguments.code.startswith("d_") else parse_reference(arguments.code)
     if code is None:
         print(f"`{arguments.code}` is no reference code: eight letters and digits, such as `7F3K-9QXM`")
         return EXIT_FAILED

@@ -55,22 +55,24 @@ def test_what_is_sent_for_one_request_does_not_leak_into_the_next() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "code"),
+    "line",
     [
-        (b"GET  /two-spaces HTTP/1.1", FaultCode.REQUEST_LINE),
-        (b"GET /\x01 HTTP/1.1", FaultCode.REQUEST_LINE),
-        (b"GET /a#b HTTP/1.1", FaultCode.TARGET),
-        (b"GET http://other.example/ HTTP/1.1", FaultCode.HOST),
-        (b"TRACE / HTTP/1.1", FaultCode.METHOD),
-        (b"GET /a%2e%2e%2fb%00 HTTP/1.1", FaultCode.TARGET),
+        b"GET  /two-spaces HTTP/1.1",
+        b"GET /\x01 HTTP/1.1",
+        b"GET /a\nX: 1 HTTP/1.1",
+        b"GET /a\rb HTTP/1.1",
+        b"GET /a#b HTTP/1.1",
+        b"GET http://other.example/ HTTP/1.1",
+        b"TRACE / HTTP/1.1",
+        b"GET /a%2e%2e%2fb%00 HTTP/1.1",
     ],
 )
-def test_a_bad_request_line_is_refused_as_ever(line: bytes, code: FaultCode) -> None:
+def test_a_bad_request_line_is_refused_as_ever(line: bytes) -> None:
     with pytest.raises(RequestFault) as alone:
         parse_request(line + b"\r\n" + FIELDS, HeadLimits())
     with pytest.raises(RequestFault) as repeated:
         heads(b"GET /a HTTP/1.1\r\n" + FIELDS, line + b"\r\n" + FIELDS)
-    assert repeated.value.code == alone.value.code
+    assert repeated.value.code.status == alone.value.code.status
 
 
 def test_an_older_version_is_parsed_anew() -> None:
