@@ -225,6 +225,7 @@ class Hub:
             max_line_size=MAX_FIELD_BYTES,
             max_field_size=MAX_FIELD_BYTES,
             handler_cancellation=True,
+            auto_decompress=False,  # signatures are over the bytes that were sent
             shutdown_timeout=1.0,
         )
         await runner.setup()
