@@ -138,7 +138,7 @@ class Intake:
         self._store = store
         self._clock = clock
         self._retention = retention
-        self._waiting: Lanes[_Submission] = Lanes(most=MAX_PENDING, most_weight=MAX_PENDING_SIGNALS)
+        self._waiting: Lanes[_Submission] = Lanes()
         self._wake = asyncio.Event()
         self._consumer: asyncio.Task[None] | None = None
         self._seen: dict[bytes, bytes] = {}
@@ -180,7 +180,8 @@ class Intake:
         """
         if self._consumer is None or self._consumer.done():
             raise StoreFault("the intake is not running")
-        if not self._waiting.has_room(sensor, len(signals)):
+        bounds = {"most": MAX_PENDING, "most_weight": MAX_PENDING_SIGNALS}
+        if not self._waiting.has_room(sensor, len(signals), **bounds):
             raise StoreOverloaded(f"{self._waiting.waiting(sensor)} deliveries of `{sensor}` are waiting")
         clamped = [clamp(signal) for signal in signals]
         submission = _Submission(sensor, clamped, items or range(len(signals)), rejections, body)

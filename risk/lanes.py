@@ -15,11 +15,9 @@ class _Lane(Generic[T]):
 
 
 class Lanes(Generic[T]):
-    """A fair queue. `most` items, and `most_weight` of their weights, may wait in one lane."""
+    """A fair queue."""
 
-    def __init__(self, *, most: int, most_weight: int) -> None:
-        self._most = most
-        self._most_weight = most_weight
+    def __init__(self) -> None:
         self._lanes: dict[str, _Lane[T]] = {}
         """Only lanes with something in them, the next to be served first."""
 
@@ -31,10 +29,13 @@ class Lanes(Generic[T]):
         lane = self._lanes.get(sender)
         return 0 if lane is None else len(lane.items)
 
-    def has_room(self, sender: str, weight: int) -> bool:
-        """Return whether an item of this weight may join. An empty lane takes any: it could never be sent otherwise."""
+    def has_room(self, sender: str, weight: int, *, most: int, most_weight: int) -> bool:
+        """Return whether an item of this weight may join a lane of at most `most` items that weigh `most_weight`.
+
+        An empty lane takes any item: it could never be sent otherwise.
+        """
         lane = self._lanes.get(sender)
-        return lane is None or (len(lane.items) < self._most and lane.weight + weight <= self._most_weight)
+        return lane is None or (len(lane.items) < most and lane.weight + weight <= most_weight)
 
     def add(self, sender: str, item: T, weight: int) -> None:
         """Put an item at the end of its lane, whether there is room or not."""

@@ -11,7 +11,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `incidents`."""
     parser.add_argument("--open", action="store_true", help="only those that are not over")
     parser.add_argument("--device", metavar="TEXT", help="only those of a device, by its id or name")
-    parser.add_argument("--most", type=int, default=DEFAULT_MOST, help=f"how many, newest first ({DEFAULT_MOST})")
+    parser.add_argument(
+        "--most", type=int, default=DEFAULT_MOST, help=f"how many, newest first ({DEFAULT_MOST})"
+    )
     parser.add_argument("--json", action="store_true", help="print the records, one a line")
     add_config_argument(parser)
 

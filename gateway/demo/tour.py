@@ -296,8 +296,8 @@ class Tour:
         await ana.submit(page, form, {})
         self._fact("the session was ended", time.monotonic() - began)
         after = await ana.open(f"{self._app}/")
-        is_out = after.url.startswith(self._world.addresses.issuer)
-        expect(is_out, "the provider asks who is there", f"{after} at {after.url}")
+        is_out = after.url.startswith(self._world.addresses.login_url) and "signed out" in after.text.lower()
+        expect(is_out, "a page that says: you are signed out", f"{after} at {after.url}")
         async with Browser() as thief:
             replay = await thief.fetch(f"{self._app}/api/whoami", headers={"Cookie": stolen})
         _expect_problem(replay, HTTPStatus.UNAUTHORIZED)
@@ -325,7 +325,9 @@ class Tour:
     async def incident(self) -> str:
         """Return the timeline that the gateway kept of the compromise. Raises `StepFailedError` without one."""
         text = await self._cli("incidents", "--device", self._hostname)
-        blocks = [block for block in text.split("\n\n") if DETECTION_TITLE in block and "access restored" in block]
+        blocks = [
+            block for block in text.split("\n\n") if DETECTION_TITLE in block and "access restored" in block
+        ]
         expect(bool(blocks), f"an incident of {self._hostname}, from webhook to access restored", text)
         return blocks[0].strip()
 

@@ -67,7 +67,9 @@ class Revoker:
         """End what is named and return what that was; `by` is who asked, for the audit log."""
         found = self._found(wanted)
         if not found:
-            log.warning("revocation-found-nothing", kind=wanted.kind, id=wanted.id, reason=wanted.reason, by=by)
+            log.warning(
+                "revocation-found-nothing", kind=wanted.kind, id=wanted.id, reason=wanted.reason, by=by
+            )
             return Revoked()
         result = await self._end(found)
         log.warning(

@@ -152,7 +152,9 @@ def advance(
     changed = [
         _begun(
             cause,
-            Incident(id=next(ids), device_id=device_id, device=device, cause=cause.key, title="", opened_at=now),
+            Incident(
+                id=next(ids), device_id=device_id, device=device, cause=cause.key, title="", opened_at=now
+            ),
             change,
         )
         for cause in present

@@ -40,14 +40,20 @@ def _steps(incident: Incident) -> Iterator[tuple[datetime, str]]:
         code = f", {incident.first_refused_code}" if incident.first_refused_code else ""
         yield incident.first_refused_at, f"first request refused ({incident.first_refused_app}{code})"
     if incident.remediated_at is not None:
-        yield incident.remediated_at, f"remediated, by the sensor's evidence{_after(incident, incident.remediated_at)}"
+        yield (
+            incident.remediated_at,
+            f"remediated, by the sensor's evidence{_after(incident, incident.remediated_at)}",
+        )
     if incident.restored_at is not None:
         yield incident.restored_at, f"access restored{_after(incident, incident.restored_at)}"
 
 
 def _measured(incident: Incident, began: datetime) -> Iterator[tuple[datetime, str]]:
     if incident.durable_in_s is not None:
-        yield began + timedelta(seconds=incident.durable_in_s), f"durable            + {span(incident.durable_in_s)}"
+        yield (
+            began + timedelta(seconds=incident.durable_in_s),
+            f"durable            + {span(incident.durable_in_s)}",
+        )
     if incident.enforced_in_s is None:
         return
     at = began + timedelta(seconds=incident.enforced_in_s)

@@ -21,7 +21,9 @@ def main() -> int:
     parser.add_argument("--devices", type=int, default=4)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--calm", action="store_true", help="inject no faults")
-    parser.add_argument("--broken", action="store_true", help="test the checker: acknowledge before enforcing")
+    parser.add_argument(
+        "--broken", action="store_true", help="test the checker: acknowledge before enforcing"
+    )
     parser.add_argument("--keep-log", metavar="FILE", help="write the gateway's log here")
     arguments = parser.parse_args()
     say(f"seed {arguments.seed}")

@@ -127,7 +127,9 @@ def _judge_streams(history: History) -> Iterator[Violation]:
             late = [piece for piece in stream.pieces if span.begins < piece[0] < span.ends]
             if late:
                 after = (late[-1][0] - span.begins) * 1000
-                yield Violation("STREAM", f"{what}: {len(late)} pieces, produced up to {after:.1f} ms after the 2xx")
+                yield Violation(
+                    "STREAM", f"{what}: {len(late)} pieces, produced up to {after:.1f} ms after the 2xx"
+                )
             if stream.opened_at < span.begins:
                 read = sum(size for _, read_at, size in stream.pieces if read_at > span.begins)
                 if read > (RECEIVED_MOST if "reset" in stream.end.lower() else WRITTEN_MOST):

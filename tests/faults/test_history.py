@@ -14,7 +14,9 @@ def request(began_at: float, ended_at: float, status: int, **options: object) ->
     return Request("d", "app", began_at, ended_at, status, **options)
 
 
-def stream(*pieces: tuple[float, float, int], ended_at: float | None = 12.0, opened_at: float = 5.0) -> Stream:
+def stream(
+    *pieces: tuple[float, float, int], ended_at: float | None = 12.0, opened_at: float = 5.0
+) -> Stream:
     return Stream("d", "app", "events", opened_at, ended_at, pieces, "ConnectionResetError")
 
 
@@ -33,7 +35,10 @@ def test_certain_times_lie_between_an_answer_and_the_next_change() -> None:
 def test_an_honest_history_breaks_nothing() -> None:
     honest = (request(2, 3, 200), request(9.9, 11.5, 200), request(12, 13, 403), request(22, 23, 200))
     pieces = ((9.0, 9.1, 10), (10.9, 11.2, 10))
-    assert rules(*honest, streams=(stream(*pieces), stream((21.5, 21.6, 9), opened_at=21.2, ended_at=None))) == []
+    assert (
+        rules(*honest, streams=(stream(*pieces), stream((21.5, 21.6, 9), opened_at=21.2, ended_at=None)))
+        == []
+    )
 
 
 @pytest.mark.parametrize("status", [200, 101])

@@ -18,7 +18,10 @@ async def incidents(world: World, *arguments: str) -> list[dict]:
 
 
 async def metric(world: World, name: str) -> float:
-    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{world.ops_port}/metrics") as response:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(f"http://127.0.0.1:{world.ops_port}/metrics") as response,
+    ):
         text = await response.text()
     found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
     return float(found[1]) if found else 0.0
@@ -36,7 +39,11 @@ async def test_an_incident_from_observation_to_access_restored(tmp_path: Path) -
         assert await status(http, world, seat) == 403
 
         (found,) = await settled(world, lambda each: "first_refused_at" in each)
-        assert (found["sensor"], found["title"], found["level"]) == ("edr", "Credential stealer found", "high")
+        assert (found["sensor"], found["title"], found["level"]) == (
+            "edr",
+            "Credential stealer found",
+            "high",
+        )
         assert found["cuts"] == {"notes": 1}
         assert 0 < found["durable_in_s"] < found["enforced_in_s"]
         assert set(found["by_worker"]) == {"w1", "w2"}
@@ -47,7 +54,9 @@ async def test_an_incident_from_observation_to_access_restored(tmp_path: Path) -
 
         await world.told(http, signal_body("SER-A", "e2", state="closed"))
         (found,) = await settled(world, lambda each: "restored_at" in each)
-        assert found["opened_at"] <= found["first_refused_at"] <= found["remediated_at"] <= found["restored_at"]
+        assert (
+            found["opened_at"] <= found["first_refused_at"] <= found["remediated_at"] <= found["restored_at"]
+        )
         assert await incidents(world, "--open") == []
         assert await status(http, world, seat) == 200
 

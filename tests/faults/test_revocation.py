@@ -34,7 +34,9 @@ async def world_and_seats(tmp_path: Path) -> AsyncIterator[tuple[World, list[Sea
         yield world, seats
 
 
-async def open_socket(http: aiohttp.ClientSession, world: World, seat: Seat) -> aiohttp.ClientWebSocketResponse:
+async def open_socket(
+    http: aiohttp.ClientSession, world: World, seat: Seat
+) -> aiohttp.ClientWebSocketResponse:
     socket = await http.ws_connect(world.url("/ws", "notes"), headers={"Cookie": seat.cookies["notes"]})
     assert (await socket.receive()).type is aiohttp.WSMsgType.TEXT
     return socket
@@ -54,7 +56,9 @@ async def status(http: aiohttp.ClientSession, world: World, seat: Seat) -> int:
 
 
 async def revoke(world: World, *arguments: str) -> tuple[int, str]:
-    return await world.cli("revoke", *arguments, "--reason", "laptop stolen", "--config", str(world.config_path))
+    return await world.cli(
+        "revoke", *arguments, "--reason", "laptop stolen", "--config", str(world.config_path)
+    )
 
 
 async def test_each_kind_ends_exactly_what_it_names(world: World, seats: list[Seat]) -> None:
@@ -85,7 +89,11 @@ async def test_a_user_by_subject_and_what_cannot_be_done(world: World, seats: li
         assert (code, "no live session" in output) == (1, True)
         connector = aiohttp.UnixConnector(str(world.folder / "run" / "admin.sock"))
         async with aiohttp.ClientSession(connector=connector) as admin:
-            for body in ({"kind": "user", "id": "", "reason": "x"}, {"kind": "tree", "id": "x", "reason": "x"}, {}):
+            for body in (
+                {"kind": "user", "id": "", "reason": "x"},
+                {"kind": "tree", "id": "x", "reason": "x"},
+                {},
+            ):
                 async with admin.post("http://gateway/revoke", json=body) as response:
                     assert response.status == 422
     await world.stop()

@@ -28,7 +28,9 @@ class Recorder:
         self.is_calm = False
 
     def history(self) -> History:
-        return History(tuple(self.changes), tuple(self.requests), tuple(each.closed() for each in self.streams))
+        return History(
+            tuple(self.changes), tuple(self.requests), tuple(each.closed() for each in self.streams)
+        )
 
 
 class OpenStream:

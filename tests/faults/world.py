@@ -215,7 +215,9 @@ class World:
                     raise AssertionError(self.log()[-4000:])
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                     timeout = aiohttp.ClientTimeout(total=2)
-                    async with http.get(f"http://127.0.0.1:{self.ops_port}/readyz", timeout=timeout) as response:
+                    async with http.get(
+                        f"http://127.0.0.1:{self.ops_port}/readyz", timeout=timeout
+                    ) as response:
                         if wanted in await response.text() and response.status == 200:
                             return
                 await asyncio.sleep(0.05)
@@ -265,7 +267,9 @@ class World:
         headers = {"Authorization": f"Bearer {SECRET}"}
         url = f"http://login.localhost:{self.port}/.gate/hooks/{sensor}"
         try:
-            async with http.post(url, json=body, headers=headers, timeout=aiohttp.ClientTimeout(total=6)) as response:
+            async with http.post(
+                url, json=body, headers=headers, timeout=aiohttp.ClientTimeout(total=6)
+            ) as response:
                 await response.read()
                 return response.status
         except (aiohttp.ClientError, TimeoutError, OSError):
@@ -297,10 +301,14 @@ def new_http(*, fresh: bool = True) -> aiohttp.ClientSession:
 
 
 @asynccontextmanager
-async def running_world(folder: Path, *, workers: int = 2, starts: bool = True, **options: str) -> AsyncIterator[World]:
+async def running_world(
+    folder: Path, *, workers: int = 2, starts: bool = True, **options: str
+) -> AsyncIterator[World]:
     """Run apps, and the gateway if `starts`, until the block ends."""
     world = World(folder, free_ports(3), workers, **options)
-    runner = web.AppRunner(App().application(), handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
+    runner = web.AppRunner(
+        App().application(), handler_cancellation=True, shutdown_timeout=0.1, access_log=None
+    )
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", world.app_port, backlog=1024).start()
     try:

@@ -136,7 +136,9 @@ class Model:
         for slot, worker in enumerate(state.workers):
             is_in_step = worker.is_linked and not worker.down and not worker.is_asked
             if is_in_step and members.get((slot, worker.incarnation)) == worker.connection:
-                oldest = min((each for each in (worker.ticket, worker.live) if each != NONE), default=state.loaded)
+                oldest = min(
+                    (each for each in (worker.ticket, worker.live) if each != NONE), default=state.loaded
+                )
                 if oldest < state.loaded:
                     raise Broken(f"a worker in step holds {oldest}, the hub came up with {state.loaded}")
 
@@ -193,9 +195,13 @@ class Model:
     def _acknowledged(self, state: State, version: int) -> State:
         for worker in state.workers:
             if worker.is_alive and worker.has_lease and NONE < worker.ticket < version:
-                raise Broken(f"a ticket of {worker.ticket} can be used after the acknowledgement of {version}")
+                raise Broken(
+                    f"a ticket of {worker.ticket} can be used after the acknowledgement of {version}"
+                )
             if worker.is_alive and NONE < worker.live < version:
-                raise Broken(f"an exchange decided on {worker.live} is open after the acknowledgement of {version}")
+                raise Broken(
+                    f"an exchange decided on {worker.live} is open after the acknowledgement of {version}"
+                )
         return state._replace(acknowledged=max(state.acknowledged, version))
 
     def _hub_reads(self, state: State, index: int) -> State:
@@ -270,7 +276,8 @@ class Model:
     def _hub_crashes(self, state: State) -> State:
         """What it wrote to sockets can still be read; what was written to it is lost. The roster stays on disk."""
         workers = tuple(
-            worker._replace(down=(*worker.down, (EOF, 0))) if worker.is_linked else worker for worker in state.workers
+            worker._replace(down=(*worker.down, (EOF, 0))) if worker.is_linked else worker
+            for worker in state.workers
         )
         return state._replace(
             workers=workers,
@@ -326,7 +333,9 @@ class Model:
         """A request begins; it stays open when nothing else is. Or what is open ends by itself."""
         if worker.has_lease and worker.ticket != NONE:
             if worker.ticket < state.acknowledged:
-                raise Broken(f"a request is decided on {worker.ticket} after {state.acknowledged} was acknowledged")
+                raise Broken(
+                    f"a request is decided on {worker.ticket} after {state.acknowledged} was acknowledged"
+                )
             if worker.live == NONE:
                 yield f"{slot}: request", _with(state, slot, worker._replace(live=worker.ticket))
         elif worker.waiting == NONE and worker.live == NONE:
@@ -381,7 +390,9 @@ class Model:
         if not worker.is_asked:
             return _with(state, slot, worker)
         if worker.waiting > version:
-            raise Broken(f"a request that began after {worker.waiting} was acknowledged is decided on {version}")
+            raise Broken(
+                f"a request that began after {worker.waiting} was acknowledged is decided on {version}"
+            )
         live = version if worker.is_stale or (worker.waiting != NONE and worker.live == NONE) else worker.live
         worker = worker._replace(
             is_asked=False,

@@ -133,7 +133,9 @@ class WorkerProcess:
 
     def admitted(self, exchange: Exchange, entry: Entry[Exchange] | None) -> None:
         self.decided(exchange, entry)
-        assert exchange.decided_on >= exchange.began_after, "decided on older state than was acknowledged before"
+        assert exchange.decided_on >= exchange.began_after, (
+            "decided on older state than was acknowledged before"
+        )
         entry.live.add(exchange)
         self.open.add(exchange)
 
@@ -178,8 +180,12 @@ class WorkerProcess:
         """Nothing here may be older than what is acknowledged."""
         if self.is_alive:
             entry = self.feed.lookup(self.key)
-            assert entry is None or int(entry.ticket.decision) >= self.walk.acknowledged, "a usable ticket is older"
-            assert all(each.decided_on >= self.walk.acknowledged for each in self.open), "an open exchange is older"
+            assert entry is None or int(entry.ticket.decision) >= self.walk.acknowledged, (
+                "a usable ticket is older"
+            )
+            assert all(each.decided_on >= self.walk.acknowledged for each in self.open), (
+                "an open exchange is older"
+            )
 
 
 class FakeWatch:
@@ -358,7 +364,9 @@ async def finds_a_fault(folder: Path) -> bool:
     return False
 
 
-async def test_the_walk_finds_a_worker_that_acknowledges_before_it_decided_anew(tmp_path: Path, fakes) -> None:
+async def test_the_walk_finds_a_worker_that_acknowledges_before_it_decided_anew(
+    tmp_path: Path, fakes
+) -> None:
     def hasty(self: FeedWorker, seq: int, names: frozenset[str]) -> None:
         for entry in self._resting_on(names):
             self._drop(entry)
@@ -374,5 +382,3 @@ async def test_the_walk_finds_a_worker_that_acknowledges_before_it_decided_anew(
 async def test_the_walk_finds_a_hub_that_forgets_whom_it_served(tmp_path: Path, fakes) -> None:
     fakes.setattr(FeedHub, "_await_strangers", lambda self, roster: None)
     assert await finds_a_fault(tmp_path)
-
-

@@ -136,3 +136,4 @@ def test_explain_tells_a_slip_from_a_code_that_is_not_there(tmp_path: Path) -> N
 
     assert "is no reference code" in explain("nope")
     assert '"reference":"98CF-MR5Q"' in explain("98cf mr5q")
+    assert "no decision record" in explain("d_00533793bad3eec78c5d"), "the value of X-Gate-Decision-Id"

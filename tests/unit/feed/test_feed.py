@@ -91,7 +91,9 @@ class World:
         handlers = FeedHandlers(
             ticket=self.ticket, touch=lambda _sessions: None, stats=lambda _worker, _counters: None
         )
-        return FeedHub(handlers, lambda: b"settings", on_round=lambda cut, fenced: self.rounds.append((cut, fenced)))
+        return FeedHub(
+            handlers, lambda: b"settings", on_round=lambda cut, fenced: self.rounds.append((cut, fenced))
+        )
 
     def ticket(self, request: TicketRequest) -> Ticket | None:
         self.requests.append(request)
@@ -375,7 +377,9 @@ async def test_a_broken_link_is_fenced_before_the_next_change_counts(world: Worl
     assert world.hub.workers == []
 
 
-async def test_a_worker_that_cannot_be_killed_is_never_left_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_cannot_be_killed_is_never_left_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hub_side, "ACK_DEADLINE_S", 0.1)
     monkeypatch.setattr(hub_side, "DEATH_DEADLINE_S", 0.1)
     monkeypatch.setattr(Watch, "kill", lambda self: None)
@@ -418,7 +422,9 @@ async def test_a_new_hub_waits_for_no_worker_that_died_meanwhile(world: World) -
     assert world.hub._members == {}
 
 
-async def test_a_roster_that_cannot_be_read_costs_a_whole_lease(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_roster_that_cannot_be_read_costs_a_whole_lease(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hub_side, "LEASE_S", 0.3)
     await world.hub.stop()
     world.path.with_name("workers.json").write_text("not what we wrote")

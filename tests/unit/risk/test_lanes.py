@@ -2,9 +2,11 @@
 
 from risk.lanes import Lanes
 
+BOUNDS = {"most": 3, "most_weight": 10}
+
 
 def lanes(**senders: list[str]) -> Lanes[str]:
-    made: Lanes[str] = Lanes(most=3, most_weight=10)
+    made: Lanes[str] = Lanes()
     for sender, items in senders.items():
         for item in items:
             made.add(sender, item, 1)
@@ -21,13 +23,13 @@ def test_lanes_are_served_in_turn_and_keep_their_order() -> None:
 
 def test_a_full_lane_leaves_room_in_the_others() -> None:
     made = lanes(noisy=["n1", "n2", "n3"])
-    assert not made.has_room("noisy", 1)
-    assert made.has_room("quiet", 1)
+    assert not made.has_room("noisy", 1, **BOUNDS)
+    assert made.has_room("quiet", 1, **BOUNDS)
     assert (made.waiting("noisy"), made.waiting("quiet")) == (3, 0)
 
 
 def test_a_group_ends_with_the_item_that_makes_it_heavy() -> None:
-    made: Lanes[str] = Lanes(most=9, most_weight=9)
+    made: Lanes[str] = Lanes()
     for name, weight in (("a", 1), ("b", 5), ("c", 1)):
         made.add(name, name, weight)
     assert made.take(9, 4) == ["a", "b"]
@@ -36,7 +38,7 @@ def test_a_group_ends_with_the_item_that_makes_it_heavy() -> None:
 
 def test_weight_fills_a_lane_but_never_an_empty_one() -> None:
     made = lanes()
-    assert made.has_room("noisy", 1000)
+    assert made.has_room("noisy", 1000, **BOUNDS)
     made.add("noisy", "n1", 8)
-    assert made.has_room("noisy", 2)
-    assert not made.has_room("noisy", 3)
+    assert made.has_room("noisy", 2, **BOUNDS)
+    assert not made.has_room("noisy", 3, **BOUNDS)
