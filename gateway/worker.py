@@ -21,7 +21,7 @@ import uvloop
 
 from compliance.model import Decision, RequestFacts, SessionControl
 from gateway.config.schema import Tls
-from gateway.decision.enforce import RequestTraits, is_admitted, refusing_control
+from gateway.decision.enforce import RequestTraits, is_admitted, refusing_control, strictest
 from gateway.decision.routing import NamedNetworks, RouteTable, is_below
 from gateway.decision.verdict import HEADER as VERDICT_HEADER
 from gateway.decision.verdict import Failed, NoSuchHost, Refused, SignIn, Verdict, encode_verdict
@@ -39,6 +39,7 @@ from gateway.tasks import spawn
 from gateway.wire.cookies import find_cookie
 from gateway.wire.forwarded import Address, TrustedNetworks
 from gateway.wire.request import RequestHead
+from gateway.wire.target import readings
 
 log = structlog.get_logger("worker")
 
@@ -72,6 +73,7 @@ class Worker:
         self._opening: asyncio.Task[None] | None = None
         self._reporting: asyncio.Task[None] | None = None
         self.counters: Counter[str] = Counter()
+        self._cuts: Counter[tuple[str, str]] = Counter()
         self.ended_event = asyncio.Event()
 
     # --- life cycle ------------------------------------------------------------------------------------------
@@ -177,9 +179,9 @@ class Worker:
         if entry is None:
             exchange.context = None
             exchange.cut(CutReason.ACCESS_ENDED, self._to_hub(exchange, SignIn(admitted.app.name)))
-            self.counters["exchanges_cut"] += 1
+            self._note_cut(admitted.app.name, "")
             return True
-        renewed = _Admitted(entry, admitted.app, entry.decide(self._facts(exchange)))
+        renewed = _Admitted(entry, admitted.app, self._decide(exchange, entry))
         control = self._refused_by(exchange, renewed.decision)
         if is_admitted(renewed.decision) and control is None:
             exchange.context = renewed
@@ -191,8 +193,20 @@ class Worker:
         # What has begun can only be broken off: then nobody would read the verdict.
         route = None if exchange.response_started else self._to_hub(exchange, refusal)
         exchange.cut(CutReason.ACCESS_ENDED if control is None else CutReason.RESTRICTED, route)
-        self.counters["exchanges_cut"] += 1
+        self._note_cut(admitted.app.name, entry.ticket.decision)
         return True
+
+    def _note_cut(self, app: str, decision: str) -> None:
+        """Count a cut. The log is told after the acknowledgement, one line per decision (`explain` shows it)."""
+        self.counters["exchanges_cut"] += 1
+        if not self._cuts:
+            asyncio.get_running_loop().call_soon(self._tell_cuts)
+        self._cuts[app, decision] += 1
+
+    def _tell_cuts(self) -> None:
+        cuts, self._cuts = self._cuts, Counter()
+        for (app, decision), count in cuts.items():
+            log.info("exchanges-cut", worker=self._name, app=app, decision=decision or None, count=count)
 
     def configure(self, settings: bytes) -> None:
         """Serve by new settings; the listener opens with the first."""
@@ -222,7 +236,7 @@ class Worker:
     def _apply(self, exchange: Exchange, app: WorkerApp, entry: Entry[Exchange]) -> Route:
         """Return the route that the ticket gives this request, and note the exchange as open under it."""
         constant = entry.ticket.residual.constant
-        decision = constant if constant is not None else entry.decide(self._facts(exchange))
+        decision = constant if constant is not None else self._decide(exchange, entry)
         admitted = _Admitted(entry, app, decision)
         if not is_admitted(decision):
             return self._to_hub(exchange, self._refusal(exchange, admitted, None))
@@ -236,6 +250,15 @@ class Worker:
             route = self._to_app(app, _headers(entry, decision), self._rules(decision))
             entry.routes[decision.controls] = route
         return route
+
+    def _decide(self, exchange: Exchange, entry: Entry[Exchange]) -> Decision:
+        """Decide by what only the request knows; an ambiguous path gets no more than any reading of it."""
+        facts = self._facts(exchange)
+        if not exchange.head.target.is_ambiguous:
+            return entry.decide(facts)
+        return strictest(
+            entry.decide(msgspec.structs.replace(facts, path=path)) for path in readings(facts.path)
+        )
 
     def _facts(self, exchange: Exchange) -> RequestFacts:
         head = exchange.head

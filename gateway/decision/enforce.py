@@ -1,8 +1,10 @@
 """From a decision to what is done about one request. Pure: the worker performs it."""
 
+from collections.abc import Iterable
+
 import msgspec
 
-from compliance.model import ClientKind, Decision, Outcome, SessionControl
+from compliance.model import STRICTNESS, ClientKind, Decision, Outcome, SessionControl
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that a read-only session may use (RFC 9110 section 9.2.1, without TRACE)."""
@@ -32,6 +34,17 @@ def refusing_control(controls: frozenset[SessionControl], traits: RequestTraits)
     if SessionControl.NO_UPLOADS in controls and (traits.has_body or traits.is_upgrade):
         return SessionControl.NO_UPLOADS
     return None
+
+
+def strictest(decisions: Iterable[Decision]) -> Decision:
+    """Return the strictest of several decisions (at least one) with the session controls of all of them.
+
+    For a request that servers may read in several ways: it gets no more than any reading of it would.
+    """
+    found = list(decisions)
+    worst = max(found, key=lambda decision: STRICTNESS[decision.outcome])
+    controls = frozenset[SessionControl]().union(*(decision.controls for decision in found))
+    return worst if controls == worst.controls else msgspec.structs.replace(worst, controls=controls)
 
 
 def is_admitted(decision: Decision) -> bool:

@@ -87,6 +87,7 @@ class TicketMaker:
             "aud": host,
             "sub": user.subject,
             "email": user.email,
+            "email_verified": user.email in user.names,
             "name": user.name,
             "groups": sorted(user.groups),
             "sid": session_id[:16],
@@ -152,7 +153,8 @@ def _identity_headers(app: App, situation: Situation, code: str) -> tuple[tuple[
         groups = ",".join(group.replace("%", "%25").replace(",", "%2C") for group in sorted(user.groups))
         headers += [
             (b"X-Gate-User", header_text(user.subject)),
-            (b"X-Gate-Email", header_text(user.email)),
+            # An address that the provider does not vouch for is no identity: only the assertion has it, marked.
+            (b"X-Gate-Email", header_text(user.email if user.email in user.names else "")),
             (b"X-Gate-Name", header_text(user.name)),
             (b"X-Gate-Groups", header_text(groups)),
         ]

@@ -125,10 +125,9 @@ class Provider:
         if not isinstance(person, str) or person not in PEOPLE:
             return self._finish(request, name, None)
         session = self._session(request)
-        if session is not None and session.subject == person:
-            sign_in = session  # nothing new was proved: its age and strength are those of then
-        else:
-            sign_in = SignIn(person, int(time.time()))
+        is_same = session is not None and session.subject == person
+        # The same person again proves nothing new: age and strength stay those of then.
+        sign_in = session if is_same and session is not None else SignIn(person, int(time.time()))
         if is_enough(sign_in, interaction.parameters, now=time.time()):
             return self._finish(request, name, sign_in)
         interaction.chosen = sign_in

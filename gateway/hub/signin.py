@@ -403,6 +403,8 @@ class SignIn:
         if session is not None and wanted != NOTHING_WANTED:
             tries = self._step_ups.get((session.id, wanted), 0)
             if tries >= STEP_UP_ATTEMPTS:
+                # The page ends this round; whoever tries again from there may have the key by then.
+                self._step_ups.pop((session.id, wanted), None)
                 return self.refusals.step_up(request, client, to)
         attempt = new_attempt(self._random_bytes)
         try:

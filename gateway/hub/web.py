@@ -60,6 +60,7 @@ class HubWeb:
     def application(self) -> web.Application:
         """Return the application."""
         application = web.Application(middlewares=[self._guard], client_max_size=MAX_BODY_BYTES)
+        application.on_response_prepare.append(_name_server)
         routes = application.router
         routes.add_route("*", "/.gate/hooks/{sensor}", self._deliver)
         routes.add_routes(self._sign_in.routes())
@@ -148,6 +149,11 @@ class HubWeb:
             code = self._make_code()
             log.exception("handler-failed", path=request.path, method=request.method, reference=code)
             return self._answer_error(request, 500, "internal", f"tell the service desk this code: {code}")
+
+
+async def _name_server(_request: web.Request, response: web.StreamResponse) -> None:
+    """Say no more of what we run on than our name."""
+    response.headers["Server"] = "posturegate"
 
 
 _CODES = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}

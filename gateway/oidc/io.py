@@ -531,7 +531,9 @@ def parse_token_response(body: bytes) -> TokenResponse:
     id_token, access_token = members.get("id_token"), members.get("access_token")
     if not isinstance(kind, str) or kind.lower() != "bearer":
         raise malformed("`token_type` is not Bearer")
-    if expires_in is not None and number(expires_in) is None:
+    # Some providers send it as a text; it decides nothing here.
+    is_digits = isinstance(expires_in, str) and expires_in.isascii() and expires_in.isdigit()
+    if expires_in is not None and not is_digits and number(expires_in) is None:
         raise malformed("`expires_in` is no number")
     if not isinstance(id_token, str) or not id_token:
         raise malformed("no `id_token`")

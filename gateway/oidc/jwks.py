@@ -31,7 +31,9 @@ MIN_TTL_S = 300.0
 MAX_TTL_S = 86400.0
 DEFAULT_TTL_S = 3600.0
 FORCED_INTERVAL_S = 30.0
-"""Least time between two fetches that a token asked for: one forged `kid` must not become one fetch."""
+"""Time after which one more fetch that a token asks for is allowed: one forged `kid` must not become one fetch."""
+FORCED_BURST = 3
+"""Fetches that tokens may ask for at once: a provider may rotate twice, or just after somebody sent nonsense."""
 
 RETRY_INTERVAL_S = 10.0
 """Least time between a failed fetch and the next."""
@@ -168,9 +170,28 @@ def _canonical(algorithm: str) -> str:
     return "EdDSA" if algorithm in {"Ed25519", "Ed448"} else algorithm
 
 
-class KeyCache:
-    """Keys of one issuer. Concurrent callers share one fetch; forced fetches keep `FORCED_INTERVAL_S` apart.
+class TokenBucket:
+    """Lets `burst` through at once, and one more per `interval_s`."""
 
+    def __init__(self, burst: int, interval_s: float, mono: Callable[[], float]) -> None:
+        self._burst, self._interval_s, self._mono = burst, interval_s, mono
+        self._left, self._at = float(burst), mono()
+
+    def take(self) -> bool:
+        """Return whether one more is let through now."""
+        now = self._mono()
+        self._left = min(float(self._burst), self._left + (now - self._at) / self._interval_s)
+        self._at = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
+class KeyCache:
+    """Keys of one issuer.
+
+    Concurrent callers share one fetch; forced fetches are `FORCED_BURST`, then one per `FORCED_INTERVAL_S`.
     `fetch` raises `ProviderFault`; `mono` is a monotonic clock in seconds.
     """
 
@@ -181,7 +202,7 @@ class KeyCache:
         self._fresh_until = 0.0
         self._usable_until = 0.0
         self._retry_at = float("-inf")
-        self._forced_at = float("-inf")
+        self._forced = TokenBucket(FORCED_BURST, FORCED_INTERVAL_S, mono)
         self._fault: ProviderFault | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -202,11 +223,8 @@ class KeyCache:
         """Return a set newer than `seen`, None when there is none and it is too soon to ask again (K2, K3)."""
         if self._keys is not None and self._keys is not seen:
             return self._keys
-        now = self._mono()
-        if self._running is None:
-            if now < self._forced_at + FORCED_INTERVAL_S:
-                return None
-            self._forced_at = now
+        if self._running is None and not self._forced.take():
+            return None
         await self._refetch(is_forced=True)
         return self._keys if self._keys is not seen else None
 

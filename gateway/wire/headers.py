@@ -6,6 +6,7 @@ Names are compared in lower case. A name with an underscore never passes: CGI-li
 Source: RFC 9110 section 7.6.1; the protected names are those by which the common gateways state identity.
 """
 
+import re
 from collections.abc import Iterable
 
 from gateway.wire.fields import Field, connection_options
@@ -118,9 +119,13 @@ _NEVER_IN_TRAILERS = frozenset(
 _MAX_REMEMBERED = 4096
 
 
+_FOLDED = re.compile(rb"[^a-z0-9]")
+
+
 def is_protected(name: bytes) -> bool:
     """Return whether a lower-case `name` could carry an identity that only the gateway may state."""
-    folded = name.replace(b"_", b"-")
+    # Servers that make variables of header names fold more than `_`: whatever is no letter or digit becomes one sign.
+    folded = _FOLDED.sub(b"-", name)
     return folded in PROTECTED_NAMES or folded.startswith(PROTECTED_PREFIXES)
 
 

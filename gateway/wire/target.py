@@ -19,6 +19,7 @@ Source: RFC 9112 section 3.2, RFC 3986 sections 5.2.4 and 6.2.2.
 """
 
 import re
+from contextlib import suppress
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
@@ -51,6 +52,7 @@ _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _ESCAPED_CONTROL = re.compile(rb"%(?:[01][0-9A-F]|7F)")
 _AMBIGUOUS = re.compile(rb";|%3B|%2F|%5C|%25(?=[0-9A-Fa-f]{2})")
+_PARAMETERS = re.compile(rb"(?:;|%3[Bb])[^/]*")
 _SLASHES = re.compile(rb"//+")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _DECODING_ROUNDS = 3
@@ -127,6 +129,32 @@ def canonical_path(path: bytes) -> bytes:
     if _hides_dot_segments(path):
         raise RequestFault(FaultCode.TARGET, "the path hides dot segments behind escapes or parameters")
     return path
+
+
+def readings(path: str) -> tuple[str, ...]:
+    """Return every way in which servers are known to read a canonical path, itself first, each in canonical form.
+
+    Some strip `;parameters` of a segment, some decode escaped slashes, backslashes and percent signs before they look
+    for segments. Only an ambiguous path has more than one reading.
+
+    >>> readings("/office;v=1/a%2Fb")
+    ('/office;v=1/a%2Fb', '/office/a%2Fb', '/office/a/b')
+    """
+    found = {path: None}
+    raw = path.encode()
+    for _ in range(_DECODING_ROUNDS):
+        stripped = _PARAMETERS.sub(b"", raw)
+        for each in (stripped, raw):
+            # Dot segments that hide were refused with the request itself; one that is left resolves nothing here.
+            with suppress(RequestFault):
+                found.setdefault(
+                    _without_dot_segments(_SLASHES.sub(b"/", each) or b"/").decode(errors="replace")
+                )
+        decoded = unquote_to_bytes(stripped).replace(b"\\", b"/")
+        if decoded == raw:
+            break
+        raw = decoded
+    return tuple(found)
 
 
 def is_ambiguous(canonical: bytes) -> bool:

@@ -38,6 +38,10 @@ async def test_an_incident_from_observation_to_access_restored(tmp_path: Path) -
         assert await close_code(socket) == 4403
         assert await status(http, world, seat) == 403
 
+        (cut,) = world.events("exchanges-cut")
+        assert (cut["app"], cut["count"]) == ("notes", 1)
+        assert "Credential stealer found" in await explained(world, cut["decision"])
+
         (found,) = await settled(world, lambda each: "first_refused_at" in each)
         assert (found["sensor"], found["title"], found["level"]) == (
             "edr",
@@ -77,6 +81,15 @@ async def test_an_incident_from_observation_to_access_restored(tmp_path: Path) -
         assert await metric(world, 'posturegate_sensor_lag_seconds_count{sensor="edr"}') == 1
         assert await metric(world, 'posturegate_time_to_remediate_seconds_count{sensor="edr"}') == 1
         assert await metric(world, "posturegate_exchanges_cut_total") == 1
+
+
+async def explained(world: World, code: str) -> str:
+    """Return the record of a decision: those of tickets are written a little later."""
+    for _ in range(20):
+        status_, text = await world.cli("explain", code, "--config", str(world.config_path))
+        if status_ == 0:
+            return text
+    raise AssertionError(text)
 
 
 async def settled(world: World, condition) -> list[dict]:

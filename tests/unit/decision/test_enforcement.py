@@ -15,17 +15,20 @@ from compliance.model import (
     ComplianceState,
     Conditions,
     Outcome,
+    RequestFacts,
     SessionControl,
     User,
 )
+from compliance.residual import compile_residual, residual
 from gateway.config.schema import App
 from gateway.decision.assertion import AssertionSigner
 from gateway.decision.context import Situation
-from gateway.decision.enforce import RequestTraits, refusing_control
+from gateway.decision.enforce import RequestTraits, refusing_control, strictest
 from gateway.decision.routing import NamedNetworks, RouteTable
 from gateway.decision.ticket import TicketMaker, header_text
 from gateway.decision.verdict import Refused, SignIn, decode_verdict, encode_verdict
 from gateway.feed.settings import WorkerApp
+from gateway.wire.target import readings
 from risk.model import RiskAssessment, RiskLevel
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -223,3 +226,34 @@ def test_restrictions_that_depend_on_the_request_have_an_assertion_each() -> Non
 def test_a_refusal_carries_no_assertion() -> None:
     _, ticket = make(AccessPolicy(name="no", decision=Outcome.BLOCK))
     assert ticket.variants == ()
+
+
+def test_a_path_with_several_readings_gets_no_more_than_any_of_them() -> None:
+    """`/office;v=1/a` reaches `/office/a` on servers that strip parameters: a block on `/office` must hold."""
+    policies = (
+        AccessPolicy(name="all", decision=Outcome.ALLOW),
+        AccessPolicy(name="office", decision=Outcome.BLOCK, when=Conditions(paths=("/office",))),
+        AccessPolicy(
+            name="docs",
+            decision=Outcome.RESTRICT,
+            controls=(SessionControl.READ_ONLY,),
+            when=Conditions(paths=("/docs/a",)),
+        ),
+    )
+    decide = compile_residual(residual(policies, a_situation().context))
+
+    def outcome(path: str) -> tuple[Outcome, frozenset[SessionControl]]:
+        found = strictest(
+            decide(RequestFacts("GET", each, ClientKind.API, frozenset())) for each in readings(path)
+        )
+        return found.outcome, found.controls
+
+    for path in ("/office/a", "/office;v=1/a", "/office%2Fa", "/office%252Fa", "/x%2F..%2Foffice"):
+        assert outcome(path)[0] is Outcome.BLOCK, path
+    assert outcome("/other;v=1/a") == (Outcome.ALLOW, frozenset())
+    assert outcome("/docs%2Fa") == (Outcome.RESTRICT, READ_ONLY)
+
+
+def test_an_address_that_nobody_vouches_for_is_no_identity() -> None:
+    _, ticket = make(AccessPolicy(name="all", decision=Outcome.ALLOW))
+    assert dict(ticket.headers)[b"X-Gate-Email"] == b""

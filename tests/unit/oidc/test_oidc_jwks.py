@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from gateway.oidc.faults import ProviderFault, ProviderReason
 from gateway.oidc.jwks import (
+    FORCED_BURST,
     FORCED_INTERVAL_S,
     KEEP_S,
     MAX_KEYS,
@@ -170,11 +171,24 @@ async def test_unknown_kid_refetches_once_per_interval() -> None:
         "whoever still holds the old set gets the newer one for free"
     )
     for _ in range(1000):
-        assert await source.cache.refresh(fresher) is None
-    assert source.calls == 2
+        await source.cache.refresh(await source.cache.current())
+    assert source.calls == 1 + FORCED_BURST
     source.at = FORCED_INTERVAL_S
-    await source.cache.refresh(fresher)
-    assert source.calls == 3
+    await source.cache.refresh(await source.cache.current())
+    await source.cache.refresh(await source.cache.current())
+    assert source.calls == 2 + FORCED_BURST
+
+
+async def test_a_second_rotation_right_after_the_first_is_seen() -> None:
+    """Also when somebody's forged token has asked for a fetch between the two."""
+    source = Source()
+    keys = await source.cache.current()
+    for name in ("b", "c"):
+        source.put(name)
+        fresher = await source.cache.refresh(keys)
+        assert fresher is not None
+        assert [key.key_id for key in fresher.keys] == [name]
+        keys = fresher
 
 
 async def test_forced_fetches_share_one_flight() -> None:
