@@ -180,6 +180,8 @@ def refused(incident: Incident, at: datetime, app: str, code: str) -> Incident |
         return None
     return msgspec.structs.replace(
         incident,
+        # A refused request may be what made us look: then the incident began no later than that.
+        opened_at=min(incident.opened_at, at),
         first_refused_at=at,
         first_refused_app=app,
         first_refused_code=code,

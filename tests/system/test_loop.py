@@ -65,6 +65,8 @@ async def test_from_webhook_to_cut_streams_to_remediation_and_back(stack: Stack,
         await asyncio.wait_for(stream.content.read(), 5)
     with pytest.raises(aiohttp.ClientPayloadError):
         await asyncio.wait_for(file.content.read(), 5)
+    for response in (stream, file):
+        response.close()
     status, _, text = await asyncio.wait_for(slow, 5)
     assert status == 403
     assert json.loads(text)["code"] == "remediation-required"
