@@ -54,6 +54,17 @@ def parse_device_ca(pem: bytes) -> DeviceCa:
     return DeviceCa(roots, others) if roots else DeviceCa(tuple(certificates), ())
 
 
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+)
+"""What the library raises for bytes that are no proper certificate; not all of it is a `ValueError`."""
+
+
 def verify_leaf(der: bytes, ca: DeviceCa, now: datetime) -> x509.Certificate:
     """Return the certificate when it chains to `ca`, is in its time, is for clients and has a fit key.
 
@@ -78,7 +89,7 @@ def verify_leaf(der: bytes, ca: DeviceCa, now: datetime) -> x509.Certificate:
         raise
     except VerificationError as error:
         raise CertificateRefused(f"not issued by the device CA, or out of its time: {error}") from error
-    except (ValueError, TypeError, UnsupportedAlgorithm, OverflowError) as error:
+    except _UNREADABLE as error:
         raise CertificateRefused(f"unreadable certificate: {type(error).__name__}") from error
     return leaf
 
