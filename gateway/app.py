@@ -74,7 +74,7 @@ DELIVERY_FIELDS = (
     "id", "sensor", "status", "verdict", "body_bytes", "accepted", "duplicates", "rejected", "ignored", "devices",
     "durable_in_s", "enforced_in_s", "lag_s", "timings",
 )  # fmt: skip
-RESTART_ONLY = ("listen", "ops", "workers", "run_dir", "tls")
+RESTART_ONLY = ("listen", "ops", "workers", "run_dir", "tls", "proxy_protocol")
 
 
 class Hub:

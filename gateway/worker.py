@@ -20,7 +20,7 @@ import structlog
 import uvloop
 
 from compliance.model import Decision, RequestFacts, SessionControl
-from gateway.config.schema import Tls
+from gateway.config.schema import ClientCertificates, HealthCheck, Limits, Tls
 from gateway.decision.enforce import RequestTraits, is_admitted, refusing_control, strictest
 from gateway.decision.routing import NamedNetworks, RouteTable, is_below
 from gateway.decision.verdict import HEADER as VERDICT_HEADER
@@ -29,15 +29,18 @@ from gateway.devices.forwarded import ForwardedCertificateRefused, parse_client_
 from gateway.feed.settings import WorkerApp, WorkerSettings, decode_settings
 from gateway.feed.worker_side import Entry, FeedWorker, TicketKey
 from gateway.observe.logs import configure_logs
+from gateway.proxy.balance import UpstreamGroup
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.pool import UpstreamPool, upstream_tls
-from gateway.proxy.ports import CutReason, ResponseRules, Route, UpstreamFault
+from gateway.proxy.ports import CutReason, ResponseRules, Route, UpstreamFault, Upstreams
 from gateway.proxy.server import Front
 from gateway.proxy.tls import listener_tls, renew
 from gateway.supervisor import die_with_parent
 from gateway.tasks import spawn
 from gateway.wire.cookies import find_cookie
+from gateway.wire.faults import FaultCode, RequestFault
 from gateway.wire.forwarded import Address, TrustedNetworks
+from gateway.wire.prefix import PathRewrite
 from gateway.wire.request import RequestHead
 from gateway.wire.target import readings
 
@@ -65,7 +68,7 @@ class Worker:
         self._routes = RouteTable(())
         self._networks = NamedNetworks({})
         self._networks_of: dict[Address, frozenset[str]] = {}
-        self._pools: dict[tuple[str, str | None], UpstreamPool] = {}
+        self._pools: dict[_PoolKey, Upstreams] = {}
         self._hub_pool: UpstreamPool | None = None
         self._front: Front | None = None
         self._cookie = b"__Host-gate"
@@ -101,7 +104,7 @@ class Worker:
 
     # --- the gatekeeper of the data path ---------------------------------------------------------------------
 
-    def admit(self, exchange: Exchange) -> Route | None:
+    def admit(self, exchange: Exchange) -> Route | None:  # noqa: PLR0911 - one for each who answers
         """Return the route of a request, or None while a ticket is on its way. Source: `docs/architecture.md`."""
         head = exchange.head
         path = head.target.path
@@ -110,6 +113,12 @@ class Worker:
         app = self._routes.find(head.host, path)
         if app is None:
             return self._to_hub(exchange, NoSuchHost())
+        if app.client_certificate is ClientCertificates.REQUIRED:
+            fault = self._certificate_fault(exchange)
+            if fault is not None:
+                self.counters[f"faults_{fault.code.value}"] += 1
+                exchange.refuse(fault)
+                return None
         if app.public_paths and not head.target.is_ambiguous and _is_public(path, app.public_paths):
             return self._to_app(app, (), ResponseRules(reserved_cookies=self._reserved))
         digest = head.memo.session
@@ -117,7 +126,7 @@ class Worker:
             digest = head.memo.session = self._session_digest(head)
         if digest is None:
             return self._to_hub(exchange, SignIn(app.name))
-        key = TicketKey(digest, head.host, app.name, self._evidence(exchange))
+        key = TicketKey(digest, head.host, app.name, self._evidence(exchange, app))
         entry = self._feed.lookup(key)
         if entry is not None:
             return self._apply(exchange, app, entry)
@@ -223,7 +232,7 @@ class Worker:
             self._opening = spawn(self._open(decoded), name="worker-listen")
         elif self._front is not None:
             self._front.limits = decoded.limits
-            self._front.trusted = _trusted(decoded)
+            self._front.trusted = _networks(decoded.trusted_proxies)
             if self._tls is not None and decoded.tls is not None:
                 self._renew_certificates(self._tls, decoded.tls)
 
@@ -323,10 +332,29 @@ class Worker:
             is_cut=is_cut,
         )
 
-    def _evidence(self, exchange: Exchange) -> bytes:
-        """Return the device certificate: of the connection, or of a trusted proxy's `Client-Cert`."""
+    def _certificate_fault(self, exchange: Exchange) -> RequestFault | None:
+        """Return why a request may not go to an app that needs a client certificate; None when it may.
+
+        On a connection that was made for another host the client had no reason to present the certificate that it has
+        for this one: 421 has it connect anew. Source: RFC 9110 section 7.4.
+        """
+        name, host = exchange.asked_name, exchange.head.host
+        if name and name.rstrip(".") != host.rstrip(".") and not self._is_cert_passed_on(exchange):
+            return RequestFault(FaultCode.MISDIRECTED, "this connection was made for another host")
+        if not self._evidence(exchange, None):
+            return RequestFault(FaultCode.CERTIFICATE, "this app needs a client certificate of the device")
+        return None
+
+    def _is_cert_passed_on(self, exchange: Exchange) -> bool:
+        """Return whether a trusted proxy says which certificate the client presented."""
         settings = self._settings
-        if settings is None or not settings.accepts_client_cert or not exchange.is_peer_trusted:
+        return settings is not None and settings.accepts_client_cert and exchange.is_peer_trusted
+
+    def _evidence(self, exchange: Exchange, app: WorkerApp | None) -> bytes:
+        """Return the device certificate that counts for `app`: of the connection, or of a trusted `Client-Cert`."""
+        if app is not None and app.client_certificate is ClientCertificates.OFF:
+            return b""
+        if not self._is_cert_passed_on(exchange):
             return exchange.evidence
         lines = [value for name, value in exchange.head.headers if name == b"client-cert"]
         try:
@@ -343,19 +371,25 @@ class Worker:
         headers: tuple[tuple[bytes, bytes], ...],
         rules: ResponseRules,
     ) -> Route:
-        pool = self._pools[app.upstream, app.upstream_ca]
+        assert self._settings is not None  # noqa: S101 - apps come with them
+        rewrite = _rewrite(app)
+        if rewrite is not None and rewrite.strip:
+            headers = (*headers, (b"X-Forwarded-Prefix", rewrite.strip.encode()))
         return Route(
-            pool=pool,
+            pool=self._pools[_pool_key(app, self._settings.limits)],
             headers=headers,
             rules=rules,
-            host=None if app.preserve_host else pool.address.authority,
+            is_own_host=not app.preserve_host,
             body_max_bytes=app.body_bytes,
+            rewrite=rewrite,
+            limits=app.limits,
         )
 
     def _to_hub(self, exchange: Exchange, verdict: Verdict | None) -> Route:
         """Return the route to the hub, with what only a worker may say."""
         assert self._hub_pool is not None  # noqa: S101 - made with the first settings, before any listener
-        evidence = self._evidence(exchange)
+        head = exchange.head
+        evidence = self._evidence(exchange, self._routes.find(head.host, head.target.path))
         headers = [
             (b"X-Gate-Client", str(exchange.client_address).encode()),
             (b"X-Gate-Scheme", exchange.scheme.encode()),
@@ -379,11 +413,9 @@ class Worker:
         """Keep the pools of upstreams that stay, make those that are new, close those that went."""
         if self._hub_pool is None:
             self._hub_pool = UpstreamPool(f"unix:{self._run_dir / 'hub.sock'}", settings.limits)
-        wanted = {(app.upstream, app.upstream_ca) for app in settings.apps}
+        wanted = {_pool_key(app, settings.limits) for app in settings.apps}
         for key in wanted - self._pools.keys():
-            url, ca_file = key
-            tls = upstream_tls(ca_file) if url.startswith("https:") else None
-            self._pools[key] = UpstreamPool(url, settings.limits, tls=tls)
+            self._pools[key] = _upstreams(key)
         for key in self._pools.keys() - wanted:
             self._pools.pop(key).close()
 
@@ -391,7 +423,13 @@ class Worker:
 
     async def _open(self, settings: WorkerSettings) -> None:
         self._tls = listener_tls(settings.tls) if settings.tls is not None else None
-        front = Front(self, settings.limits, tls=self._tls, trusted=_trusted(settings))
+        front = Front(
+            self,
+            settings.limits,
+            tls=self._tls,
+            trusted=_networks(settings.trusted_proxies),
+            announcing=_networks(settings.proxy_protocol) if settings.proxy_protocol else None,
+        )
         if self._listener is not None:
             await front.listen_socket(self._listener)
         else:
@@ -419,6 +457,15 @@ class Worker:
                 figures["open_connections"] = front.connections
                 figures |= {f"faults_{code.value}": count for code, count in front.stats.faults.items()}
             self._feed.report({name: float(value) for name, value in figures.items()})
+
+
+class _PoolKey(msgspec.Struct, frozen=True):
+    """What makes the upstreams of two apps, or of an app before and after a reload, the same."""
+
+    urls: tuple[str, ...]
+    ca: str | None
+    limits: Limits
+    health: HealthCheck | None
 
 
 class _Waiting:
@@ -453,12 +500,29 @@ def _headers(entry: Entry[Exchange], decision: Decision) -> tuple[tuple[bytes, b
     return (*ticket.headers, (b"X-Gate-Outcome", outcome), (b"X-Gate-Restrictions", names))
 
 
+def _pool_key(app: WorkerApp, limits: Limits) -> _PoolKey:
+    return _PoolKey(app.upstreams, app.upstream_ca, app.limits or limits, app.health)
+
+
+def _upstreams(key: _PoolKey) -> Upstreams:
+    """Return where connections come from: the pool itself of the one address that is not checked, else a group."""
+    is_https = any(url.startswith("https:") for url in key.urls)
+    tls = upstream_tls(key.ca) if is_https else None
+    pools = [UpstreamPool(url, key.limits, tls=tls) for url in key.urls]
+    return pools[0] if len(pools) == 1 and key.health is None else UpstreamGroup(pools, key.health)
+
+
+def _rewrite(app: WorkerApp) -> PathRewrite | None:
+    strip = app.path_prefix.rstrip("/") if app.strip_prefix else ""
+    return PathRewrite(strip, app.add_prefix) if strip or app.add_prefix else None
+
+
 def _is_public(path: str, prefixes: tuple[str, ...]) -> bool:
     return any(is_below(path, prefix) for prefix in prefixes)
 
 
-def _trusted(settings: WorkerSettings) -> TrustedNetworks:
-    return TrustedNetworks([ip_network(cidr) for cidr in settings.trusted_proxies])
+def _networks(cidrs: tuple[str, ...]) -> TrustedNetworks:
+    return TrustedNetworks([ip_network(cidr) for cidr in cidrs])
 
 
 def raise_file_limit() -> None:

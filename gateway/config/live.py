@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.load import LoadedConfig
 from gateway.config.paths import database_path
-from gateway.config.schema import App, Provider
+from gateway.config.schema import Provider
 
 TIMEOUT_S = 5.0
 MAX_METADATA_BYTES = 1024 * 1024
@@ -35,7 +35,8 @@ def live_checks(loaded: LoadedConfig) -> Iterator[tuple[str, Probe]]:
     for provider in config.providers:
         yield f"provider {provider.name} {provider.issuer}", partial(check_provider, provider, base)
     for app in config.apps:
-        yield f"app {app.name} {app.upstream}", partial(check_upstream, app, base)
+        for upstream in app.upstreams:
+            yield f"app {app.name} {upstream}", partial(check_upstream, upstream, app.upstream_ca, base)
 
 
 def check_store(path: Path) -> str | None:
@@ -76,20 +77,20 @@ def check_provider(provider: Provider, base: Path) -> str | None:
     return f"its metadata lacks {', '.join(missing)}" if missing else None
 
 
-def check_upstream(app: App, base: Path) -> str | None:
+def check_upstream(upstream: str, ca: str | None, base: Path) -> str | None:
     """Return why no connection to the app can be made: TCP, TLS with its certificate, or Unix socket."""
     try:
-        if app.upstream.startswith("unix:"):
+        if upstream.startswith("unix:"):
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(TIMEOUT_S)
-                connection.connect(app.upstream.removeprefix("unix:"))
+                connection.connect(upstream.removeprefix("unix:"))
             return None
-        url = urlsplit(app.upstream)
+        url = urlsplit(upstream)
         is_tls = url.scheme == "https"
         address = (url.hostname or "", url.port or (443 if is_tls else 80))
         with socket.create_connection(address, TIMEOUT_S) as connection:
             if is_tls:
-                with _tls(app.upstream_ca, base).wrap_socket(connection, server_hostname=url.hostname):
+                with _tls(ca, base).wrap_socket(connection, server_hostname=url.hostname):
                     pass
     except OSError as error:
         return _reason(error)

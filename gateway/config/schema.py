@@ -66,7 +66,8 @@ class Limits(Strict, frozen=True):
     Field: tunnel_idle_timeout: how long a WebSocket or other upgrade may be silent.
     Field: connections_per_client: most connections of one client address (429 above).
     Field: upstream_connections: most connections to one upstream (503 above, after the queue).
-    Field: buffer_bytes: most bytes held for one exchange in one direction.
+    Field: buffer_bytes: a sender is not read while a quarter of this waits for the other side. One read, of at
+        most 256 KiB, comes on top: together that is the most held for one exchange in one direction.
     """
 
     headers: int = 100
@@ -99,6 +100,8 @@ class Server(Strict, frozen=True):
     Field: run_dir: folder of the Unix sockets between hub, workers and command line; made with mode 0700.
     Field: trusted_proxies: networks whose `X-Forwarded-*` and `Client-Cert` headers are believed; nobody by
         default.
+    Field: proxy_protocol: networks of load balancers that begin every connection with a PROXY header, version
+        1 or 2; the client's address is then the one in it, and a connection of theirs without one is closed.
     Field: drain: how long exchanges may finish at shutdown.
     """
 
@@ -108,6 +111,7 @@ class Server(Strict, frozen=True):
     workers: int | Literal["auto"] = "auto"
     run_dir: str = "/run/posturegate"
     trusted_proxies: tuple[str, ...] = ()
+    proxy_protocol: tuple[str, ...] = ()
     limits: Limits = Limits()
     drain: Duration = 10.0
 
@@ -170,13 +174,48 @@ class Provider(Strict, frozen=True):
     label: str = ""
 
 
+class HealthCheck(Strict, frozen=True):
+    """How every worker asks each address of an app whether it is well: a GET that 2xx or 3xx answers.
+
+    An address is left out after two failures in a row and taken back after one success.
+
+    Field: path: what is asked for, as the app knows it, without any prefix added or stripped.
+    Field: every: time from one check to the next.
+    Field: timeout: time in which the answer must begin.
+    """
+
+    path: str
+    every: Duration = 5.0
+    timeout: Duration = 2.0
+
+
+class Timeouts(Strict, frozen=True):
+    """Times of one app in place of the server's `limits`.
+
+    Field: connect: time to connect (504 after); default: `connect_timeout`.
+    Field: response: time until the response head (504 after); default: `response_timeout`.
+    Field: idle: how long a body may stand still in the middle; default: `stream_idle_timeout`.
+    """
+
+    connect: Duration | None = None
+    response: Duration | None = None
+    idle: Duration | None = None
+
+
 class App(Strict, frozen=True):
     """An app behind the gateway.
 
     Field: name: how policies, pages and logs call this app.
     Field: host: public host name; `*.example.org` matches one label.
-    Field: upstream: `http://`, `https://` or `unix:/path` address of the app.
+    Field: upstream: `http://`, `https://` or `unix:/path` address of the app, or a list of them: a request goes to
+        the address with the fewest requests in progress, and past one that cannot be reached.
+    Field: health: checks that leave out an address before a request meets it; without them, one that could
+        not be reached five times in a row is tried once a second only.
+    Field: timeouts: times of this app in place of the server's.
     Field: path_prefix: only requests below it belong to this app; several apps may share a host.
+    Field: strip_prefix: whether the app is sent paths without `path_prefix`, which `X-Forwarded-Prefix` then
+        tells it.
+    Field: add_prefix: what every path begins with that the app is sent, such as `/v2`.
     Field: public_paths: path prefixes that need no sign-in, matched on the canonical path.
     Field: preserve_host: whether the app sees the public host name (`true`) or the upstream's own.
     Field: upstream_ca: PEM bundle that signs the upstream's certificate; default: the system store.
@@ -186,12 +225,19 @@ class App(Strict, frozen=True):
     Field: identity_headers: whether `X-Gate-User`, `-Email`, `-Name`, `-Groups` are sent beside the signed
         assertion.
     Field: body_bytes: most bytes of a request body; default: the server's limit.
+    Field: client_certificate: `required` refuses requests without a device certificate (403), public paths included,
+        and has browsers reconnect that came on a connection made for another host (421); `optional` takes
+        one where it is presented; `off` ignores it for this app. The listener has to ask for certificates.
     """
 
     name: Name
     host: str
-    upstream: str
+    upstream: str | tuple[str, ...]
+    health: HealthCheck | None = None
+    timeouts: Timeouts = Timeouts()
     path_prefix: str = "/"
+    strip_prefix: bool = False
+    add_prefix: str = ""
     public_paths: tuple[str, ...] = ()
     preserve_host: bool = True
     upstream_ca: str | None = None
@@ -200,6 +246,12 @@ class App(Strict, frozen=True):
     title: str = ""
     identity_headers: bool = True
     body_bytes: ByteSize | None = None
+    client_certificate: ClientCertificates = ClientCertificates.OPTIONAL
+
+    @property
+    def upstreams(self) -> tuple[str, ...]:
+        """Return the addresses, one or several."""
+        return (self.upstream,) if isinstance(self.upstream, str) else self.upstream
 
 
 class StandardWebhooks(Strict, tag="standard-webhooks", tag_field="scheme", frozen=True):

@@ -40,6 +40,7 @@ from gateway.config.schema import (
     Decisions,
     DeviceCertificate,
     DeviceClaim,
+    HealthCheck,
     Hmac,
     Limits,
     Network,
@@ -49,8 +50,11 @@ from gateway.config.schema import (
     Sessions,
     StandardWebhooks,
     Store,
+    Timeouts,
     Tls,
 )
+from gateway.wire.faults import RequestFault
+from gateway.wire.target import canonical_path, is_ambiguous
 from plugins.verify import parse_message, parse_public_key
 from risk.model import STRONG_KINDS, RiskLevel
 from risk.values import Secret
@@ -80,6 +84,7 @@ MAX_RUN_DIR_BYTES = 80
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*\.?", re.ASCII)
+_QUERY = re.compile(r"[\x21\x22\x24-\x7e]*", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _METHOD = re.compile(r"[A-Z][A-Z0-9!#$%&'*+.^_`|~-]*", re.ASCII)
 
@@ -213,6 +218,11 @@ class _Checks:
             if cidr in {"0.0.0.0/0", "::/0"}:
                 message = "everybody may claim any client address and any device certificate"
                 self.fault(Code.UNSAFE, (*path, "trusted_proxies", at), message, "name the proxies only")
+        self.networks((*path, "proxy_protocol"), server.proxy_protocol)
+        for at, cidr in enumerate(server.proxy_protocol):
+            if cidr in {"0.0.0.0/0", "::/0"}:
+                message = "everybody may claim any client address"
+                self.fault(Code.UNSAFE, (*path, "proxy_protocol", at), message, "name the balancers only")
         if isinstance(server.workers, int) and not 0 <= server.workers <= MAX_WORKERS:
             hint = f"0 to {MAX_WORKERS}, or `auto`"
             self.fault(Code.RANGE, (*path, "workers"), f"{server.workers} workers are out of range", hint)
@@ -329,6 +339,8 @@ class _Checks:
         self._host((*path, "host"), app.host)
         self._upstream(path, app)
         self._path_prefix((*path, "path_prefix"), app.path_prefix)
+        self._prefix_changes(path, app)
+        self._client_certificate((*path, "client_certificate"), app)
         for at, prefix in enumerate(app.public_paths):
             self._path_prefix((*path, "public_paths", at), prefix)
             if prefix == "/":
@@ -343,24 +355,32 @@ class _Checks:
             self.fault(Code.HOST, path, f"{shown(host)} is not a host name", _host_hint(host))
 
     def _upstream(self, path: KeyPath, app: App) -> None:
-        where = (*path, "upstream")
-        hint = "`http://host:port`, `https://host:port` or `unix:/path`"
         self.bundle((*path, "upstream_ca"), app.upstream_ca)
-        if app.upstream_ca is not None and not app.upstream.startswith("https://"):
+        if app.upstream_ca is not None and not any(each.startswith("https://") for each in app.upstreams):
             message = "`upstream_ca` has no effect: the upstream is not https"
             self.fault(Code.WITHOUT_EFFECT, (*path, "upstream_ca"), message)
-        if app.upstream.startswith("unix:"):
-            if not app.upstream.removeprefix("unix:").startswith("/"):
+        if not app.upstreams:
+            self.fault(Code.MISSING_KEY, (*path, "upstream"), "at least one address is needed")
+        for at, upstream in enumerate(app.upstreams):
+            where = (*path, "upstream") if isinstance(app.upstream, str) else (*path, "upstream", at)
+            self._upstream_address(where, upstream)
+            if upstream in app.upstreams[:at]:
+                self.fault(Code.ADDRESS_CLASH, where, f"{shown(upstream)} stands twice")
+
+    def _upstream_address(self, where: KeyPath, upstream: str) -> None:
+        hint = "`http://host:port`, `https://host:port` or `unix:/path`"
+        if upstream.startswith("unix:"):
+            if not upstream.removeprefix("unix:").startswith("/"):
                 self.fault(Code.URL, where, "the path of a Unix socket is absolute", "`unix:/path`")
             return
-        url = parse_url(app.upstream)
+        url = parse_url(upstream)
         if url is None or url.scheme not in {"http", "https"} or not url.hostname:
-            self.fault(Code.URL, where, f"{shown(app.upstream)} is no address of an app", hint)
+            self.fault(Code.URL, where, f"{shown(upstream)} is no address of an app", hint)
         elif url.username or url.query or url.fragment:
-            message = f"{shown(app.upstream)} has a user, query or fragment"
+            message = f"{shown(upstream)} has a user, query or fragment"
             self.fault(Code.URL, where, message, hint)
         elif url.path not in {"", "/"}:
-            message = f"{shown(app.upstream)} has a path: requests keep the path that the client sent"
+            message = f"{shown(upstream)} has a path, which belongs into `add_prefix`"
             self.fault(Code.URL, where, message, f"did you mean `{url.scheme}://{url.netloc}`?")
 
     def _path_prefix(self, path: KeyPath, prefix: str) -> None:
@@ -371,6 +391,44 @@ class _Checks:
             fault = "the gateway's own paths begin so"
         if fault is not None:
             self.fault(Code.URL, path, f"{shown(prefix)} is no path prefix: {fault}")
+
+    def _prefix_changes(self, path: KeyPath, app: App) -> None:
+        """Check what happens to paths on the way to the app."""
+        if app.strip_prefix and app.path_prefix == "/":
+            message = "`strip_prefix` has no effect: there is no `path_prefix`"
+            self.fault(Code.WITHOUT_EFFECT, (*path, "strip_prefix"), message)
+        if app.add_prefix:
+            fault = path_fault(app.add_prefix)
+            if fault is not None:
+                message = f"{shown(app.add_prefix)} is no path prefix: {fault}"
+                self.fault(Code.URL, (*path, "add_prefix"), message)
+        if app.strip_prefix and app.path_prefix != "/" and path_fault(app.path_prefix) is not None:
+            message = f"{shown(app.path_prefix)} cannot be stripped: {path_fault(app.path_prefix)}"
+            self.fault(Code.URL, (*path, "path_prefix"), message)
+
+    def _client_certificate(self, path: KeyPath, app: App) -> None:
+        server = next((server for _, server in self.all(Server)), Server())
+        asks = server.tls is not None and server.tls.client_certificates is not ClientCertificates.OFF
+        arrives = asks or any(source.header for _, source in self.all(DeviceCertificate))
+        is_required = app.client_certificate is ClientCertificates.REQUIRED
+        if is_required and not arrives and self.decoder.is_sound(("server", "tls")):
+            message = f"nobody could use `{app.name}`: no client certificate can arrive"
+            hint = "set `server.tls.client_certificates: optional`"
+            self.fault(Code.DEVICE, path, message, hint)
+
+    def check_health(self, path: KeyPath, health: HealthCheck) -> None:
+        """Check that an active check can be sent."""
+        self.positive(path, health, "every", "timeout")
+        fault = path_fault(health.path.partition("?")[0])
+        if fault is not None or _QUERY.fullmatch(health.path.partition("?")[2]) is None:
+            message = (
+                f"{shown(health.path)} cannot be asked for: {fault or 'its query has a character to escape'}"
+            )
+            self.fault(Code.URL, (*path, "path"), message, "such as `/healthz`")
+
+    def check_timeouts(self, path: KeyPath, timeouts: Timeouts) -> None:
+        """Check that no time is zero."""
+        self.positive(path, timeouts, "connect", "response", "idle")
 
     def check_sensor(self, path: KeyPath, sensor: Sensor) -> None:
         """Check a sensor's bounds and that its silence has been thought of."""
@@ -742,6 +800,8 @@ _BY_SECTION: Mapping[type, _Check] = {
     Store: _Checks.check_store,
     Provider: _Checks.check_provider,
     App: _Checks.check_app,
+    HealthCheck: _Checks.check_health,
+    Timeouts: _Checks.check_timeouts,
     Sensor: _Checks.check_sensor,
     StandardWebhooks: _Checks.check_standard_webhooks,
     Bearer: _Checks.check_bearer,
@@ -787,6 +847,18 @@ def parse_url(text: str) -> SplitResult | None:
     except ValueError:
         return None
     return url if url.scheme and url.netloc and url.hostname else None
+
+
+def path_fault(path: str) -> str | None:
+    """Return why a text is not the one spelling of a path that every app reads alike, None when it is."""
+    raw = path.encode()
+    try:
+        canonical = canonical_path(raw)
+    except RequestFault as fault:
+        return fault.detail
+    if canonical != raw:
+        return f"write `{canonical.decode()}`"
+    return "apps may disagree about what it means" if is_ambiguous(canonical) else None
 
 
 def parse_listen(text: str) -> tuple[str, int] | None:

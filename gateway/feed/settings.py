@@ -2,20 +2,25 @@
 
 import msgspec
 
-from gateway.config.schema import App, Config, DeviceCertificate, Limits, Tls
+from gateway.config.schema import App, ClientCertificates, Config, DeviceCertificate, HealthCheck, Limits, Tls
 
 
 class WorkerApp(msgspec.Struct, frozen=True, kw_only=True):
-    """An app as a worker routes it."""
+    """An app as a worker routes it. `limits` are its own where they differ from the server's, else None."""
 
     name: str
     host: str
     path_prefix: str
-    upstream: str
+    upstreams: tuple[str, ...]
     upstream_ca: str | None
     public_paths: tuple[str, ...]
     preserve_host: bool
     body_bytes: int
+    limits: Limits | None = None
+    health: HealthCheck | None = None
+    strip_prefix: bool = False
+    add_prefix: str = ""
+    client_certificate: ClientCertificates = ClientCertificates.OPTIONAL
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +33,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     tls: Tls | None
     limits: Limits
     trusted_proxies: tuple[str, ...]
+    proxy_protocol: tuple[str, ...]
     accepts_client_cert: bool
     networks: dict[str, tuple[str, ...]]
     apps: tuple[WorkerApp, ...]
@@ -43,6 +49,7 @@ def worker_settings(config: Config, revision: str) -> WorkerSettings:
         tls=config.server.tls,
         limits=config.server.limits,
         trusted_proxies=config.server.trusted_proxies,
+        proxy_protocol=config.server.proxy_protocol,
         accepts_client_cert=any(
             isinstance(each, DeviceCertificate) and each.header for each in config.devices
         ),
@@ -56,12 +63,29 @@ def _worker_app(app: App, limits: Limits) -> WorkerApp:
         name=app.name,
         host=app.host.lower(),
         path_prefix=app.path_prefix,
-        upstream=app.upstream,
+        upstreams=app.upstreams,
         upstream_ca=app.upstream_ca,
         public_paths=app.public_paths,
         preserve_host=app.preserve_host,
         body_bytes=app.body_bytes if app.body_bytes is not None else limits.body_bytes,
+        limits=_own_limits(app, limits),
+        health=app.health,
+        strip_prefix=app.strip_prefix,
+        add_prefix=app.add_prefix.rstrip("/"),
+        client_certificate=app.client_certificate,
     )
+
+
+def _own_limits(app: App, limits: Limits) -> Limits | None:
+    """Return the server's limits with the times of the app, None when it has none of its own."""
+    times = app.timeouts
+    own = {
+        "connect_timeout": times.connect,
+        "response_timeout": times.response,
+        "stream_idle_timeout": times.idle,
+    }
+    given = {name: value for name, value in own.items() if value is not None}
+    return msgspec.structs.replace(limits, **given) if given else None
 
 
 def encode_settings(settings: WorkerSettings) -> bytes:

@@ -17,6 +17,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, cast
 
 from gateway.proxy.exchange import DISCARD_BYTES, Exchange
+from gateway.proxy.tls import asked_name
 from gateway.wire.faults import FaultCode, RequestFault, WireFault
 from gateway.wire.forwarded import Address, client_chain, forwarding_lines, parse_address, untrusted_hops
 from gateway.wire.problem import problem_response
@@ -48,9 +49,13 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Downstream(asyncio.Protocol):
-    """One client connection. `exchange` is the one that is being answered, None between two."""
+    """One client connection. `exchange` is the one that is being answered, None between two.
+
+    `announced` is the client's address where a load balancer has told it (PROXY protocol), else None.
+    """
 
     __slots__ = (
+        "_announced",
         "_buffered_at_expiry",
         "_client_address",
         "_forwarding",
@@ -65,6 +70,7 @@ class Downstream(asyncio.Protocol):
         "_read_ns",
         "_reader",
         "_transport",
+        "asked_name",
         "deadline",
         "evidence",
         "exchange",
@@ -73,8 +79,9 @@ class Downstream(asyncio.Protocol):
         "peer_address",
     )
 
-    def __init__(self, front: "Front") -> None:
+    def __init__(self, front: "Front", *, announced: Address | None = None) -> None:
         self._front = front
+        self._announced = announced
         self._reader = RequestReader(front.head_limits)
         self._transport: asyncio.Transport | None = None
         self._forwarding: tuple[bytes, bytes] = (b"", b"")
@@ -87,6 +94,7 @@ class Downstream(asyncio.Protocol):
         self._left_to_discard = DISCARD_BYTES
         self._buffered_at_expiry = 0
         self.deadline = 0.0
+        self.asked_name = ""
         self.evidence = b""
         self.exchange: Exchange | None = None
         self.is_peer_trusted = False
@@ -101,15 +109,14 @@ class Downstream(asyncio.Protocol):
         """A client connected (and its TLS handshake is done)."""
         self._transport = transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=self._front.high_water)
-        peer = transport.get_extra_info("peername")
-        if isinstance(peer, tuple):
-            self.peer_address = parse_address(peer[0].partition("%")[0].encode()) or UNKNOWN_ADDRESS
+        self.peer_address = self._announced or peer_address(transport.get_extra_info("peername"))
         self._client_address = self.peer_address
         self.is_peer_trusted = self.peer_address in self._front.trusted
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             self._is_tls = True
             self.evidence = _peer_certificate(tls)
+            self.asked_name = asked_name(tls)
         self.expect_within(self._front.limits.header_timeout)
         if not self._front.admit_connection(self):
             self._refuse(RequestFault(FaultCode.CONNECTIONS, "too many connections from this address"))
@@ -409,6 +416,13 @@ class Downstream(asyncio.Protocol):
         self._left_to_discard -= size
         if self._left_to_discard < 0:
             self.abandon()
+
+
+def peer_address(name: object) -> Address:
+    """Return the address of a peer by what the socket calls it; that on a Unix socket has no name."""
+    if isinstance(name, tuple):
+        return parse_address(name[0].partition("%")[0].encode()) or UNKNOWN_ADDRESS
+    return NO_ADDRESS
 
 
 def _peer_certificate(tls: ssl.SSLObject) -> bytes:

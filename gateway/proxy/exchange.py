@@ -94,6 +94,7 @@ class Exchange:
         "_limits",
         "_plan",
         "_sends_body",
+        "_server_limits",
         "_tunnel",
         "client",
         "client_address",
@@ -135,7 +136,7 @@ class Exchange:
         self.is_draining = False
         self.phase = Phase.ADMITTING
         self._gatekeeper = gatekeeper
-        self._limits = limits
+        self._limits = self._server_limits = limits
         self._tunnel: Tunnel | None = None
         self._plan: AnswerPlan | None = None
         self._attempts = 0
@@ -163,6 +164,11 @@ class Exchange:
     def evidence(self) -> bytes:
         """DER of the verified client certificate of the TLS connection; empty without one."""
         return self.client.evidence
+
+    @property
+    def asked_name(self) -> str:
+        """Server name (SNI) by which the TLS connection was made, in lower case; empty without one."""
+        return self.client.asked_name
 
     @property
     def client_kind(self) -> ClientKind:
@@ -251,7 +257,7 @@ class Exchange:
         self._attempts += 1
         self._sends_body = route.send_body and not self._body_is_whole and not self._body_bytes
         try:
-            block = self._upstream_head(route)
+            block = self._upstream_head(route, link.authority)
         except ValueError:
             link.drop()
             self._answer_problem(500, "header-unsendable", "", closes=True)
@@ -419,19 +425,23 @@ class Exchange:
     def _follow(self, route: Route) -> None:
         """Ask the route's pool for a connection; `upstream_ready` or `upstream_failed` follows, perhaps at once."""
         self.route = route
+        self._limits = route.limits or self._server_limits
         if route.send_body and self.head.length > route.body_max_bytes:
             self.refuse(RequestFault(FaultCode.BODY_BYTES, "the body is longer than this app accepts"))
             return
         self.phase = Phase.ROUTING
         route.pool.lease(self, is_fresh=False)
 
-    def _upstream_head(self, route: Route) -> bytes:
-        """Return the head for the upstream. Raises `ValueError` when a header of the route would break its line."""
+    def _upstream_head(self, route: Route, authority: bytes) -> bytes:
+        """Return the head for the upstream that calls itself `authority`.
+
+        Raises `ValueError` when a header of the route would break its line.
+        """
         head = self.head
         return upstream_head(
             head,
-            target=route.target or head.target.canonical,
-            host=route.host or head.authority,
+            target=route.target or _target(head, route),
+            host=authority if route.is_own_host else route.host or head.authority,
             forwarding=self.client.forwarding(self),
             extra=route.headers,
             with_body=self._sends_body,
@@ -551,3 +561,8 @@ class Exchange:
             self.phase = Phase.OVER
             self._sends_body = False
             self._gatekeeper.ended(self)
+
+
+def _target(head: RequestHead, route: Route) -> bytes:
+    """Return the target for the upstream: the canonical one, below the prefixes that the route says."""
+    return head.target.canonical if route.rewrite is None else route.rewrite.apply(head.target)

@@ -15,6 +15,7 @@ class ClientLink(Protocol):
     """The client's connection, as an exchange sees it."""
 
     peer_address: Address
+    asked_name: str
     evidence: bytes
     is_peer_trusted: bool
 
@@ -70,6 +71,11 @@ class UpstreamLink(Protocol):
     is_reused: bool
     has_answered: bool
     is_write_paused: bool
+
+    @property
+    def authority(self) -> bytes:
+        """The `Host` value by which the upstream knows itself."""
+        ...
 
     def begin(self, exchange: "Exchange", head: bytes) -> None:
         """Send a request head; the answer goes to `exchange`."""

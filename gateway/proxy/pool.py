@@ -1,4 +1,4 @@
-"""The connections to one upstream: reused last-in-first-out, bounded in number, with a bounded queue before them.
+"""The connections to one address of an upstream: reused last-in-first-out, bounded in number, with a bounded queue.
 
 Connecting is the one thing on the data path that takes a task; a lease of an idle connection is a list operation.
 """
@@ -35,6 +35,9 @@ BREAK_AFTER = 5
 
 BREAK_S = 1.0
 
+MIN_HIGH_WATER_BYTES = 4096
+"""Least number of waiting bytes at which the other side is paused."""
+
 SWEEP_S = 5.0
 """How often idle connections are looked through."""
 
@@ -60,6 +63,11 @@ class Address(msgspec.Struct, frozen=True):
     port: int
     path: str = ""
     is_tls: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return how logs call it."""
+        return f"unix:{self.path}" if self.path else self.authority.decode()
 
     @property
     def authority(self) -> bytes:
@@ -96,15 +104,21 @@ def upstream_tls(ca_file: str | None = None) -> ssl.SSLContext:
     return context
 
 
+def high_water(limits: Limits) -> int:
+    """Return at how many bytes that wait for one side the other side is no longer read."""
+    return max(limits.buffer_bytes // 4, MIN_HIGH_WATER_BYTES)
+
+
 class UpstreamPool:
-    """Connections to one upstream. `url` as in the configuration; `tls` defaults to `upstream_tls()` for https.
+    """Connections to one upstream address. `url` as in the configuration; `tls` defaults to `upstream_tls()` for https.
 
     Raises `ValueError` for an unusable `url`.
     """
 
     def __init__(self, url: str, limits: Limits, *, tls: ssl.SSLContext | None = None) -> None:
         self.address = parse_upstream(url)
-        self._tls = (tls or upstream_tls()) if self.address.is_tls else None
+        self.tls = (tls or upstream_tls()) if self.address.is_tls else None
+        self.high_water = high_water(limits)
         self._connect_timeout_s = limits.connect_timeout
         self._max_open = limits.upstream_connections
         self._idle: list[Upstream] = []
@@ -116,6 +130,26 @@ class UpstreamPool:
         self._failures = 0
         self._broken_until = 0.0
         self._last_fault = UpstreamFault.UNREACHABLE
+
+    @property
+    def busy(self) -> int:
+        """Number of exchanges that have a connection or wait for one."""
+        return len(self._open) - len(self._idle) + len(self._waiting)
+
+    @property
+    def is_available(self) -> bool:
+        """Whether to send somebody here who could go elsewhere.
+
+        Not while the circuit is broken; afterwards one exchange at a time tries whether the address is back.
+        """
+        if self._failures < BREAK_AFTER:
+            return True
+        return time.monotonic() >= self._broken_until and not self._waiting
+
+    @property
+    def last_fault(self) -> UpstreamFault:
+        """Why the last connection that could not be made was not."""
+        return self._last_fault
 
     @property
     def open(self) -> int:
@@ -252,12 +286,12 @@ class UpstreamPool:
         address = self.address
         if address.path:
             _, link = await loop.create_unix_connection(lambda: Upstream(self), address.path)
-        elif self._tls is not None:
+        elif self.tls is not None:
             _, link = await loop.create_connection(
                 lambda: Upstream(self),
                 address.host,
                 address.port,
-                ssl=self._tls,
+                ssl=self.tls,
                 server_hostname=address.host,
             )
         else:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from gateway.config.schema import Limits
+from gateway.wire.prefix import PathRewrite
+
 if TYPE_CHECKING:
     from gateway.proxy.exchange import Exchange
-    from gateway.proxy.pool import UpstreamPool
+    from gateway.proxy.pool import Lessee
 
 
 class CutReason(StrEnum):
@@ -35,20 +38,43 @@ class ResponseRules(msgspec.Struct, frozen=True):
     extra_headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
+class Upstreams(Protocol):
+    """Where connections to an app come from: the pool of one address, or a group of them."""
+
+    def lease(self, lessee: "Lessee", *, is_fresh: bool) -> None:
+        """Give `lessee` a connection, now or later; `upstream_failed` when there can be none.
+
+        `is_fresh`: none that has been used before.
+        """
+        ...
+
+    def give_up(self, lessee: "Lessee") -> None:
+        """`lessee` no longer waits."""
+        ...
+
+    def close(self) -> None:
+        """Close idle connections now, and leased ones as they come back. Nobody can lease any more."""
+        ...
+
+
 class Route(msgspec.Struct, frozen=True):
     """Where an admitted exchange goes and how. Only the gatekeeper makes one.
 
     `headers` are set after every client-sent header of a protected name has been removed. `host` None keeps the
-    client's `Host`. `target` None sends the canonical target. `send_body` False answers without the request's body
-    (which is then discarded within bounds, or the connection closes after the answer). `with_own_cookies` leaves the
-    gateway's cookies in the request: only for the hub, never for an app.
+    client's `Host`; `is_own_host` sends the name by which the chosen address knows itself. `target` None sends the
+    canonical target, its path changed by `rewrite`. `limits` None keeps the server's. `send_body` False answers without
+    the request's body (which is then discarded within bounds, or the connection closes after the answer).
+    `with_own_cookies` leaves the gateway's cookies in the request: only for the hub, never for an app.
     """
 
-    pool: "UpstreamPool"
+    pool: "Upstreams"
     headers: tuple[tuple[bytes, bytes], ...]
     rules: ResponseRules = ResponseRules()
     host: bytes | None = None
+    is_own_host: bool = False
     target: bytes | None = None
+    rewrite: PathRewrite | None = None
+    limits: Limits | None = None
     send_body: bool = True
     body_max_bytes: int = 1 << 30
     with_own_cookies: bool = False

@@ -29,6 +29,8 @@ from pathlib import Path
 
 from gateway.config.schema import Limits
 from gateway.proxy.downstream import Downstream
+from gateway.proxy.greeting import GreetingListener, bound_sockets
+from gateway.proxy.pool import high_water
 from gateway.proxy.ports import CutReason, Gatekeeper
 from gateway.wire.faults import FaultCode
 from gateway.wire.forwarded import Address, TrustedNetworks
@@ -38,9 +40,6 @@ SWEEP_S = 0.5
 """How often deadlines are looked at: they are kept to this exactness, for one timer per worker."""
 
 BACKLOG = 4096
-
-MIN_HIGH_WATER_BYTES = 4096
-"""Least number of waiting bytes at which the other side is paused."""
 
 
 class Stats:
@@ -62,7 +61,8 @@ class Front:
     """Accepts clients and serves them by one gatekeeper.
 
     `trusted` are the proxies whose forwarding headers are believed; they are exempt from the cap on connections of one
-    address. `sweep_s` is for tests.
+    address. `announcing` are the load balancers that begin every connection with a PROXY header; None when there are
+    none for as long as the front lives. `sweep_s` is for tests.
     """
 
     def __init__(
@@ -72,20 +72,23 @@ class Front:
         *,
         tls: ssl.SSLContext | None = None,
         trusted: TrustedNetworks | None = None,
+        announcing: TrustedNetworks | None = None,
         sweep_s: float = SWEEP_S,
     ) -> None:
         self.gatekeeper = gatekeeper
         self.limits = limits
-        self.high_water = max(limits.buffer_bytes // 4, MIN_HIGH_WATER_BYTES)
+        self.high_water = high_water(limits)
         self._head_limits = (limits, _head_limits(limits))
         self.trusted = trusted or TrustedNetworks()
+        self.announcing = announcing or TrustedNetworks()
+        self._is_greeted = announcing is not None
         self.stats = Stats()
         self.now = time.monotonic()
         self.date = _http_date()
         self.is_draining = False
         self._tls = tls
         self._sweep_s = sweep_s
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | GreetingListener] = []
         self._connections: set[Downstream] = set()
         self._per_address: Counter[Address] = Counter()
         self._sweep: asyncio.TimerHandle | None = None
@@ -96,6 +99,11 @@ class Front:
 
     async def listen_tcp(self, host: str, port: int, *, reuse_port: bool = False) -> int:
         """Listen on a TCP address and return the port, which the system chooses for 0. Raises `OSError`."""
+        if self._is_greeted:
+            handles = bound_sockets(host, port, reuse_port=reuse_port, backlog=BACKLOG)
+            for handle in handles:
+                await self.listen_socket(handle)
+            return int(handles[0].getsockname()[1])
         server = await asyncio.get_running_loop().create_server(
             self._accept, host, port, ssl=self._tls, backlog=BACKLOG, reuse_port=reuse_port or None
         )
@@ -112,6 +120,9 @@ class Front:
 
     async def listen_socket(self, handle: socket.socket) -> None:
         """Listen on a socket that is bound already (socket activation). Raises `OSError`."""
+        if self._is_greeted:
+            self._listening(GreetingListener(self, handle, self._tls))
+            return
         loop = asyncio.get_running_loop()
         make = loop.create_unix_server if handle.family == socket.AF_UNIX else loop.create_server
         self._listening(await make(self._accept, sock=handle, ssl=self._tls, backlog=BACKLOG))
@@ -188,7 +199,7 @@ class Front:
     def _accept(self) -> Downstream:
         return Downstream(self)
 
-    def _listening(self, server: asyncio.Server) -> None:
+    def _listening(self, server: asyncio.Server | GreetingListener) -> None:
         self._servers.append(server)
         if self._sweep is None:
             self._look_at_deadlines()

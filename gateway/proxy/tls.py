@@ -1,10 +1,19 @@
 """TLS of the listener: several certificates by SNI, and client certificates of a device CA where asked for."""
 
 import ssl
+from weakref import WeakKeyDictionary
 
 from cryptography import x509
 
 from gateway.config.schema import Certificate, ClientCertificates, Tls
+
+_NAMES: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
+"""What clients asked for by SNI, for as long as their connections live: the library does not keep it for a server."""
+
+
+def asked_name(connection: ssl.SSLObject) -> str:
+    """Return the server name that the client asked for, in lower case; empty when it named none."""
+    return _NAMES.get(connection, "")
 
 
 def _matches(pattern: str, name: str) -> bool:
@@ -37,8 +46,11 @@ def _choose_by_name(context: ssl.SSLContext, tls: Tls) -> None:
     ]
 
     def choose(connection: ssl.SSLObject, name: str | None, _default: ssl.SSLContext) -> None:
+        if name is None:
+            return
+        _NAMES[connection] = asked = name.lower()
         for pattern, chosen in by_name:
-            if name is not None and _matches(pattern, name.lower()):
+            if _matches(pattern, asked):
                 connection.context = chosen
                 return
 

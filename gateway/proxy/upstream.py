@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from gateway.proxy.exchange import Exchange
     from gateway.proxy.pool import UpstreamPool
 
-WRITE_HIGH_BYTES = 65536
-"""Bytes waiting for an upstream above which the client is not read."""
-
 _FINAL = 200
 
 
@@ -26,6 +23,7 @@ class Upstream(asyncio.Protocol):
 
     __slots__ = (
         "_has_head",
+        "_is_head",
         "_is_paused",
         "_keeps_alive",
         "_pool",
@@ -43,6 +41,7 @@ class Upstream(asyncio.Protocol):
         self._reader = ResponseReader()
         self._transport: asyncio.Transport | None = None
         self._has_head = False
+        self._is_head = False
         self._is_paused = False
         self._keeps_alive = False
         self.exchange: Exchange | None = None
@@ -59,6 +58,7 @@ class Upstream(asyncio.Protocol):
         self.has_answered = False
         self._has_head = False
         self._keeps_alive = False
+        self._is_head = exchange.head.method == "HEAD"
         self._reader.expect(exchange.head.method)
         self.write(head)
 
@@ -83,7 +83,7 @@ class Upstream(asyncio.Protocol):
         """End the lease; the connection goes back to the pool if it may be used again."""
         self.exchange = None
         self.resume_reading()
-        if self._keeps_alive and not self._reader.buffer and not self.is_closing:
+        if self._is_reusable():
             self.is_reused = True
             self._pool.put_back(self)
         else:
@@ -102,6 +102,11 @@ class Upstream(asyncio.Protocol):
             self._transport.abort()
 
     @property
+    def authority(self) -> bytes:
+        """The `Host` value by which this upstream knows itself."""
+        return self._pool.address.authority
+
+    @property
     def is_closing(self) -> bool:
         """Whether the connection is of no more use."""
         return self._transport is None or self._transport.is_closing()
@@ -111,7 +116,7 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there (and its TLS handshake done)."""
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        self._transport.set_write_buffer_limits(high=self._pool.high_water)
 
     def data_received(self, data: bytes) -> None:
         """Hand what was read to the exchange."""
@@ -179,6 +184,14 @@ class Upstream(asyncio.Protocol):
             if self.exchange is not exchange:
                 return False
         return False
+
+    def _is_reusable(self) -> bool:
+        """Return whether the next exchange can be sure that what it reads is the answer to its own request.
+
+        INVARIANT: never after HEAD. An upstream that wrongly sends the body would have it read as the next answer, and
+        nothing tells when it is too late for such bytes to arrive.
+        """
+        return self._keeps_alive and not self._is_head and not self._reader.buffer and not self.is_closing
 
     def _switch(self, exchange: "Exchange", head: ResponseHead) -> None:
         exchange.switched(head)

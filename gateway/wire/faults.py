@@ -24,6 +24,9 @@ class FaultCode(StrEnum):
     HEAD_TIMEOUT = "request-head-timed-out"
     BODY_TIMEOUT = "request-body-timed-out"
     CONNECTIONS = "too-many-connections"
+    PROXY_HEADER = "proxy-header-malformed"
+    MISDIRECTED = "misdirected-request"
+    CERTIFICATE = "client-certificate-required"
 
     @property
     def status(self) -> int:
@@ -42,6 +45,8 @@ _STATUS = {
     FaultCode.HEAD_TIMEOUT: 408,
     FaultCode.BODY_TIMEOUT: 408,
     FaultCode.CONNECTIONS: 429,
+    FaultCode.MISDIRECTED: 421,
+    FaultCode.CERTIFICATE: 403,
 }
 
 

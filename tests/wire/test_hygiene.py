@@ -9,7 +9,7 @@ from gateway.proxy.ports import ResponseRules
 from gateway.wire.faults import WireFault
 from gateway.wire.reader import RequestReader
 from gateway.wire.request import HeadLimits
-from tests.wire.harness import Gate, Recorder, running_gate, until
+from tests.wire.harness import OK, Gate, Recorder, Seen, running_gate, until
 
 GET_CLOSE = b"GET / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n"
 VALID = (
@@ -192,3 +192,33 @@ async def test_received_ns_is_of_the_first_byte(gate: Gate) -> None:
     assert gate.exchanges[0].received_ns == first_read > 0
     await reader.readuntil(b"ok")
     writer.close()
+
+
+STRAY = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nSet-Cookie: planted=1\r\n\r\npoison"
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05])
+async def test_bytes_after_the_answer_to_head_reach_nobody(
+    gate: Gate, recorder: Recorder, delay: float
+) -> None:
+    """An upstream that sends a body to HEAD, at once or late, could otherwise choose the next client's answer."""
+
+    def answer(seen: Seen) -> bytes:
+        if seen.method != b"HEAD":
+            return OK
+        transport = recorder.connections[-1].transport
+        asyncio.get_running_loop().call_later(delay, lambda: transport.write(STRAY))
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(STRAY)
+
+    recorder.answer = answer
+    for _ in range(3):
+        head = await gate.talk(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert head.endswith(b"\r\n\r\n")
+        answers = [
+            await gate.talk(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n") for _ in range(3)
+        ]
+        assert all(each.endswith(b"ok") and b"planted" not in each for each in answers)
+    heads = [each for each in recorder.requests if each.method == b"HEAD"]
+    assert len(heads) == 3
+    assert len(recorder.connections) >= 4, "no connection serves again after HEAD"

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from gateway.config.live import check_folder, check_provider, check_store, check_upstream
-from gateway.config.schema import App, Provider
+from gateway.config.schema import Provider
 
 BASE = Path("/")
 
@@ -100,21 +100,17 @@ def test_nobody_is_there():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     assert "connection refused" in check_provider(provider(f"http://127.0.0.1:{port}"), BASE)
-    assert check_upstream(app(f"http://127.0.0.1:{port}"), BASE) == "connection refused"
-    assert check_upstream(app("unix:/nowhere/app.sock"), BASE) == "no such file or directory"
-
-
-def app(upstream, **more):
-    return App(name="wiki", host="wiki.example", upstream=upstream, **more)
+    assert check_upstream(f"http://127.0.0.1:{port}", None, BASE) == "connection refused"
+    assert check_upstream("unix:/nowhere/app.sock", None, BASE) == "no such file or directory"
 
 
 def test_upstreams_by_tcp_and_unix(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert check_upstream(app(f"http://127.0.0.1:{server.getsockname()[1]}"), BASE) is None
+        assert check_upstream(f"http://127.0.0.1:{server.getsockname()[1]}", None, BASE) is None
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "app.sock"))
         server.listen()
-        assert check_upstream(app(f"unix:{tmp_path}/app.sock"), BASE) is None
+        assert check_upstream(f"unix:{tmp_path}/app.sock", None, BASE) is None
 
 
 def test_an_upstream_by_tls_needs_a_certificate_that_its_ca_signed(ca, tmp_path):
@@ -125,7 +121,7 @@ def test_an_upstream_by_tls_needs_a_certificate_that_its_ca_signed(ca, tmp_path)
         for upstream_ca, expected in (("ca.pem", None), (None, "certificate: ")):
             thread = threading.Thread(target=_shake_hands, args=(server, context))
             thread.start()
-            fault = check_upstream(app(address, upstream_ca=upstream_ca), tmp_path)
+            fault = check_upstream(address, upstream_ca, tmp_path)
             thread.join()
             assert fault == expected or fault.startswith(expected)
 

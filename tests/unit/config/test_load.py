@@ -436,3 +436,16 @@ def test_every_code_is_explained():
 def test_an_access_free_file_loads_with_a_warning():
     assert warnings(BASE) == [Code.NOBODY_GETS_IN]
     assert warnings(BASE + ACCESS) == []
+
+
+def test_an_app_of_several_addresses() -> None:
+    text = GOOD.replace(
+        '"http://10.0.0.5:8080"',
+        '["http://a:1", "unix:/run/b.sock"], health: {path: /healthz, every: 1s}, timeouts: {response: 5m},'
+        " path_prefix: /wiki, strip_prefix: true, add_prefix: /v2",
+    )
+    app = load(text).config.apps[0]
+    assert app.upstreams == ("http://a:1", "unix:/run/b.sock")
+    assert (app.health.path, app.health.every, app.health.timeout) == ("/healthz", 1.0, 2.0)
+    assert (app.timeouts.response, app.timeouts.connect) == (300.0, None)
+    assert (app.strip_prefix, app.add_prefix) == (True, "/v2")

@@ -19,6 +19,7 @@ class Client:
     """Records what an exchange does to the client's connection."""
 
     peer_address = ip_address("192.0.2.1")
+    asked_name = ""
     evidence = b""
     is_peer_trusted = False
     date = b"now"
@@ -62,6 +63,8 @@ class Client:
 
 class Link:
     """Records what an exchange does to an upstream's connection."""
+
+    authority = b"upstream.test"
 
     def __init__(self, *, is_reused: bool = False) -> None:
         self.is_reused = is_reused

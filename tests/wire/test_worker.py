@@ -1,0 +1,161 @@
+"""A worker by itself, with apps whose paths are all public: what its settings make of requests, without a hub."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from gateway.config.schema import Certificate, ClientCertificates, HealthCheck, Limits, Tls
+from gateway.feed.settings import WorkerApp, WorkerSettings, encode_settings
+from gateway.worker import Worker
+from tests.wire.harness import Recorder, closed_transports, until
+
+NAMES = ("plain.test", "closed.test")
+
+
+def app(name: str, recorder: Recorder, **options: object) -> WorkerApp:
+    defaults = {
+        "name": name.partition(".")[0],
+        "host": name,
+        "path_prefix": "/",
+        "upstreams": (f"http://127.0.0.1:{recorder.port}",),
+        "upstream_ca": None,
+        "public_paths": ("/",),
+        "preserve_host": True,
+        "body_bytes": 1000,
+    }
+    return WorkerApp(**(defaults | options))
+
+
+def settings(*apps: WorkerApp, **options: object) -> WorkerSettings:
+    defaults = {
+        "revision": "1",
+        "listen": "127.0.0.1:0",
+        "login_host": "login.test",
+        "is_https": True,
+        "tls": None,
+        "limits": Limits(),
+        "trusted_proxies": (),
+        "proxy_protocol": (),
+        "accepts_client_cert": False,
+        "networks": {},
+    }
+    return WorkerSettings(apps=apps, **(defaults | options))
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, given: WorkerSettings) -> AsyncIterator[tuple[Worker, int]]:
+    """Run a worker that never finds its hub; yields it and its port."""
+    worker = Worker("w", folder, pid=1)
+    worker.configure(encode_settings(given))
+    await until(lambda: worker._front is not None)
+    try:
+        yield worker, worker._front._servers[0].sockets[0].getsockname()[1]
+    finally:
+        await worker.drain_and_close(0.1)
+        await closed_transports()
+
+
+async def ask(
+    port: int, host: str, path: str = "/", *, tls: ssl.SSLContext | None = None, name: str | None = None
+) -> bytes:
+    """Return the answer to one request for `host`, over TLS on a connection that was made for `name`."""
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port, ssl=tls, server_hostname=(name or host) if tls else None
+    )
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    try:
+        return await reader.read()
+    finally:
+        writer.close()
+
+
+async def test_prefixes_and_several_addresses(recorder: Recorder, tmp_path: Path) -> None:
+    wiki = app(
+        "plain.test", recorder, path_prefix="/wiki", strip_prefix=True, add_prefix="/v2", preserve_host=False
+    )
+    others = app("closed.test", recorder, upstreams=("http://127.0.0.1:1", *wiki.upstreams))
+    async with running(tmp_path, settings(wiki, others)) as (_, port):
+        assert (await ask(port, "plain.test", "/wiki/a?b=c")).endswith(b"ok")
+        for _ in range(4):
+            assert (await ask(port, "closed.test")).endswith(b"ok")
+    first = recorder.requests[0]
+    assert first.target == b"/v2/a?b=c"
+    assert first.header(b"x-forwarded-prefix") == [b"/wiki"]
+    assert first.header(b"host") == [b"127.0.0.1:%d" % recorder.port]
+
+
+async def test_a_reload_keeps_the_pools_that_stay_the_same(recorder: Recorder, tmp_path: Path) -> None:
+    same, checked = app("plain.test", recorder), app("closed.test", recorder, health=HealthCheck(path="/h"))
+    async with running(tmp_path, settings(same, checked)) as (worker, port):
+        before = dict(worker._pools)
+        assert len(before) == 2
+        worker.configure(encode_settings(settings(same)))
+        assert len(worker._pools) == 1
+        assert set(worker._pools.values()) < set(before.values())
+        worker.configure(encode_settings(settings(same, limits=Limits(connect_timeout=1.0))))
+        assert not set(worker._pools.values()) & set(before.values())
+        assert (await ask(port, "plain.test")).endswith(b"ok")
+
+
+class Authorities:
+    """Certificates of the listener, and of a device."""
+
+    def __init__(self, folder: Path, asks: ClientCertificates) -> None:
+        self.web, self.devices = trustme.CA(), trustme.CA()
+        self.devices.cert_pem.write_to_path(folder / "devices.pem")
+        issued = self.web.issue_cert(*NAMES)
+        issued.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+        issued.private_key_pem.write_to_path(folder / "key.pem")
+        certificate = Certificate(cert=str(folder / "cert.pem"), key=str(folder / "key.pem"))
+        self.tls = Tls(
+            certificates=(certificate,), client_certificates=asks, client_ca=str(folder / "devices.pem")
+        )
+
+    def client(self, *, presents: bool) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        self.web.configure_trust(context)
+        if presents:
+            self.devices.issue_cert("device.test").configure_cert(context)
+        return context
+
+
+@pytest.mark.parametrize(
+    ("presents", "name", "status"),
+    [
+        (True, "closed.test", 200),
+        (False, "closed.test", 403),
+        (False, "plain.test", 421),
+        (True, "plain.test", 421),
+        (True, "CLOSED.test", 200),
+    ],
+)
+async def test_an_app_that_needs_a_certificate(
+    recorder: Recorder, tmp_path: Path, presents: bool, name: str, status: int
+) -> None:
+    """The other app of the listener is reached on every connection; this one on its own, with a certificate."""
+    authorities = Authorities(tmp_path, ClientCertificates.OPTIONAL)
+    needing = app("closed.test", recorder, client_certificate=ClientCertificates.REQUIRED)
+    given = settings(app("plain.test", recorder), needing, tls=authorities.tls)
+    async with running(tmp_path, given) as (worker, port):
+        tls = authorities.client(presents=presents)
+        answer = await ask(port, "closed.test", tls=tls, name=name)
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert len(recorder.requests) == (status == 200)
+        if status != 200:
+            code = {403: "client-certificate-required", 421: "misdirected-request"}[status]
+            assert code.encode() in answer
+            assert worker.counters[f"faults_{code}"] == 1
+            assert b"Connection: close" in answer
+        assert (await ask(port, "plain.test", tls=tls, name=name)).endswith(b"ok")
+
+
+async def test_no_certificate_over_plain_http(recorder: Recorder, tmp_path: Path) -> None:
+    needing = app("closed.test", recorder, client_certificate=ClientCertificates.REQUIRED)
+    async with running(tmp_path, settings(needing)) as (_, port):
+        assert (await ask(port, "closed.test")).startswith(b"HTTP/1.1 403 ")
+    assert recorder.requests == []
