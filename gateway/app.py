@@ -15,11 +15,10 @@ import uvloop
 from aiohttp import web
 
 from gateway import __version__
-from gateway.cli.serve import worker_count
 from gateway.config.load import ConfigInvalid, LoadedConfig
 from gateway.config.paths import database_path
 from gateway.config.schema import Config, DeviceCertificate, DeviceClaim
-from gateway.config.sensors import load_config
+from gateway.config.sensors import installed, load_config
 from gateway.decision.assertion import AssertionSigner
 from gateway.decision.context import device_keys, session_key
 from gateway.decision.reference import new_reference
@@ -52,10 +51,10 @@ from gateway.sessions import sqlite as session_tables
 from gateway.sessions.model import Session
 from gateway.sessions.registry import SessionRegistry
 from gateway.sessions.seal import Sealer, key_file_of, load_or_make_key
+from gateway.supervisor import worker_count
 from gateway.tasks import spawn
-from plugins.catalog import Catalog
 from risk import sqlite as risk_tables
-from risk.database import Database, StoreFault
+from risk.database import Database, StoreFault, StoreOverloaded
 from risk.intake import Intake
 from risk.model import DeviceId
 from risk.snapshot import RiskState
@@ -88,15 +87,13 @@ class Hub:
         self._workers = worker_count(config.server.workers)
         self._providers: dict[str, ProviderClient] = {}
         self._runners: list[web.AppRunner] = []
-        self._catalog = Catalog.discover()
+        self._catalog = installed()
         self._pruning: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
         self.metrics = Metrics()
         self.changes = Changes()
         database = database_path(config.store.url, config_path)
-        for folder in (database.parent, self._run_dir):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._run_dir.chmod(0o700)
+        database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.database = Database(database, SCHEMAS)
         self.risk = RiskState()
         self.intake = Intake(self.risk, risk_tables.SqliteRiskStore(self.database), clock=utc_now)
@@ -128,7 +125,6 @@ class Hub:
             maker=TicketMaker(
                 self.signer,
                 issuer=config.public_url,
-                clock=utc_now,
                 make_code=_decision_id,
                 make_id=_decision_id,
             ),
@@ -481,8 +477,13 @@ class Hub:
         while True:
             await asyncio.sleep(PRUNE_EVERY_S)
             keep = self._runtime.config.decisions
-            await self.decisions.prune(utc_now() - timedelta(seconds=keep.keep), keep.most)
-            await self.incident_store.prune(utc_now() - timedelta(seconds=keep.keep), keep.most)
+            before = utc_now() - timedelta(seconds=keep.keep)
+            try:
+                await self.decisions.prune(before, keep.most)
+                await self.incident_store.prune(before, keep.most)
+            except (StoreFault, StoreOverloaded) as error:
+                # The store may be back at the next round; nothing but old rows waits for this.
+                log.warning("not-pruned", error=str(error))
 
 
 def _sealer(config: Config, database: Path) -> Sealer:

@@ -39,6 +39,11 @@ def supervise(config_path: str, workers: int, server: Server) -> int:
         os.close(lock)
 
 
+def worker_count(workers: int | str) -> int:
+    """Return how many worker processes `workers` means: `auto` is one per usable core."""
+    return len(os.sched_getaffinity(0)) if isinstance(workers, str) else workers
+
+
 def die_with_parent() -> None:
     """Ask the kernel to send us SIGTERM when the supervisor dies, so that no worker is left behind (Linux)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -52,6 +52,9 @@ HUB_BODY_BYTES = 16 * 1024 * 1024
 """Most bytes of a request body to the hub; each sensor has a bound of its own below it."""
 MAX_ADDRESSES = 10_000
 STATS_EVERY_S = 2.0
+RESERVED_COOKIES = (b"gate", b"gate-start", b"__Host-gate", b"__Host-gate-start")
+UNLIMITED = ResponseRules(reserved_cookies=RESERVED_COOKIES)
+"""What holds for every response of an app; session controls add to it."""
 SIGNAL_DRAIN_S = 10.0
 
 
@@ -72,7 +75,6 @@ class Worker:
         self._hub_pool: UpstreamPool | None = None
         self._front: Front | None = None
         self._cookie = b"__Host-gate"
-        self._reserved: tuple[bytes, ...] = ()
         self._opening: asyncio.Task[None] | None = None
         self._reporting: asyncio.Task[None] | None = None
         self.counters: Counter[str] = Counter()
@@ -120,7 +122,7 @@ class Worker:
                 exchange.refuse(fault)
                 return None
         if app.public_paths and not head.target.is_ambiguous and _is_public(path, app.public_paths):
-            return self._to_app(app, (), ResponseRules(reserved_cookies=self._reserved))
+            return self._to_app(app, (), UNLIMITED)
         digest = head.memo.session
         if digest == "":
             digest = head.memo.session = self._session_digest(head)
@@ -224,9 +226,7 @@ class Worker:
         self._routes = RouteTable(decoded.apps)
         self._networks = NamedNetworks(decoded.networks)
         self._networks_of.clear()
-        names = (b"gate", b"gate-start", b"__Host-gate", b"__Host-gate-start")
         self._cookie = b"__Host-gate" if decoded.is_https else b"gate"
-        self._reserved = names
         self._refresh_pools(decoded)
         if self._opening is None:
             self._opening = spawn(self._open(decoded), name="worker-listen")
@@ -297,11 +297,11 @@ class Worker:
 
     def _rules(self, decision: Decision) -> ResponseRules:
         if not decision.controls:
-            return ResponseRules(reserved_cookies=self._reserved)
+            return UNLIMITED
         return ResponseRules(
             no_downloads=SessionControl.NO_DOWNLOADS in decision.controls,
             no_store=SessionControl.NO_STORE in decision.controls,
-            reserved_cookies=self._reserved,
+            reserved_cookies=RESERVED_COOKIES,
         )
 
     def _refusal(

@@ -19,22 +19,15 @@ def run(arguments: argparse.Namespace) -> int:
     if loaded is None:
         return 2
     from gateway.listeners import ListenFault  # noqa: PLC0415
+    from gateway.supervisor import supervise, worker_count  # noqa: PLC0415
 
+    workers = worker_count(loaded.config.server.workers)
     try:
-        if worker_count(loaded.config.server.workers) == 0:
+        if workers == 0:
             from gateway.app import serve_hub  # noqa: PLC0415
 
             return serve_hub(arguments.config)
-        from gateway.supervisor import supervise  # noqa: PLC0415
-
-        return supervise(arguments.config, worker_count(loaded.config.server.workers), loaded.config.server)
+        return supervise(arguments.config, workers, loaded.config.server)
     except ListenFault as fault:
         print(fault, file=sys.stderr)
         return EXIT_FAILED
-
-
-def worker_count(workers: int | str) -> int:
-    """Return how many worker processes `workers` means: `auto` is one per usable core."""
-    import os  # noqa: PLC0415
-
-    return len(os.sched_getaffinity(0)) if isinstance(workers, str) else workers

@@ -38,13 +38,11 @@ class TicketMaker:
         signer: AssertionSigner,
         *,
         issuer: str,
-        clock: Callable[[], datetime],
         make_code: Callable[[], str],
         make_id: Callable[[], str],
     ) -> None:
         self._signer = signer
         self._issuer = issuer
-        self._clock = clock
         self._make_code = make_code
         self._make_id = make_id
         self.issued: LRUCache[str, Issued] = LRUCache(MAX_REMEMBERED)

@@ -72,6 +72,14 @@ class Wanted(msgspec.Struct, frozen=True):
     url: str
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """How it stands with a session: where it wants to go, on which facts, and what is decided (None without an app)."""
+
+    wanted: Wanted
+    facts: Situation
+    decision: Decision | None
+
+
 class Remediation:
     """The handlers of refusals and of `/.gate/fix`, `/.gate/status`, `/.gate/me`, `/.gate/user`."""
 
@@ -278,33 +286,31 @@ class Remediation:
                 await response.write(b"event: signed-out\ndata: {}\n\n")
                 return
             changed.clear()
-            view = self._view(request, front, session)
-            data = msgspec.json.encode(status_payload(view))
+            now = self._standing(request, front, session)
+            data = msgspec.json.encode(status_payload(self._view_of(request, session, now)))
             if data != last:
                 await response.write(b"event: status\ndata: " + data + b"\n\n")
                 last = data
             else:
                 await response.write(b": still here\n\n")
             try:
-                async with asyncio.timeout(self._wait_s(front, session, request)):
+                async with asyncio.timeout(self._wait_s(now, session)):
                     await changed.wait()
             except TimeoutError:
                 continue
 
-    def _wait_s(self, front: Front, session: Session, request: web.Request) -> float:
+    def _wait_s(self, standing: Standing, session: Session) -> float:
         """Return how long nothing can change by time alone, at most the keep-alive interval."""
-        context = self._facts(front, session, self._wanted(request, front)).context
+        context = standing.facts.context
         moments = [at for at in (context.risk.changes_at, context.compliance.changes_at) if at is not None]
         moments.append(self._desk.ends_at(session))
         return min(KEEPALIVE_S, max(0.05, (min(moments) - self._clock()).total_seconds()))
 
     def _view(self, request: web.Request, front: Front, session: Session) -> RemediationView:
-        wanted = self._wanted(request, front)
-        facts = self._facts(front, session, wanted)
-        decision = None
-        if wanted.app is not None:
-            asked = RequestFacts("GET", wanted.path, ClientKind.BROWSER, self._networks(front))
-            decision, _ = self._desk.decide(wanted.app, facts, asked)
+        return self._view_of(request, session, self._standing(request, front, session))
+
+    def _view_of(self, request: web.Request, session: Session, standing: Standing) -> RemediationView:
+        wanted, facts, decision = standing.wanted, standing.facts, standing.decision
         query = "&".join(f"{key}={quote(request.query[key])}" for key in ("c", "t") if key in request.query)
         suffix = f"?{query}" if query else ""
         return wording.remediation(
@@ -346,13 +352,9 @@ class Remediation:
         session = self._sign_in.session_of(request)
         if session is None:
             return problem(401, "sign-in-required", "Sign in first", "nobody is signed in here")
-        wanted = self._wanted(request, front)
-        facts = self._facts(front, session, wanted)
-        decision = None
-        if wanted.app is not None:
-            asked = RequestFacts("GET", wanted.path, ClientKind.BROWSER, self._networks(front))
-            decision, _ = self._desk.decide(wanted.app, facts, asked)
-        user, context = session.user, facts.context
+        standing = self._standing(request, front, session)
+        decision = standing.decision
+        user, context = session.user, standing.facts.context
         body = {
             "sub": user.subject,
             "name": user.name,
@@ -370,6 +372,16 @@ class Remediation:
         )
 
     # --- parts -----------------------------------------------------------------------------------------------
+
+    def _standing(self, request: web.Request, front: Front, session: Session) -> Standing:
+        """Decide about the page that is wanted, as a worker would if it were asked for now."""
+        wanted = self._wanted(request, front)
+        facts = self._facts(front, session, wanted)
+        if wanted.app is None:
+            return Standing(wanted, facts, None)
+        asked = RequestFacts("GET", wanted.path, ClientKind.BROWSER, self._networks(front))
+        decision, _ = self._desk.decide(wanted.app, facts, asked)
+        return Standing(wanted, facts, decision)
 
     def _wanted(self, request: web.Request, front: Front) -> Wanted:
         """Return where the person wants to go: the sealed target, only ever on this very host."""

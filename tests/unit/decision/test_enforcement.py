@@ -160,7 +160,6 @@ def maker(signer: AssertionSigner) -> TicketMaker:
     return TicketMaker(
         signer,
         issuer="https://login.example",
-        clock=lambda: NOW,
         make_code=lambda: f"d{next(ids)}",
         make_id=lambda: f"j{next(ids)}",
     )
