@@ -320,7 +320,8 @@ async def test_upstream_connections_are_bounded() -> None:
     async with running_gate(Limits(upstream_connections=2)) as gate, running_upstream(play) as url:
         gate.route = gate.route_to(url)
         answers = [asyncio.ensure_future(gate.talk(GET_CLOSE)) for _ in range(8)]
-        await until(lambda: gate.route.pool.waiting == 6)
+        # Both requests must have reached the upstream: the queue alone is as long while connections are being made.
+        await until(lambda: at_once == 2 and gate.route.pool.waiting == 6)
         go_on.set()
         assert all([(await answer).endswith(b"ok") for answer in answers])
         assert most == 2
