@@ -13,8 +13,10 @@ CHECK  ?=
 ARGS   ?=
 # Two processes: most of the tests wait for processes of their own.
 JOBS   ?= 2
+# Files in the order of conftest.py, the longest first. By itself xdist puts those with the most tests first.
+SPREAD := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo demo-check test check docs fix setup setup-dev setup-test clean
+.PHONY: help demo demo-check test check compiled docs fix setup setup-dev setup-test clean
 
 help: ## list the recipes
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -26,7 +28,13 @@ demo-check: ## drive the tour of the demo headlessly, with each step's measured 
 	@$(MAKE) demo CHECK=1
 
 test: setup-test ## unit, property, contract, wire and system tests (ARGS="..." goes to pytest)
-	@exec $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@POSTUREGATE_COMPILED=0 $(BIN)/python -m pytest $(SPREAD) $(ARGS)
+	@[ -n "$(ARGS)" ] || exec $(BIN)/python -m pytest $(SPREAD) --compiled $(COMPILED_TESTS)
+
+# What is run once more over the compiled data path.
+COMPILED_TESTS := tests/wire tests/unit/wire tests/unit/proxy tests/unit/feed tests/unit/decision \
+  tests/unit/test_compiled.py tests/faults tests/system/test_loop.py tests/system/test_loop_deaths.py \
+  tests/system/test_listeners.py
 
 # What the benches need beyond the tests: two programs by apt, two rivals by pip into a place of their own. A rival that
 # cannot be had is a row of the table that says so.
@@ -47,6 +55,25 @@ bench: setup-test ## every bench beside its rivals, about ten minutes (QUICK=1: 
 	@PATH="$(CURDIR)/$(BENCH_BIN):$$PATH" exec $(BIN)/python -m tests.bench $(BENCH) \
 	  $(if $(filter-out 0,$(QUICK)),--quick)
 
+.PHONY: fuzz
+fuzz: setup-dev ## coverage-guided search for bodies that break a plugin (SECONDS_EACH=60; KINDS="wazuh fleet" for some)
+	@cmp -s requirements-fuzz.lock .make/fuzz/installed || { mkdir -p .make/fuzz && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: \
+	    --target .make/fuzz/site --upgrade -r requirements-fuzz.lock && cp requirements-fuzz.lock .make/fuzz/installed; }
+	@PYTHONPATH=.make/fuzz/site exec $(BIN)/python -m tests.fuzz $(KINDS) --seconds $(or $(SECONDS_EACH),60)
+
+# The suite is of Python 2.7 and nothing else; where there is none, tests/wire/test_websockets.py has its cases.
+PYTHON2 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/2.7*/bin/python2.7) $(shell command -v python2.7))
+CASES   ?=
+.PHONY: autobahn
+autobahn: setup-dev ## the Autobahn WebSocket suite, directly and through the proxy (needs Python 2.7; CASES="1.* 7.*")
+	@[ -n "$(PYTHON2)" ] || { echo "the Autobahn suite needs a Python 2.7 (PYTHON2=...)" >&2; exit 1; }
+	@cmp -s requirements-autobahn.lock .make/autobahn/installed || { rm -rf .make/autobahn; \
+	  $(PYTHON2) -m pip install --quiet --disable-pip-version-check --target .make/autobahn \
+	    -r requirements-autobahn.lock 2>/dev/null; touch .make/autobahn/zope/__init__.py; \
+	  cp requirements-autobahn.lock .make/autobahn/installed; }
+	@exec $(BIN)/python -m tests.autobahn --python $(PYTHON2) --suite .make/autobahn $(if $(CASES),--cases "$(CASES)")
+
 check: setup-dev ## every gate: lint, format, types, import directions, generated files
 	@failed=; \
 	gate() { echo "--- $$*"; "$$@" || failed="$$failed\n  $$*"; }; \
@@ -55,14 +82,17 @@ check: setup-dev ## every gate: lint, format, types, import directions, generate
 	gate $(BIN)/ruff format --check .; \
 	gate $(BIN)/mypy; \
 	gate $(BIN)/mypy scripts/setup.py; \
+	gate $(BIN)/mypy --ignore-missing-imports scripts/compile.py; \
 	gate $(BIN)/lint-imports; \
 	gate is_fresh conf/posturegate.schema.json $(BIN)/posturegate config schema; \
 	gate is_fresh docs/configuration.md $(BIN)/posturegate config reference; \
+	gate is_fresh conf/openapi.json $(BIN)/posturegate config openapi; \
 	[ -z "$$failed" ] || { echo -e "these gates are closed:$$failed"; exit 1; }
 
-docs: setup-dev ## write what is generated: the reference of the configuration and its JSON Schema
+docs: setup-dev ## write what is generated: reference and JSON Schema of the configuration, OpenAPI document
 	@$(BIN)/posturegate config schema > .make/schema.json && mv .make/schema.json conf/posturegate.schema.json
 	@$(BIN)/posturegate config reference > .make/reference.md && mv .make/reference.md docs/configuration.md
+	@$(BIN)/posturegate config openapi > .make/openapi.json && mv .make/openapi.json conf/openapi.json
 
 fix: setup-dev ## repair what ruff can repair
 	@$(BIN)/ruff check --fix .
@@ -73,6 +103,9 @@ setup: ## .venv with what `demo` and `serve` need
 
 setup-dev: ## the same with the developers' tools
 	@$(PYTHON) scripts/setup.py dev
+
+compiled: ## the data path as machine code, twice as fast; needs a C compiler, used from the next start on
+	@$(PYTHON) scripts/setup.py compiled
 
 setup-test: ## the same with what the tests need from the system
 	@$(PYTHON) scripts/setup.py test

@@ -15,8 +15,10 @@ limits (everything but `allow`) and *does not hold* in a policy that allows:
 |---|---|---|
 | `acr` and `not_acr` without an `acr`, `amr` and `not_amr` without `amr` | does not hold | holds |
 | `auth_older_than` without a time of sign-in | does not hold | holds |
+| any key of `compliance.conditions` whose kind answers *not known* | does not hold | holds |
 | `include` by group, groups unknown | not covered | covered |
 | `exclude` by group, groups unknown | excluded | not excluded |
+| `include` by role, `exclude` by role, roles unknown | as for groups | as for groups |
 | `include` by an e-mail address that is not verified | not covered | covered |
 | `exclude` by an e-mail address that is not verified | excluded | not excluded |
 | `risk` while a sensor is silent: the level, or `unknown` | both must be listed | one is enough |
@@ -26,9 +28,11 @@ itself. `compliance` and `device` have `unknown` as a value of their own: it is 
 condition that cannot be evaluated at all (a fault of ours) is treated as unknown too.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
+from compliance.conditions import KINDS, given
+from compliance.conditions.kind import Kind
 from compliance.model import (
     STRICTNESS,
     AccessContext,
@@ -36,6 +40,7 @@ from compliance.model import (
     Assignment,
     Conditions,
     Decision,
+    Demand,
     Mode,
     Outcome,
     PolicyTrace,
@@ -50,6 +55,12 @@ from risk.model import RiskLevel
 
 DEFAULT_DENY_REASON = "No policy lets you into this app."
 
+ANY_SERVICE = "*"
+"""What names every service identity."""
+
+REQUEST_KEYS = ("networks", "not_networks", "methods", "not_methods", "paths", "not_paths", "clients")
+"""The conditions that only the request can answer."""
+
 _NO_CONTROLS: frozenset[SessionControl] = frozenset()
 
 
@@ -57,23 +68,44 @@ def decide(
     policies: Iterable[AccessPolicy], context: AccessContext, request: RequestFacts
 ) -> tuple[Decision, tuple[PolicyTrace, ...]]:
     """Return the decision, and for every policy in order whether it matched or what it missed."""
-    matched: list[ResidualEntry] = []
+    matched = [demanded(demand) for demand in context.compliance.demands]
     traces = []
     for policy in policies:
-        missed = session_miss(policy, context) or request_miss(policy.when, request)
-        if missed is None:
+        missed = misses(policy, context, request)
+        if not missed:
             matched.append(entry(policy, context))
         traces.append(
             PolicyTrace(
                 policy=policy.name,
                 decision=policy.decision,
-                matched=missed is None,
+                matched=not missed,
                 mode=policy.mode,
-                missed=missed or "",
-                seen=seen(missed, context, request) if missed else "",
+                missed=missed[0] if missed else "",
+                seen=seen(missed[0], context, request, policy.when) if missed else "",
+                misses=missed,
             )
         )
+    traces += [_trace_of(demand) for demand in context.compliance.demands]
     return combine(matched), tuple(traces)
+
+
+def demanded(demand: Demand) -> ResidualEntry:
+    """Return a demand of a compliance policy's escalation as a policy that matches; it lets nobody in by itself."""
+    return ResidualEntry(
+        policy=f"compliance:{demand.policy}/{demand.rule}",
+        outcome=demand.outcome,
+        reason=demand.reason,
+        controls=demand.controls if demand.outcome is Outcome.RESTRICT else _NO_CONTROLS,
+        step_up=None,
+        mode=Mode.ENFORCE,
+        when=Conditions(),
+        is_sure=False,
+    )
+
+
+def _trace_of(demand: Demand) -> PolicyTrace:
+    name = f"compliance:{demand.policy}/{demand.rule}"
+    return PolicyTrace(policy=name, decision=demand.outcome, matched=True, mode=Mode.ENFORCE)
 
 
 def entry(policy: AccessPolicy, context: AccessContext, when: Conditions | None = None) -> ResidualEntry:
@@ -90,6 +122,7 @@ def entry(policy: AccessPolicy, context: AccessContext, when: Conditions | None 
         mode=policy.mode,
         when=policy.when if when is None else when,
         is_sure=policy.decision is not Outcome.RESTRICT or _is_sure(policy, context),
+        profiles=frozenset(policy.profiles) if policy.decision is Outcome.RESTRICT else frozenset(),
     )
 
 
@@ -107,6 +140,7 @@ def combine(matched: Iterable[ResidualEntry]) -> Decision:
         step_up=_step_up(enforced) if deciding.outcome is Outcome.STEP_UP else None,
         matched=tuple(each.policy for each in enforced),
         would_be=would_be,
+        profiles=frozenset().union(*(each.profiles for each in enforced)),
     )
 
 
@@ -157,81 +191,107 @@ def session_miss(policy: AccessPolicy, context: AccessContext) -> str | None:
     Never raises.
     """
     try:
-        return _session_miss(policy, context, limits=policy.decision is not Outcome.ALLOW)
+        return next(_session_misses(policy, context, limits=policy.decision is not Outcome.ALLOW), None)
     except Exception:  # noqa: BLE001 - INVARIANT: a fault while evaluating never allows
         return "fault" if policy.decision is Outcome.ALLOW else None
+
+
+def misses(policy: AccessPolicy, context: AccessContext, request: RequestFacts) -> tuple[str, ...]:
+    """Return the keys of everything that keeps the policy from matching: with one, it nearly matched. Never raises."""
+    try:
+        found = list(_session_misses(policy, context, limits=policy.decision is not Outcome.ALLOW))
+    except Exception:  # noqa: BLE001 - INVARIANT: a fault while evaluating never allows
+        found = ["fault"] if policy.decision is Outcome.ALLOW else []
+    return (*found, *_request_misses(policy.when, request))
 
 
 def _is_sure(policy: AccessPolicy, context: AccessContext) -> bool:
     """Return whether a policy would match as an `allow` too: without help of what is not known."""
     try:
-        return _session_miss(policy, context, limits=False) is None
+        return next(_session_misses(policy, context, limits=False), None) is None
     except Exception:  # noqa: BLE001 - INVARIANT: a fault while evaluating never allows
         return False
 
 
-def _session_miss(policy: AccessPolicy, context: AccessContext, *, limits: bool) -> str | None:
+def _session_misses(policy: AccessPolicy, context: AccessContext, *, limits: bool) -> Iterator[str]:
     user = context.user
     if policy.apps and context.app not in policy.apps:
-        return "apps"
+        yield "apps"
+    if context.app in policy.not_apps:
+        yield "not_apps"
     if not _is_included(policy.include, user, limits):
-        return "include"
+        yield "include"
     if policy.exclude is not None and _is_excluded(policy.exclude, user, limits):
-        return "exclude"
-    missed = _conditions_miss(policy.when, context, limits)
-    if missed is None and policy.decision is Outcome.STEP_UP and policy.step_up is not None:
-        missed = _already_stepped_up(policy.step_up, context)
-    return missed
+        yield "exclude"
+    yield from _conditions_misses(policy.when, context, limits)
+    if policy.decision is Outcome.STEP_UP and policy.step_up is not None:
+        missed = already_stepped_up(policy.step_up, context)
+        if missed is not None:
+            yield missed
 
 
 def _is_included(assignment: Assignment, user: User, limits: bool) -> bool:
-    if not assignment.users and not assignment.groups:
-        return True
-    return _is_named(assignment.users, user, limits) or _is_member(assignment.groups, user, limits)
+    return assignment.is_for_everyone or _is_listed(assignment, user, limits)
 
 
 def _is_excluded(assignment: Assignment, user: User, limits: bool) -> bool:
-    return _is_named(assignment.users, user, not limits) or _is_member(assignment.groups, user, not limits)
+    return _is_listed(assignment, user, not limits)
+
+
+def _is_listed(assignment: Assignment, user: User, if_unsure: bool) -> bool:
+    if user.is_service:
+        is_named = not {user.subject, ANY_SERVICE}.isdisjoint(assignment.services)
+    else:
+        is_named = _is_named(assignment.users, user, if_unsure)
+    return (
+        is_named
+        or _is_member(assignment.groups, user.groups if user.are_groups_known else None, if_unsure)
+        or _is_member(assignment.roles, user.roles if user.are_roles_known else None, if_unsure)
+    )
 
 
 def _is_named(users: tuple[str, ...], user: User, if_unsure: bool) -> bool:
-    """Return whether a user is named.
+    """Return whether a person is named.
 
     Subjects are compared as they are, e-mail addresses without regard to case. An address that is not
     verified names the user only `if_unsure`.
     """
     if not users:
         return False
-    names = {_folded(name) for name in user.names}
+    names = {folded(name) for name in user.names}
     if if_unsure and user.email:
-        names.add(_folded(user.email))
-    return any(_folded(name) in names for name in users)
+        names.add(folded(user.email))
+    return any(folded(name) in names for name in users)
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """Return a name as it is compared: e-mail addresses without regard to case."""
     return name.casefold() if "@" in name else name
 
 
-def _is_member(groups: tuple[str, ...], user: User, if_unsure: bool) -> bool:
-    if not groups:
+def _is_member(named: tuple[str, ...], held: frozenset[str] | None, if_unsure: bool) -> bool:
+    """Return whether one of the groups or roles that are named is held; `held` None: not known."""
+    if not named:
         return False
-    if not user.are_groups_known:
-        return if_unsure
-    return not user.groups.isdisjoint(groups)
+    return if_unsure if held is None else not held.isdisjoint(named)
 
 
-def _conditions_miss(when: Conditions, context: AccessContext, limits: bool) -> str | None:
+def _conditions_misses(when: Conditions, context: AccessContext, limits: bool) -> Iterator[str]:
     user = context.user
     if when.compliance and context.compliance.state not in when.compliance:
-        return "compliance"
+        yield "compliance"
     if when.risk and not _risk_holds(when.risk, context, limits):
-        return "risk"
+        yield "risk"
     known = "unknown" if context.device_id is None else "known"
     if when.device and known not in when.device:
-        return "device"
+        yield "device"
     if when.providers and user.provider not in when.providers:
-        return "providers"
-    return _strength_miss(when, context, limits)
+        yield "providers"
+    yield from _strength_misses(when, context, limits)
+    for key, kind, value in given(when):
+        held = kind.holds(value, context)
+        if not (limits if held is None else held):
+            yield key
 
 
 def possible_risk(context: AccessContext) -> frozenset[RiskLevel]:
@@ -245,29 +305,31 @@ def _risk_holds(levels: tuple[RiskLevel, ...], context: AccessContext, limits: b
     return not possible.isdisjoint(levels) if limits else possible.issubset(levels)
 
 
-def _strength_miss(when: Conditions, context: AccessContext, limits: bool) -> str | None:
+def _strength_misses(when: Conditions, context: AccessContext, limits: bool) -> Iterator[str]:
     user = context.user
     is_acr_held = limits if user.acr is None else user.acr in when.acr
     if when.acr and not is_acr_held:
-        return "acr"
+        yield "acr"
     is_other_acr = limits if user.acr is None else user.acr not in when.not_acr
     if when.not_acr and not is_other_acr:
-        return "not_acr"
+        yield "not_acr"
     is_amr_held = limits if user.amr is None else not set(user.amr).isdisjoint(when.amr)
     if when.amr and not is_amr_held:
-        return "amr"
+        yield "amr"
     is_other_amr = limits if user.amr is None else set(user.amr).isdisjoint(when.not_amr)
     if when.not_amr and not is_other_amr:
-        return "not_amr"
-    if when.auth_older_than is not None:
-        reached_at = after(user.auth_at, when.auth_older_than)
-        is_older = limits if reached_at is None else reached_at <= context.now
-        if not is_older:
-            return "auth_older_than"
-    return None
+        yield "not_amr"
+    if when.auth_older_than is not None and not is_older(when.auth_older_than, context, limits):
+        yield "auth_older_than"
 
 
-def _already_stepped_up(step_up: StepUp, context: AccessContext) -> str | None:
+def is_older(seconds: float, context: AccessContext, if_unknown: bool) -> bool:
+    """Return whether the sign-in is at least so old."""
+    reached_at = after(context.user.auth_at, seconds)
+    return if_unknown if reached_at is None else reached_at <= context.now
+
+
+def already_stepped_up(step_up: StepUp, context: AccessContext) -> str | None:
     """Return a miss when the session already brings what the step-up asks for; unknown brings nothing."""
     user = context.user
     if step_up.acr_values and user.acr not in step_up.acr_values:
@@ -287,43 +349,49 @@ def after(moment: datetime | None, seconds: float) -> datetime | None:
 # --- per request ---------------------------------------------------------------------------------------
 
 
-def request_miss(when: Conditions, request: RequestFacts) -> str | None:  # noqa: PLR0911 - one line a key
+def request_miss(when: Conditions, request: RequestFacts) -> str | None:
     """Return the key of what keeps conditions from holding by the request alone, None when all hold."""
+    return next(_request_misses(when, request), None)
+
+
+def _request_misses(when: Conditions, request: RequestFacts) -> Iterator[str]:
     if when.networks and request.networks.isdisjoint(when.networks):
-        return "networks"
+        yield "networks"
     if when.not_networks and not request.networks.isdisjoint(when.not_networks):
-        return "not_networks"
+        yield "not_networks"
     if when.methods and request.method not in when.methods:
-        return "methods"
+        yield "methods"
+    if request.method in when.not_methods:
+        yield "not_methods"
     if when.paths and not any(path_matches(pattern, request.path) for pattern in when.paths):
-        return "paths"
+        yield "paths"
     if when.not_paths and any(path_matches(pattern, request.path) for pattern in when.not_paths):
-        return "not_paths"
+        yield "not_paths"
     if when.clients and request.client not in when.clients:
-        return "clients"
-    return None
+        yield "clients"
 
 
 def depends_on_request(when: Conditions) -> bool:
     """Return whether conditions ask anything that only the request knows."""
-    return bool(
-        when.networks or when.not_networks or when.methods or when.paths or when.not_paths or when.clients
-    )
+    return any(getattr(when, key) for key in REQUEST_KEYS)
 
 
 # --- texts ---------------------------------------------------------------------------------------------
 
 
 def seen(  # noqa: C901, PLR0911 - one line a key
-    missed: str, context: AccessContext, request: RequestFacts
+    missed: str, context: AccessContext, request: RequestFacts, when: Conditions
 ) -> str:
-    """Return what a missed condition saw, as a short text for people. `missed` is a condition's key."""
+    """Return what a missed condition saw, as a short text for people. `missed` is the condition's key in `when`."""
     user = context.user
+    kind = KINDS.get(missed)
+    if kind is not None:
+        return _seen_by(kind, getattr(when, missed), context)
     match missed:
-        case "apps":
+        case "apps" | "not_apps":
             return context.app
         case "include" | "exclude":
-            return f"groups {_listed(user.groups) if user.are_groups_known else 'not known'}"
+            return _seen_of_person(user)
         case "compliance":
             return context.compliance.state
         case "risk":
@@ -344,11 +412,25 @@ def seen(  # noqa: C901, PLR0911 - one line a key
             return _seen_of_request(missed, request)
 
 
+def _seen_by(kind: Kind, value: object, context: AccessContext) -> str:
+    try:
+        return kind.seen(context) if kind.seen_of is None else kind.seen_of(value, context)
+    except Exception:  # noqa: BLE001 - a text for people is no reason to fail
+        return ""
+
+
+def _seen_of_person(user: User) -> str:
+    if user.is_service:
+        return f"service {user.subject}"
+    roles = f", roles {_listed(user.roles)}" if user.roles else ""
+    return f"groups {_listed(user.groups) if user.are_groups_known else 'not known'}{roles}"
+
+
 def _seen_of_request(missed: str, request: RequestFacts) -> str:
     match missed:
         case "networks" | "not_networks":
             return _listed(request.networks)
-        case "methods":
+        case "methods" | "not_methods":
             return request.method
         case "paths" | "not_paths":
             return request.path

@@ -7,8 +7,19 @@ tests hold both.
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import lru_cache
 
-from compliance.evaluate import after, combine, depends_on_request, entry, request_miss, session_miss
+from compliance.compiled import compiled
+from compliance.conditions import given
+from compliance.evaluate import (
+    REQUEST_KEYS,
+    after,
+    combine,
+    demanded,
+    depends_on_request,
+    entry,
+    request_miss,
+)
 from compliance.model import (
     AccessContext,
     AccessPolicy,
@@ -26,6 +37,8 @@ MAX_REMEMBERED_DECISIONS = 256
 occurs.
 """
 
+MAX_REMEMBERED_PATHS = 1024
+"""Most lists of paths that are kept compiled."""
 
 _NOTHING = Conditions()
 
@@ -37,12 +50,14 @@ def residual(policies: Iterable[AccessPolicy], context: AccessContext) -> Residu
     conditions left; it is empty when none of them asks anything of the request: then `constant` decides.
     """
     policies = tuple(policies)
-    held = tuple(_left(policy, context) for policy in policies if session_miss(policy, context) is None)
+    demands = tuple(demanded(demand) for demand in context.compliance.demands)
+    ready = compiled(policies)
+    held = (*demands, *(_left(policies[at], context) for at in ready.matching(context)))
     is_constant = not any(depends_on_request(each.when) for each in held)
     return Residual(
         entries=() if is_constant else held,
         constant=combine(held) if is_constant else None,
-        valid_until=valid_until(policies, context),
+        valid_until=valid_until(ready.timed, context),
     )
 
 
@@ -51,15 +66,7 @@ def _left(policy: AccessPolicy, context: AccessContext) -> ResidualEntry:
     when = policy.when
     if not depends_on_request(when):
         return entry(policy, context, _NOTHING)
-    left = Conditions(
-        networks=when.networks,
-        not_networks=when.not_networks,
-        methods=when.methods,
-        paths=when.paths,
-        not_paths=when.not_paths,
-        clients=when.clients,
-    )
-    return entry(policy, context, left)
+    return entry(policy, context, Conditions(**{key: getattr(when, key) for key in REQUEST_KEYS}))
 
 
 def valid_until(policies: Iterable[AccessPolicy], context: AccessContext) -> datetime | None:
@@ -67,11 +74,16 @@ def valid_until(policies: Iterable[AccessPolicy], context: AccessContext) -> dat
 
     Moments of risk and compliance count whether a policy asks for them or not: the app is told of both.
     """
-    moments = [context.risk.changes_at, context.compliance.changes_at]
+    risks = (context.risk, context.user_risk, context.session_risk)
+    moments = [*(risk.changes_at for risk in risks), context.compliance.changes_at]
     for policy in policies:
         asks = policy.when.auth_older_than is not None or policy.step_up is not None
-        if asks and (not policy.apps or context.app in policy.apps):
+        if not policy.covers(context.app):
+            continue
+        if asks:
             moments += _moments(policy, context)
+        for _, kind, value in given(policy.when):
+            moments += [moment for moment in kind.moments(value, context) if moment > context.now]
     return min((moment for moment in moments if moment is not None), default=None)
 
 
@@ -123,6 +135,9 @@ def compile_residual(residual: Residual) -> Callable[[RequestFacts], Decision]:
 
 _Test = Callable[[RequestFacts], bool]
 
+_covers = lru_cache(MAX_REMEMBERED_PATHS)(compile_paths)
+"""The residuals of all sessions ask about the same few lists of paths."""
+
 
 def _compile(when: Conditions) -> _Test:
     """Return one function for the request conditions, without those that are not given."""
@@ -130,6 +145,9 @@ def _compile(when: Conditions) -> _Test:
     if when.methods:
         methods = frozenset(when.methods)
         tests.append(lambda request: request.method in methods)
+    if when.not_methods:
+        not_methods = frozenset(when.not_methods)
+        tests.append(lambda request: request.method not in not_methods)
     if when.clients:
         clients = frozenset(when.clients)
         tests.append(lambda request: request.client in clients)
@@ -140,10 +158,10 @@ def _compile(when: Conditions) -> _Test:
         not_networks = frozenset(when.not_networks)
         tests.append(lambda request: not_networks.isdisjoint(request.networks))
     if when.paths:
-        is_inside = compile_paths(when.paths)
+        is_inside = _covers(when.paths)
         tests.append(lambda request: is_inside(request.path))
     if when.not_paths:
-        is_outside = compile_paths(when.not_paths)
+        is_outside = _covers(when.not_paths)
         tests.append(lambda request: not is_outside(request.path))
     if len(tests) == 1:
         return tests[0]

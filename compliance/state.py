@@ -10,27 +10,45 @@ Rules of this module, which the tests hold it to:
 * Silence never helps: what a silent sensor said against the device stands (risk), what it said for it is
   unknown.
 * Comparisons are of like with like. A text never equals a number; a truth value is never a number.
+* A policy that *might* cover a device covers it. A rule that is only reported or notified changes no state.
+* An exemption makes a failed rule count as met until it expires, never while the device's risk is above the
+  ceiling; it is always shown.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import assert_never
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import NamedTuple
 
+import msgspec
+
+from compliance.comparison import parse_date
+from compliance.device_facts import (
+    OWNERSHIP_FACTS,
+    PLATFORM_FACTS,
+    fact_moments,
+    ownership_of,
+    platform_of,
+    tag_facts,
+    tags_of,
+)
+from compliance.evaluate import folded
 from compliance.model import (
     CompliancePolicy,
     ComplianceResult,
     ComplianceRule,
     ComplianceState,
-    FactRule,
-    RiskRule,
+    Demand,
+    DeviceAssignment,
+    Exemption,
+    RuleLevel,
     RuleResult,
-    SensorRule,
 )
-from compliance.versions import parse_version
-from risk.model import RISK_ORDER, Fact, Posture, RiskAssessment, RiskLevel, SensorRules
-from risk.scoring import FactValue, fact_value
+from compliance.reasons import ComplianceReason
+from compliance.rules import Evidence, judge_rule, nearest
+from compliance.texts import cut
+from risk.model import RISK_ORDER, Posture, RiskAssessment, RiskLevel, SensorRules, Severity
 
 WORST_FIRST: tuple[ComplianceState, ...] = (
     ComplianceState.NONCOMPLIANT,
@@ -43,32 +61,10 @@ WORST_FIRST: tuple[ComplianceState, ...] = (
 Noncompliant is worse than unknown because it is certain; neither satisfies.
 """
 
+_USUAL = Severity.MEDIUM
+"""The severity that a result has unless its rule says another one."""
+
 _BADNESS = {state: len(WORST_FIRST) - rank for rank, state in enumerate(WORST_FIRST)}
-
-MAX_SHOWN_CHARACTERS = 80
-"""A fact's value is cut to this length where it is shown; sensors write what they like."""
-
-
-class ComplianceReason(StrEnum):
-    """Why a rule has its state. Closed: pages and metrics name nothing else."""
-
-    MET = "met"
-    DEVICE_UNKNOWN = "device-unknown"
-    NOT_COVERED = "not-covered"
-    RISK_UNKNOWN = "risk-unknown"
-    RISK_TOO_HIGH = "risk-too-high"
-    SENSOR_SILENT = "sensor-silent"
-    SENSOR_NEVER_HEARD = "sensor-never-heard"
-    SENSOR_NOT_SEEN_LATELY = "sensor-not-seen-lately"
-    FACT_NEVER_REPORTED = "fact-never-reported"
-    FACT_EXPIRED = "fact-expired"
-    FACT_TOO_OLD = "fact-too-old"
-    FACT_TYPE_DIFFERS = "fact-type-differs"
-    FACT_DIFFERS = "fact-differs"
-    FACT_NOT_ACCEPTED = "fact-not-accepted"
-    VERSION_TOO_LOW = "version-too-low"
-    VERSION_UNREADABLE = "version-unreadable"
-    RULE_UNUSABLE = "rule-unusable"
 
 
 def evaluate_compliance(
@@ -79,30 +75,223 @@ def evaluate_compliance(
     sensors: Mapping[str, SensorRules],
     now: datetime,
     uncovered: ComplianceState = ComplianceState.NONCOMPLIANT,
+    exemptions: Sequence[Exemption] = (),
+    exemption_ceiling: RiskLevel = RiskLevel.LOW,
 ) -> ComplianceResult:
     """Return the compliance of a device at `now`.
 
     `posture` None means that we do not know which device it is: `UNKNOWN`, whatever the policies say. A
-    known device that no rule covers has the state `uncovered`. `results` are in the order of the policies.
+    known device that no policy covers has the state `uncovered`. `results` are in the order of the policies.
     Never raises.
     """
     if posture is None:
         return _one(ComplianceState.UNKNOWN, ComplianceReason.DEVICE_UNKNOWN, "Known device")
-    rules = [(policy.name, rule) for policy in policies for rule in policy.rules]
+    evidence = Evidence(posture, risk, sensors, now)
+    about = DeviceFacts(evidence)
+    rules = [
+        (policy, rule)
+        for policy in policies
+        if about.is_covered_by(policy)
+        for rule in policy.rules
+        if about.is_on(rule.platforms)
+    ]
     if not rules:
-        return _one(uncovered, ComplianceReason.NOT_COVERED, "Covered by a compliance policy")
-    evidence = _Evidence(posture, risk, sensors, now)
-    judged = [_judge(policy, rule, evidence) for policy, rule in rules]
-    results = tuple(result for result, _ in judged)
-    moments = [moment for _, moment in judged]
+        one = _one(uncovered, ComplianceReason.NOT_COVERED, "Covered by a compliance policy")
+        return msgspec.structs.replace(one, changes_at=nearest([*about.moments, risk.changes_at], now))
+    judged = [
+        _judged(policy, rule, evidence, about=about, exemptions=exemptions, ceiling=exemption_ceiling)
+        for policy, rule in rules
+    ]
+    results = tuple(each.result for each in judged)
+    moments = [moment for each in judged for moment in each.moments]
+    required = [result for result in results if result.is_required]
     return ComplianceResult(
-        state=worst(result.state for result in results),
+        state=worst(result.state for result in required) if required else ComplianceState.COMPLIANT,
         results=results,
-        changes_at=_next([*moments, risk.changes_at], now),
-        deadline=_next(
-            (result.deadline for result in results if result.state is ComplianceState.IN_GRACE_PERIOD), now
+        changes_at=nearest([*moments, *about.moments, risk.changes_at], now),
+        deadline=nearest(
+            (result.deadline for result in required if result.state is ComplianceState.IN_GRACE_PERIOD), now
         ),
+        demands=tuple(demand for each in judged for demand in each.demands),
     )
+
+
+class Judged(NamedTuple):
+    """A rule's result with the instants at which time changes it, and what its escalation demands now."""
+
+    result: RuleResult
+    moments: tuple[datetime | None, ...]
+    demands: tuple[Demand, ...]
+
+
+def _judged(
+    policy: CompliancePolicy,
+    rule: ComplianceRule,
+    evidence: Evidence,
+    *,
+    about: "DeviceFacts",
+    exemptions: Sequence[Exemption],
+    ceiling: RiskLevel,
+) -> Judged:
+    """Return what a rule makes of the device, after its level, the exemptions and the escalation of its policy."""
+    now = evidence.now
+    result, moment = judge_rule(policy.name, rule, evidence)
+    required_from = parse_date(rule.warn_until) if rule.level is RuleLevel.WARN_UNTIL else None
+    is_required = rule.level is RuleLevel.REQUIRE or (required_from is not None and required_from <= now)
+    moments: list[datetime | None] = [moment, required_from]
+    exemption = None
+    if result.state is not ComplianceState.COMPLIANT:
+        exemption = next(
+            (each for each in exemptions if is_exempted(each, policy.name, rule.name, evidence.posture, now)),
+            None,
+        )
+        if exemption is not None and _is_within(evidence.risk, ceiling):
+            moments.append(parse_date(exemption.expires))
+            result = msgspec.structs.replace(
+                result,
+                state=ComplianceState.COMPLIANT,
+                reason=ComplianceReason.EXEMPTED,
+                seen=f"{result.seen}; exempted until {exemption.expires}: {cut(exemption.reason)}",
+                deadline=None,
+            )
+    if (
+        not is_required
+        or rule.level is not RuleLevel.REQUIRE
+        or rule.link
+        or rule.fixes
+        or rule.severity != _USUAL
+    ):
+        result = msgspec.structs.replace(
+            result,
+            level=rule.level,
+            is_required=is_required,
+            severity=rule.severity,
+            link=rule.link,
+            fix=_fix(rule.fixes, about.platform or "", result.fix),
+        )
+    demands, steps = _escalated(policy, result, now) if is_required else ((), [])
+    return Judged(result, (*moments, *steps), demands)
+
+
+def _fix(fixes: Mapping[str, str], platform: str, common: str) -> str:
+    r"""Return what to do on a platform; on one that nobody told, all of it under headings that name the platforms.
+
+    >>> _fix({"macos": "Open it."}, "", "Look.")
+    'Look.\n\n## macos\n\nOpen it.'
+    """
+    if platform or not fixes:
+        return fixes.get(platform, common)
+    return "\n\n".join([common, *(f"## {name}\n\n{text}" for name, text in fixes.items())]).strip()
+
+
+def _is_within(risk: RiskAssessment, ceiling: RiskLevel) -> bool:
+    """Return whether a device may be exempted from anything at its risk: an unknown one may not."""
+    return (
+        risk.is_known and risk.level in RISK_ORDER and RISK_ORDER[risk.level] <= RISK_ORDER.get(ceiling, -1)
+    )
+
+
+def is_exempted(exemption: Exemption, policy: str, rule: str, posture: Posture, now: datetime) -> bool:
+    """Return whether an exemption covers this rule on this device now."""
+    expires = parse_date(exemption.expires)
+    if expires is None or expires <= now or exemption.rule not in {policy, f"{policy}/{rule}"}:
+        return False
+    if exemption.users:
+        return False  # for some people only, and nobody is asking: see `exemptions_of`
+    names = {posture.device_id, posture.name, *(identifier.value for identifier in posture.identifiers)}
+    return not names.isdisjoint(exemption.devices)
+
+
+def exemptions_of(
+    exemptions: Sequence[Exemption], names: frozenset[str], posture: Posture | None
+) -> tuple[Exemption, ...]:
+    """Return the exemptions as they stand for a person with these names on a device."""
+    folded_names = {folded(name) for name in names}
+    found = []
+    for each in exemptions:
+        if not each.users:
+            found.append(each)
+        elif posture is not None and not folded_names.isdisjoint(map(folded, each.users)):
+            devices = each.devices or (posture.device_id,)
+            found.append(msgspec.structs.replace(each, users=(), devices=devices))
+    return tuple(found)
+
+
+def _escalated(
+    policy: CompliancePolicy, result: RuleResult, now: datetime
+) -> tuple[tuple[Demand, ...], list[datetime]]:
+    """Return what the steps of the policy demand now for a rule that fails, and when further steps are due."""
+    if result.since is None or result.state is ComplianceState.COMPLIANT:
+        return (), []
+    due = [(result.since + timedelta(seconds=step.after), step) for step in policy.escalation]
+    reached = tuple(
+        Demand(
+            policy=policy.name,
+            rule=result.rule,
+            outcome=step.decision,
+            reason=step.reason or f"{result.title}: {result.seen}",
+            controls=frozenset(step.controls),
+            since=at,
+        )
+        for at, step in due
+        if at <= now
+    )
+    return reached, [at for at, _ in due if at > now]
+
+
+class DeviceFacts:
+    """What assignments ask about a device. `moments`: when time alone changes the answers that were given."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._evidence = evidence
+        self.moments: list[datetime] = []
+
+    @cached_property
+    def platform(self) -> str | None:
+        """The platform, looked up when a policy asks."""
+        return platform_of(self._evidence.posture, self._evidence.sensors, self._evidence.now)
+
+    @cached_property
+    def ownership(self) -> str | None:
+        """Whose it is, looked up when a policy asks."""
+        return ownership_of(self._evidence.posture, self._evidence.sensors, self._evidence.now)
+
+    def is_on(self, platforms: tuple[str, ...]) -> bool:
+        """Return whether the device runs one of these platforms, or may do so."""
+        if not platforms:
+            return True
+        self._watch(PLATFORM_FACTS)
+        return self.platform is None or self.platform in platforms
+
+    def is_covered_by(self, policy: CompliancePolicy) -> bool:
+        """Return whether a policy covers the device. What is not known covers, and does not exclude."""
+        if not self._is_in(policy.include, if_unknown=True):
+            return False
+        return policy.exclude is None or not self._is_in(policy.exclude, if_unknown=False)
+
+    def _is_in(self, group: DeviceAssignment, *, if_unknown: bool) -> bool:
+        posture, sensors, now = self._evidence.posture, self._evidence.sensors, self._evidence.now
+        if group.platforms:
+            self._watch(PLATFORM_FACTS)
+            if not (if_unknown if self.platform is None else self.platform in group.platforms):
+                return False
+        if group.ownership:
+            self._watch(OWNERSHIP_FACTS)
+            if not (if_unknown if self.ownership is None else self.ownership in group.ownership):
+                return False
+        if group.tags:
+            self._watch(tag_facts(posture))
+            if tags_of(posture, sensors, now).isdisjoint(group.tags):
+                return False
+        if group.devices:
+            names = {posture.name, *(identifier.value for identifier in posture.identifiers)}
+            return any(fnmatchcase(name, pattern) for name in names for pattern in group.devices)
+        return True
+
+    def _watch(self, names: tuple[str, ...]) -> None:
+        self.moments += fact_moments(
+            self._evidence.posture, names, self._evidence.sensors, self._evidence.now
+        )
 
 
 def worst(states: Iterable[ComplianceState]) -> ComplianceState:
@@ -115,305 +304,3 @@ def _one(state: ComplianceState, reason: ComplianceReason, title: str) -> Compli
         policy="", rule="", state=state, reason=reason, title=title, seen="none", wanted="yes"
     )
     return ComplianceResult(state=state, results=(result,))
-
-
-@dataclass(frozen=True, slots=True)
-class _Evidence:
-    """All that a rule may look at."""
-
-    posture: Posture
-    risk: RiskAssessment
-    sensors: Mapping[str, SensorRules]
-    now: datetime
-
-
-def _judge(policy: str, rule: ComplianceRule, evidence: _Evidence) -> tuple[RuleResult, datetime | None]:
-    """Return the rule's result, and when time alone next changes it."""
-    match rule:
-        case RiskRule():
-            return _judge_risk(policy, rule, evidence)
-        case FactRule():
-            return _judge_fact(policy, rule, evidence)
-        case SensorRule():
-            return _judge_sensor(policy, rule, evidence)
-    assert_never(rule)
-
-
-# --- risk ----------------------------------------------------------------------------------------------
-
-
-def _judge_risk(policy: str, rule: RiskRule, evidence: _Evidence) -> tuple[RuleResult, datetime | None]:
-    posture, risk, now = evidence.posture, evidence.risk, evidence.now
-    title = rule.title or "Device risk"
-    wanted = "no risk" if rule.max is RiskLevel.NONE else f"at most {rule.max}"
-    top = risk.contributions[0] if risk.contributions else None
-    source = top.sensor if top else ""
-    observed_at = top.observed_at if top else None
-    since = deadline = None
-    if risk.level not in RISK_ORDER or rule.max not in RISK_ORDER:
-        state, reason, seen = (
-            ComplianceState.UNKNOWN,
-            ComplianceReason.RISK_UNKNOWN,
-            "no sensor has told of it",
-        )
-    elif RISK_ORDER[risk.level] > RISK_ORDER[rule.max]:
-        since = _risky_since(rule.max, posture, risk)
-        state, deadline = _grace(since, rule.grace, now)
-        reason = ComplianceReason.RISK_TOO_HIGH
-        seen = f"{risk.level}: {_shown(top.title)}" if top and top.title else f"{risk.level}"
-    elif not risk.is_known:
-        state, reason = ComplianceState.UNKNOWN, ComplianceReason.SENSOR_SILENT
-        source = ", ".join(risk.silent_sensors)
-        seen = f"{risk.level}, but `{source}` is silent"
-    else:
-        state, reason, seen = ComplianceState.COMPLIANT, ComplianceReason.MET, f"{risk.level}"
-    result = RuleResult(
-        policy=policy,
-        rule=rule.name,
-        state=state,
-        reason=reason,
-        title=title,
-        seen=seen,
-        wanted=wanted,
-        source=source,
-        observed_at=observed_at,
-        since=since,
-        deadline=deadline,
-        why=rule.why,
-        fix=rule.fix,
-    )
-    return result, deadline
-
-
-def _risky_since(highest: RiskLevel, posture: Posture, risk: RiskAssessment) -> datetime | None:
-    """Return when the oldest of the findings above `highest` was first observed, None without any."""
-    moments = []
-    for contribution in risk.contributions:
-        if RISK_ORDER.get(contribution.level, len(RISK_ORDER)) > RISK_ORDER[highest]:
-            finding = posture.findings.get((contribution.sensor, contribution.external_id))
-            moments.append(finding.first_observed_at if finding else contribution.observed_at)
-    return min(moments, default=None)
-
-
-# --- facts ---------------------------------------------------------------------------------------------
-
-
-def _judge_fact(policy: str, rule: FactRule, evidence: _Evidence) -> tuple[RuleResult, datetime | None]:
-    posture, sensors, now = evidence.posture, evidence.sensors, evidence.now
-    fact = fact_value(posture, rule.fact, sensors, now)
-    since = deadline = None
-    stale_at = None
-    if fact is None:
-        reason, seen, last = _why_no_fact(rule.fact, evidence)
-        state, source = ComplianceState.UNKNOWN, last.sensor if last else ""
-        observed_at = last.observed_at if last else None
-    else:
-        source, observed_at, seen = fact.source, fact.observed_at, shown_value(fact.value)
-        moments = [fact.changes_at, _after(fact.observed_at, rule.max_age)]
-        stale_at = _next(moments, now)
-        reason = _compare(rule, fact, now)
-        if reason is ComplianceReason.MET:
-            state = ComplianceState.COMPLIANT
-        elif reason in _FAILED_FACTS:
-            since = _failing_since(fact, posture)
-            state, deadline = _grace(since, rule.grace, now)
-        else:
-            state = ComplianceState.UNKNOWN
-    result = RuleResult(
-        policy=policy,
-        rule=rule.name,
-        state=state,
-        reason=reason,
-        title=rule.title or _title(rule.fact),
-        seen=seen,
-        wanted=wanted_text(rule),
-        source=source,
-        observed_at=observed_at,
-        since=since,
-        deadline=deadline,
-        why=rule.why,
-        fix=rule.fix,
-    )
-    return result, _next((stale_at, deadline), now)
-
-
-_FAILED_FACTS = frozenset(
-    {ComplianceReason.FACT_DIFFERS, ComplianceReason.FACT_NOT_ACCEPTED, ComplianceReason.VERSION_TOO_LOW}
-)
-"""Reasons by which a fact speaks against the device; every other one but `MET` only fails to speak for it."""
-
-
-def _compare(rule: FactRule, fact: FactValue, now: datetime) -> ComplianceReason:
-    """Return `MET`, one of `_FAILED_FACTS`, or why the fact says nothing."""
-    too_old_at = _after(fact.observed_at, rule.max_age)
-    if too_old_at is not None and too_old_at <= now:
-        return ComplianceReason.FACT_TOO_OLD
-    if fact.value is None:
-        return ComplianceReason.FACT_NEVER_REPORTED
-    verdicts = tuple(_comparisons(rule, fact.value))
-    if not verdicts:
-        return ComplianceReason.RULE_UNUSABLE
-    return next((reason for reason in verdicts if reason is not ComplianceReason.MET), ComplianceReason.MET)
-
-
-def _comparisons(rule: FactRule, value: str | float | bool) -> Iterator[ComplianceReason]:
-    """Yield the verdict of every comparison that the rule asks for; the configuration allows exactly one."""
-    if rule.equals is not None:
-        if _kind(value) is not _kind(rule.equals):
-            yield ComplianceReason.FACT_TYPE_DIFFERS
-        else:
-            yield ComplianceReason.MET if value == rule.equals else ComplianceReason.FACT_DIFFERS
-    if rule.one_of is not None:
-        if not isinstance(value, str):
-            yield ComplianceReason.FACT_TYPE_DIFFERS
-        else:
-            yield ComplianceReason.MET if value in rule.one_of else ComplianceReason.FACT_NOT_ACCEPTED
-    if rule.at_least is not None:
-        yield _compare_version(value, rule.at_least)
-
-
-def _compare_version(value: str | float | bool, lowest: str) -> ComplianceReason:
-    # A float is refused: 14.10 arrives as 14.1, which is another version.
-    if isinstance(value, bool | float):
-        return ComplianceReason.FACT_TYPE_DIFFERS
-    seen, wanted = parse_version(str(value)), parse_version(lowest)
-    if seen is None or wanted is None:
-        return ComplianceReason.VERSION_UNREADABLE
-    match seen.is_at_least(wanted):
-        case None:
-            return ComplianceReason.VERSION_UNREADABLE
-        case True:
-            return ComplianceReason.MET
-        case _:
-            return ComplianceReason.VERSION_TOO_LOW
-
-
-def _kind(value: str | float | bool) -> type:
-    """Return the type in which a value is compared: truth values are no numbers."""
-    if isinstance(value, bool):
-        return bool
-    return str if isinstance(value, str) else float
-
-
-def _why_no_fact(name: str, evidence: _Evidence) -> tuple[ComplianceReason, str, Fact | None]:
-    """Return why no live source states the fact, a text, and the last word that we have of it."""
-    facts = evidence.posture.facts.values()
-    stated = [fact for fact in facts if fact.name == name and fact.sensor in evidence.sensors]
-    last = max(stated, key=lambda fact: (fact.observed_at, fact.sensor), default=None)
-    if last is None:
-        return ComplianceReason.FACT_NEVER_REPORTED, "never reported", None
-    if last.expires_at is not None and last.expires_at <= evidence.now:
-        return ComplianceReason.FACT_EXPIRED, f"{shown_value(last.value)}, expired", last
-    return ComplianceReason.SENSOR_SILENT, f"{shown_value(last.value)}, but `{last.sensor}` is silent", last
-
-
-def _failing_since(fact: FactValue, posture: Posture) -> datetime:
-    """Return since when the source has stated the failing value.
-
-    Re-reporting moves `observed_at` on, so the stored fact's `since` (first observation of this value)
-    counts.
-    """
-    stored = posture.facts.get((fact.source, fact.name))
-    return fact.observed_at if stored is None else stored.since
-
-
-# --- sensors -------------------------------------------------------------------------------------------
-
-
-def _judge_sensor(policy: str, rule: SensorRule, evidence: _Evidence) -> tuple[RuleResult, datetime | None]:
-    posture, sensors, now = evidence.posture, evidence.sensors, evidence.now
-    heard = posture.heard.get(rule.sensor) if rule.sensor in sensors else None
-    since = deadline = moment = None
-    if heard is None:
-        state, reason, seen = ComplianceState.UNKNOWN, ComplianceReason.SENSOR_NEVER_HEARD, "never"
-    else:
-        seen = f"last {duration_text((now - heard).total_seconds())} ago"
-        silent_at = heard + timedelta(seconds=rule.seen_within)
-        if silent_at > now:
-            state, reason, moment = ComplianceState.COMPLIANT, ComplianceReason.MET, silent_at
-        else:
-            since = silent_at
-            state, deadline = _grace(since, rule.grace, now)
-            reason, moment = ComplianceReason.SENSOR_NOT_SEEN_LATELY, deadline
-    result = RuleResult(
-        policy=policy,
-        rule=rule.name,
-        state=state,
-        reason=reason,
-        title=rule.title or f"Seen by {rule.sensor}",
-        seen=seen,
-        wanted=f"within {duration_text(rule.seen_within)}",
-        source=rule.sensor,
-        observed_at=heard,
-        since=since,
-        deadline=deadline,
-        why=rule.why,
-        fix=rule.fix,
-    )
-    return result, moment
-
-
-# --- shared --------------------------------------------------------------------------------------------
-
-
-def _grace(since: datetime | None, grace: float, now: datetime) -> tuple[ComplianceState, datetime | None]:
-    """Return the state of a failed rule and when its grace ends; no grace without evidence of its start."""
-    if grace <= 0 or since is None:
-        return ComplianceState.NONCOMPLIANT, None
-    deadline = since + timedelta(seconds=grace)
-    return (ComplianceState.IN_GRACE_PERIOD if now < deadline else ComplianceState.NONCOMPLIANT), deadline
-
-
-def _after(moment: datetime, seconds: float | None) -> datetime | None:
-    return None if seconds is None else moment + timedelta(seconds=seconds)
-
-
-def _next(moments: Iterable[datetime | None], now: datetime) -> datetime | None:
-    """Return the nearest moment after `now`, None without one."""
-    return min((moment for moment in moments if moment is not None and moment > now), default=None)
-
-
-def wanted_text(rule: FactRule) -> str:
-    """Return what a fact rule asks for, as a short text for people."""
-    parts = []
-    if rule.equals is not None:
-        parts.append(shown_value(rule.equals))
-    if rule.at_least is not None:
-        parts.append(f"{rule.at_least} or newer")
-    if rule.one_of is not None:
-        parts.append(" or ".join(rule.one_of))
-    if rule.max_age is not None:
-        parts.append(f"reported within {duration_text(rule.max_age)}")
-    return ", ".join(parts)
-
-
-def shown_value(value: str | float | bool | None) -> str:
-    """Return a fact's value as people read it, cut to `MAX_SHOWN_CHARACTERS`."""
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "yes" if value else "no"
-        case _:
-            return _shown(str(value))
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 1] + "…"
-
-
-def _title(fact: str) -> str:
-    """Return a fact's name as a heading: `disk-encrypted` becomes `Disk encrypted`."""
-    words = fact.replace("-", " ").replace("_", " ").replace(".", " ").strip()
-    return words[:1].upper() + words[1:]
-
-
-_UNITS: tuple[tuple[float, str], ...] = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
-
-
-def duration_text(seconds: float) -> str:
-    """Return a duration in its largest fitting unit, rounded down: `3 d`, `4 h`, `7 min`, `20 s`."""
-    for size, unit in _UNITS:
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit}"
-    return f"{max(0, int(seconds))} s"

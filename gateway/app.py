@@ -1,11 +1,14 @@
 """The composition root of the hub: the only module that makes stores, clients and handlers, and joins them."""
 
 import asyncio
+import itertools
 import os
 import secrets
 import signal
 import socket
+import sys
 import time
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,49 +18,84 @@ import uvloop
 from aiohttp import web
 
 from gateway import __version__
+from gateway.apidoc.routes import ApiDocuments
+from gateway.asked.cloudflare import PostureAsked
+from gateway.canary.watch import CanaryWatch
 from gateway.config.load import ConfigInvalid, LoadedConfig
 from gateway.config.paths import database_path
 from gateway.config.schema import Config, DeviceCertificate, DeviceClaim
 from gateway.config.sensors import installed, load_config
 from gateway.decision.assertion import AssertionSigner
-from gateway.decision.context import device_keys, session_key
+from gateway.decision.context import device_keys, person_key, session_key
+from gateway.decision.judge import Judge
 from gateway.decision.reference import new_reference
 from gateway.decision.ticket import TicketMaker, utc_now
+from gateway.deliveries import fragments as fragment_tables
+from gateway.deliveries import store as delivery_tables
+from gateway.deliveries.admin import delivery_routes
+from gateway.deliveries.again import Again
+from gateway.deliveries.fragments import Fragments
+from gateway.deliveries.log import DeliveryLog
+from gateway.deliveries.model import Judged
+from gateway.deliveries.standing import Standings
+from gateway.deliveries.store import DeliveryStore
+from gateway.devices.admin import device_routes
 from gateway.devices.certificate import DeviceCa, parse_device_ca
-from gateway.feed.hub_side import Enforcement, FeedHandlers, FeedHub, NotEnforced
+from gateway.devices.desk import DeviceDesk, log_joined
+from gateway.devices.figures import DeviceFigures
+from gateway.feed.hub_side import Enforcement, FeedHandlers, FeedHub, NotEnforced, joined
 from gateway.feed.settings import encode_settings, worker_settings
+from gateway.hub.about_me import AboutMe
 from gateway.hub.admin import AdminActions, ReloadReport, admin_application
+from gateway.hub.ambience import Ambience, StyleFault, load_ambience, warm
+from gateway.hub.authzen import AuthZenApi, Ground
 from gateway.hub.changes import Changes
 from gateway.hub.desk import Desk
+from gateway.hub.exception_pages import ExceptionPages
 from gateway.hub.hooks import Delivery, Hooks, SensorConfigFault, hook_sensors
+from gateway.hub.kept_forms import KeptForms
+from gateway.hub.limited_pages import LimitedPages, notice_texts
 from gateway.hub.pages import Pages
 from gateway.hub.remediation import Remediation
+from gateway.hub.remedies import SCHEMAS as REMEDY_SCHEMAS
+from gateway.hub.remedies import Remedies, with_exceptions
 from gateway.hub.returns import SealedReturns
-from gateway.hub.revocation import Revoker
+from gateway.hub.revocation import Revocation, Revoked, Revoker
 from gateway.hub.runtime import make_runtime
 from gateway.hub.signin import SignIn
 from gateway.hub.signin_pages import HubSignInPages
-from gateway.hub.web import MAX_FIELD_BYTES, HubWeb
+from gateway.hub.spare import spare_pages
+from gateway.hub.speaking import Speaking
+from gateway.hub.texts.catalogue import CatalogueFault
+from gateway.hub.web import MAX_FIELD_BYTES, Handler, HubWeb
 from gateway.incidents import store as incident_tables
 from gateway.incidents.desk import IncidentDesk, IncidentRecorder
 from gateway.incidents.model import Change, Incident
 from gateway.listeners import hold_run_dir, shared_listener
-from gateway.observe.logs import configure_logs
-from gateway.observe.metrics import Metrics
+from gateway.memory import collect_seldom, leave_out_what_stays
+from gateway.observe.logs import EventLines, configure_logs
+from gateway.observe.metrics import Metrics, SensorFigures
 from gateway.observe.ops import Component, ops_application
 from gateway.observe.systemd import notify
 from gateway.oidc.io import ProviderClient
+from gateway.pulls import store as pull_tables
+from gateway.pulls.hub import Pulls, RefreshResult
+from gateway.pulls.ingest import Ingest
+from gateway.pulls.store import CursorStore
 from gateway.sessions import sqlite as session_tables
 from gateway.sessions.model import Session
 from gateway.sessions.registry import SessionRegistry
 from gateway.sessions.seal import Sealer, key_file_of, load_or_make_key
+from gateway.shared_signals import received as shared_signal_tables
+from gateway.shared_signals.hub import Connections, HubGround, SharedSignalsHub
 from gateway.supervisor import worker_count
 from gateway.tasks import spawn
 from risk import sqlite as risk_tables
 from risk.database import Database, StoreFault, StoreOverloaded
 from risk.intake import Intake
-from risk.model import DeviceId
+from risk.model import DeviceId, Posture
 from risk.snapshot import RiskState
+from risk.users import UserId, is_user_id
 
 log = structlog.get_logger("hub")
 
@@ -65,9 +103,20 @@ SCHEMAS = {
     "risk": risk_tables.SCHEMA,
     "sessions": session_tables.SCHEMA,
     "incidents": incident_tables.SCHEMA,
+    "shared-signals": shared_signal_tables.SCHEMA,
+    "pulls": pull_tables.SCHEMA,
+    "deliveries": delivery_tables.SCHEMA,
+    "fragments": fragment_tables.SCHEMA,
+    **REMEDY_SCHEMAS,
 }
 PRUNE_EVERY_S = 600.0
 READY_POLL_S = 0.05
+SWITCH_S = 0.0005
+"""How long the event loop may wait for the interpreter while another thread reads a large body."""
+ENFORCED_AT_ONCE = 256
+"""Devices whose change is announced together."""
+MAX_EVALUATED = 32
+"""Most devices of a delivery whose meaning is worked out before the workers ask for it; in a batch nobody may ask."""
 ACK_EARLY = "POSTUREGATE_TEST_ACK_EARLY"
 DELIVERY_FIELDS = (
     "id", "sensor", "status", "verdict", "body_bytes", "accepted", "duplicates", "rejected", "ignored", "devices",
@@ -82,7 +131,19 @@ class Hub:
     def __init__(self, config_path: str, loaded: LoadedConfig) -> None:
         config = loaded.config
         self._config_path = config_path
-        self._runtime = make_runtime(config, loaded.revision)
+        self.metrics = Metrics()
+        self.canary = CanaryWatch(
+            config,
+            worker_count(config.server.workers),
+            sessions=lambda: self.sessions,
+            clock=utc_now,
+            registry=self.metrics.registry,
+        )
+        self._runtime = make_runtime(
+            config, loaded.revision, self.canary.parts_for(config), origins=loaded.origins
+        )
+        self._ambience = ambience_of(config, config_path)
+        self._speaking = Speaking(lambda: self._ambience, self._app_name)
         self._run_dir = Path(config.server.run_dir)
         self._workers = worker_count(config.server.workers)
         self._providers: dict[str, ProviderClient] = {}
@@ -90,8 +151,8 @@ class Hub:
         self._catalog = installed()
         self._pruning: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
-        self.metrics = Metrics()
         self.changes = Changes()
+        self._delivery_lines = EventLines("delivery")
         database = database_path(config.store.url, config_path)
         database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.database = Database(database, SCHEMAS)
@@ -99,14 +160,27 @@ class Hub:
         self.intake = Intake(self.risk, risk_tables.SqliteRiskStore(self.database), clock=utc_now)
         self.decisions = risk_tables.SqliteDecisionStore(self.database)
         self.recorder = IncidentRecorder(self.decisions)
+        # One memory for all who ask what a posture means: after a change of a device, several do.
+        interpret = Judge()
         self.incident_store = incident_tables.SqliteIncidentStore(self.database)
         self.incidents = self.recorder.incidents = IncidentDesk(
             self.incident_store,
-            posture=self.risk.posture,
+            posture=self._posture_of_others,
             interpretation=lambda: self._runtime.interpretation,
             clock=utc_now,
             make_id=_incident_id,
             observer=self,
+            interpret=interpret,
+        )
+        self.remedies = Remedies(
+            self.database,
+            base=Path(config_path).parent,
+            runtime=lambda: self._runtime,
+            posture=self._posture_of_others,
+            excepted=self._excepted,
+            registry=self.metrics.registry,
+            clock=utc_now,
+            interpret=interpret,
         )
         self.sealer = _sealer(config, database)
         self.signer = AssertionSigner.load(database.parent / "assertion-key.pem")
@@ -131,22 +205,55 @@ class Hub:
             recorder=self.recorder,
             metrics=self.metrics,
             clock=utc_now,
+            interpret=interpret,
         )
         self.desk.trust(_device_ca(config))
+        self.revoker = Revoker(self.sessions, self.risk, self.changed, sessions_on=self.desk.sessions_on)
         self.feed = FeedHub(
             FeedHandlers(ticket=self.desk.ticket, touch=self._touch, stats=self.metrics.worker_stats),
-            lambda: encode_settings(worker_settings(self._runtime.config, self._runtime.revision)),
+            lambda: encode_settings(
+                worker_settings(
+                    self._runtime.config,
+                    self._runtime.revision,
+                    self._runtime.served,
+                    notice_texts(self._ambience),
+                    spare_pages=self._spare_pages,
+                )
+            ),
             on_round=self._round_enforced,
             acknowledges_early=_acknowledges_early(),
         )
+        self.recorder.is_hurried = lambda: self.feed.is_enforcing
+        self.asked = PostureAsked(self.risk, lambda: self._runtime.interpretation, clock=utc_now)
+        self.intake.on_joined = log_joined
+        self.devices = DeviceDesk(
+            self.risk,
+            self.intake,
+            self._enforce_devices,
+            lambda: self._runtime.interpretation,
+            clock=utc_now,
+        )
+        self.pulls = Pulls(
+            Ingest(self.intake, self._enforce_devices, self._delivered, utc_now),
+            CursorStore(self.database),
+            self.risk,
+            clock=utc_now,
+            registry=self.metrics.registry,
+        )
+        self.fragments = Fragments(self.database, utc_now)
         self.hooks = Hooks(
-            hook_sensors(config.sensors, self._catalog),
+            hook_sensors(self._runtime.sensors, self._catalog),
             self.intake,
             self._enforce_devices,
             clock=utc_now,
             observe=self._delivered,
+            join=self.fragments.joined,
+            on_pulls=self.pulls.want,
+            on_answered=self._answered,
         )
+        self._configure_deliveries()
         self.pages = Pages()
+        self._spare_pages = spare_pages(self.pages, self._ambience, utc_now())
         self.sign_in = SignIn(
             config=config,
             providers=self._providers,
@@ -158,6 +265,9 @@ class Hub:
             random_bytes=secrets.token_bytes,
             on_session_changed=self._session_changed,
         )
+        self.shared_signals = self._shared_signals()
+        self.metrics.registry.register(self.shared_signals.figures())
+        self.metrics.registry.register(DeviceFigures(self.risk))
         self.metrics.build.labels(__version__, loaded.revision).set(1)
         self._note_reload(is_ok=True)
 
@@ -166,24 +276,43 @@ class Hub:
     async def start(self) -> None:
         """Open the store, load what is known, and begin to serve workers, operators and providers."""
         self.database.start()
+        self._configure_intake()
+        self.intake.on_late = lambda changed: spawn(self._enforce_late(changed), name="late-change")
         await self.intake.start()
         await self.sessions.load()
         self.sessions.start()
         self.recorder.start()
+        await self.deliveries.start()
+        await self.fragments.load()
+        self.standings.load(await self.delivery_store.last_heard())
         await self.incidents.load()
         self.incidents.start()
+        await self.remedies.load()
+        self._runtime = with_exceptions(self._runtime, self.remedies.exceptions.exemptions())
+        self.remedies.start()
         self._providers.update(await self._start_providers(self._runtime.config))
-        self.sign_in.configure(self._runtime.config, self._providers)
+        self.sign_in.configure(self._runtime.fronts, self._providers)
         await self.feed.start(self._run_dir / "feed.sock")
-        application = self._web().application()
+        await self.shared_signals.configure(self._runtime.config)
+        front = self._web()
+        application = front.application()
         application.middlewares.append(self.sign_in.home)
-        await self._listen_unix(application, "hub.sock")
-        revoker = Revoker(self.sessions, self.risk, self.changed, sessions_on=self.desk.sessions_on)
-        actions = AdminActions(reload=self.reload, status=self._status, revoke=revoker.revoke)
-        await self._listen_unix(admin_application(actions), "admin.sock")
+        application.middlewares.insert(0, self._speaking.middleware)
+        await self._listen_unix(application, "hub.sock", front.shortcut)
+        actions = AdminActions(reload=self.reload, status=self._status, revoke=self._revoke)
+        admin = admin_application(actions)
+        admin.router.add_routes(self.remedies.admin_routes())
+        admin.router.add_routes(self.shared_signals.admin_routes())
+        admin.router.add_routes(device_routes(self.devices))
+        admin.router.add_routes(delivery_routes(self.deliveries, self.again, self.standings))
+        await self._listen_unix(admin, "admin.sock")
         await self._listen_ops(self._runtime.config.server.ops)
         self._pruning = spawn(self._keep_pruning(), name="prune")
+        await self.canary.configure(self._runtime.config)
+        await self._configure_pulls()
         spawn(self._tell_ready(), name="notify-ready")
+        spawn(asyncio.to_thread(warm, self._ambience), name="warm-languages")
+        leave_out_what_stays()
         log.info(
             "hub-started",
             revision=self._runtime.revision,
@@ -201,6 +330,10 @@ class Hub:
         """End everything in the opposite order; what was accepted is on disk already."""
         if self._pruning is not None:
             self._pruning.cancel()
+        await self.canary.stop()
+        await self.shared_signals.stop()
+        await self.pulls.stop()
+        await self.asked.close()
         await self.feed.stop()
         for runner in reversed(self._runners):
             await runner.cleanup()
@@ -209,10 +342,18 @@ class Hub:
         await self.intake.stop()
         await self.sessions.stop()
         await self.incidents.stop()
+        await self.remedies.stop()
         await self.recorder.stop()
+        self._delivery_lines.flush()
+        await self.deliveries.stop()
         self.database.close()
 
-    async def _listen_unix(self, application: web.Application, name: str) -> None:
+    async def _listen_unix(
+        self,
+        application: web.Application,
+        name: str,
+        shortcut: Callable[[Handler], Handler] = lambda rest: rest,
+    ) -> None:
         path = self._run_dir / name
         path.unlink(missing_ok=True)
         runner = web.AppRunner(
@@ -225,6 +366,9 @@ class Hub:
             shutdown_timeout=1.0,
         )
         await runner.setup()
+        if runner.server is not None:
+            # The application makes whole requests, whatever a server in general may be given.
+            runner.server.request_handler = shortcut(runner.server.request_handler)  # type: ignore[assignment]
         await web.UnixSite(runner, str(path)).start()
         path.chmod(0o600)
         self._runners.append(runner)
@@ -266,7 +410,7 @@ class Hub:
                     is_required=False,
                 ),
             )
-        return parts
+        return parts + self.canary.components() + self.shared_signals.components() + self.pulls.components()
 
     def _status(self) -> dict[str, object]:
         return {
@@ -297,17 +441,67 @@ class Hub:
             )
         return report
 
+    def _posture_of_others(self, device_id: DeviceId) -> Posture | None:
+        posture = self.risk.posture(device_id)
+        return None if posture is None or self.canary.is_its_device(posture) else posture
+
     async def _enforce_devices(self, devices: frozenset[DeviceId], _received_ns: int) -> Enforcement | None:
+        """Enforce what follows for devices and users; of many, some at a time, so that others have their turn."""
+        reports: list[Enforcement] = []
+        evaluated_ns = 0
+        waiting = list(devices)
+        for at in range(0, len(waiting), ENFORCED_AT_ONCE):
+            keys = self._keys_of(
+                waiting[at : at + ENFORCED_AT_ONCE], is_evaluated=len(devices) <= MAX_EVALUATED
+            )
+            if keys:
+                evaluated_ns = evaluated_ns or time.monotonic_ns()
+                reports.append(await self.changed(tuple(keys), "sensor"))
+        if not reports:
+            return None
+        self.shared_signals.transmitter.look(devices)
+        report = reports[0] if len(reports) == 1 else joined(reports)
+        return msgspec.structs.replace(report, evaluated_mono_ns=evaluated_ns)
+
+    def _keys_of(self, devices: Iterable[DeviceId], *, is_evaluated: bool) -> list[str]:
+        """Return the invalidation keys of devices and users; where asked, work out what their postures mean now."""
         keys: list[str] = []
         for device_id in devices:
+            if is_user_id(device_id):
+                keys.append(person_key(UserId(device_id)))
+                continue
             posture = self.risk.posture(device_id)
             if posture is not None:
-                keys += device_keys(posture)
-        return await self.changed(tuple(keys), "sensor") if keys else None
+                keys += device_keys(posture, device_id)
+                if is_evaluated:
+                    self.desk.interpret(posture)
+        return keys
+
+    async def _enforce_late(self, changed: frozenset[DeviceId]) -> None:
+        """Enforce what became known when its sender no longer waited."""
+        try:
+            await self._enforce_devices(changed, time.monotonic_ns())
+        except NotEnforced as error:
+            log.error("late-change-not-enforced", devices=len(changed), error=str(error))
 
     def _round_enforced(self, cut: int, fenced: int) -> None:
         self.metrics.cut.inc(cut)
         self.metrics.fenced.inc(fenced)
+
+    async def _sessions_ended(self, sessions: tuple[Session, ...]) -> None:
+        if sessions:
+            await self.changed(tuple(session_key(each.id) for each in sessions), "signed-out-everywhere")
+
+    def _app_name(self, host: str, path: str) -> str:
+        return self._runtime.app_name_at(host, path)
+
+    async def _excepted(self, device_id: str) -> None:
+        """An exception was given: what it means is in force before whoever asked hears of it. Raises `NotEnforced`."""
+        self._runtime = with_exceptions(self._runtime, self.remedies.exceptions.exemptions())
+        posture = self.risk.posture(DeviceId(device_id))
+        if posture is not None:
+            await self.changed(device_keys(posture), "exception")
+            self.remedies.looked_at((device_id,))
 
     async def _session_ended(self, session: Session) -> None:
         """Told of sessions that ended by time: no ticket outlives them, so a fault here opens nothing."""
@@ -325,40 +519,86 @@ class Hub:
             self.sessions.touch(session_id, now)
 
     def _delivered(self, delivery: Delivery) -> None:
-        self.metrics.deliveries.labels(delivery.sensor, delivery.verdict).inc()
+        figures = self.metrics.of_sensor(delivery.sensor)
+        figures.verdict(delivery.verdict).inc()
         for verdict in ("accepted", "duplicates", "rejected", "ignored"):
             count = getattr(delivery, verdict)
             if count:
-                self.metrics.signals.labels(delivery.sensor, verdict).inc(count)
+                figures.signals(verdict).inc(count)
         if delivery.enforced_in_s is not None:
-            self.metrics.enforcement.labels(delivery.sensor).observe(delivery.enforced_in_s)
-            self._measured(delivery, delivery.enforced_in_s)
-        shown = {name: getattr(delivery, name) for name in DELIVERY_FIELDS}
-        log.info("delivery", **shown)
+            figures.enforcement.observe(delivery.enforced_in_s)
+            self._measured(delivery, figures, delivery.enforced_in_s)
+        self.remedies.looked_at(delivery.device_ids)
+        if delivery.sensor and not self.canary.is_its_sensor(delivery.sensor):
+            self.standings.note(delivery)
+            self.deliveries.note(delivery)
+        self._delivery_lines.info({name: getattr(delivery, name) for name in DELIVERY_FIELDS})
 
-    def _measured(self, delivery: Delivery, enforced_in_s: float) -> None:
+    def _answered(self, sensor: str, delivery_id: str, took_s: float) -> None:
+        """Take note that the last byte of a delivery's answer has left."""
+        self.metrics.of_sensor(sensor).answered.observe(took_s)
+        self.deliveries.answered(delivery_id, took_s)
+
+    def _judged(self) -> Judged:
+        """Return what the effects of deliveries are worked out with now."""
+        return Judged(interpretation=self._runtime.interpretation, tickets=self.desk.tickets_by_device())
+
+    def _configure_deliveries(self) -> None:
+        self.delivery_store = DeliveryStore(self.database)
+        self.deliveries = DeliveryLog(
+            self.delivery_store,
+            settings=lambda: self._runtime.config.deliveries,
+            judged=self._judged,
+            clock=utc_now,
+        )
+        self.again = Again(
+            self.deliveries,
+            self.intake,
+            sensor=self.hooks.sensor,
+            enforce=self._enforce_devices,
+            observe=self._delivered,
+            judged=self._judged,
+            clock=utc_now,
+            fragments=self.fragments,
+        )
+        self.standings = Standings(
+            lambda: [
+                sensor
+                for name in self.hooks.names
+                if not self.canary.is_its_sensor(name) and (sensor := self.hooks.sensor(name)) is not None
+            ],
+            self.hooks.quota,
+            utc_now,
+            self.pulls.status,
+        )
+        self.metrics.registry.register(self.standings)
+
+    def _measured(self, delivery: Delivery, figures: SensorFigures, enforced_in_s: float) -> None:
         """Record how long this change took, and look whether an incident began or ended with it."""
         if delivery.lag_s is not None:
-            self.metrics.sensor_lag.labels(delivery.sensor).observe(delivery.lag_s)
+            figures.lag.observe(delivery.lag_s)
         durable_in_s = delivery.durable_in_s or 0.0
-        self.metrics.durable.labels(delivery.sensor).observe(durable_in_s)
-        report = delivery.enforcement
-        if not isinstance(report, Enforcement) or delivery.received_at is None:
+        figures.durable.observe(durable_in_s)
+        report, began_at = delivery.enforcement, utc_now() if delivery.again else delivery.first_byte_at
+        if not isinstance(report, Enforcement) or began_at is None:
             return
+        if report.evaluated_mono_ns is not None and delivery.received_mono_ns is not None:
+            evaluated_in_s = (report.evaluated_mono_ns - delivery.received_mono_ns) / 1e9
+            figures.evaluated.observe(evaluated_in_s)
         for worker, took in report.by_worker.items():
             self.metrics.worker_enforcement.labels(worker).observe(took)
         for app in report.cuts:
             self.metrics.cut_window.labels(delivery.sensor, app).observe(enforced_in_s)
         change = Change(
             sensor=delivery.sensor,
-            received_at=delivery.received_at,
+            received_at=began_at,
             durable_in_s=durable_in_s,
             enforced_in_s=enforced_in_s,
             cuts=report.cuts,
             by_worker=report.by_worker,
             fenced=report.fenced,
         )
-        self.incidents.look(delivery.device_ids, change)
+        self.incidents.look(frozenset(map(self.risk.index.survivor, delivery.device_ids)), change)
 
     def incident_began(self, incident: Incident) -> None:
         """Count an incident."""
@@ -387,32 +627,43 @@ class Hub:
     async def _reload(self) -> ReloadReport:
         try:
             loaded = load_config(self._config_path)
-            sensors = hook_sensors(loaded.config.sensors, self._catalog)
+            runtime = make_runtime(
+                loaded.config, loaded.revision, self.canary.parts_for(loaded.config), origins=loaded.origins
+            )
+            sensors = hook_sensors(runtime.sensors, self._catalog)
             device_ca = _device_ca(loaded.config)
+            ambience = ambience_of(loaded.config, self._config_path)
+            spare = await asyncio.to_thread(spare_pages, self.pages, ambience, utc_now())
             fresh = await self._start_providers(loaded.config)
         except ConfigInvalid as invalid:
             self._note_reload(is_ok=False)
             log.error("reload-refused", revision=self._runtime.revision, faults=len(invalid.faults))
             faults = tuple(str(fault) for fault in invalid.faults)
             return ReloadReport(applied=False, revision=self._runtime.revision, faults=faults)
-        except (OSError, ValueError, SensorConfigFault) as error:
+        except (OSError, ValueError, CatalogueFault, StyleFault, SensorConfigFault) as error:
             self._note_reload(is_ok=False)
             log.error("reload-refused", revision=self._runtime.revision, error=str(error))
             return ReloadReport(applied=False, revision=self._runtime.revision, faults=(str(error),))
         before = self._runtime.config
-        self._runtime = make_runtime(loaded.config, loaded.revision)
+        self._runtime = with_exceptions(runtime, self.remedies.exceptions.exemptions())
+        self._ambience, self._spare_pages = ambience, spare
         self.desk.trust(device_ca)
+        self._configure_intake()
         self.hooks.swap(sensors)
         self.sessions.configure(loaded.config.sessions)
         retired = [client for name, client in self._providers.items() if fresh.get(name) is not client]
         self._providers.clear()
         self._providers.update(fresh)
-        self.sign_in.configure(loaded.config, self._providers)
+        self.sign_in.configure(runtime.fronts, self._providers)
         for client in retired:
             await client.stop()
         await self.feed.swap()
+        await self.canary.configure(loaded.config)
+        await self.shared_signals.configure(loaded.config)
+        await self._configure_pulls()
         self.changes.announce(("*",))
         self.incidents.look_again()
+        self.remedies.reloaded()
         self._note_reload(is_ok=True)
         log.info("reloaded", revision=loaded.revision)
         return ReloadReport(
@@ -420,6 +671,23 @@ class Hub:
             revision=loaded.revision,
             needs_restart=_restart_needed(before, loaded.config),
         )
+
+    def _configure_intake(self) -> None:
+        """Hold what sensors say to the configuration in force; to be done before one of them is listened to."""
+        config = self._runtime.config
+        self.asked.configure(config.sensors)
+        self.intake.subjects = {
+            each.name: each.subjects for each in config.sensors if each.subjects is not None
+        }
+        self.risk.join_by(config.risk.joining)
+
+    async def _configure_pulls(self) -> None:
+        sensors = self._runtime.config.sensors
+        await self.pulls.configure(sensors, hook_sensors(sensors, self._catalog))
+
+    async def refresh(self, device_id: DeviceId) -> dict[str, RefreshResult]:
+        """Ask every product that can be asked about this device; what it tells is enforced when this returns."""
+        return await self.pulls.refresh(device_id)
 
     def _note_reload(self, *, is_ok: bool) -> None:
         self.metrics.reload_ok.set(1 if is_ok else 0)
@@ -451,16 +719,58 @@ class Hub:
     # --- parts -----------------------------------------------------------------------------------------------
 
     def _web(self) -> HubWeb:
+        forms = KeptForms(
+            store=self.remedies.forms,
+            sessions=self.sessions,
+            sign_in=self.sign_in,
+            desk=self.desk,
+            pages=self.pages,
+            settings=lambda: self._runtime.config.remediation.forms,
+            clock=utc_now,
+        )
+        returns = SealedReturns(self.sealer, utc_now)
+        exceptions = ExceptionPages(
+            desk=self.desk,
+            exceptions=self.remedies.exceptions,
+            sign_in=self.sign_in,
+            pages=self.pages,
+            seals=SealedReturns(self.sealer, utc_now, purpose="approval"),
+            runtime=lambda: self._runtime,
+            clock=utc_now,
+        )
+        about_me = AboutMe(
+            desk=self.desk,
+            sessions=self.sessions,
+            sign_in=self.sign_in,
+            tasks=self.remedies.tasks,
+            exceptions=self.remedies.exceptions,
+            pages=self.pages,
+            runtime=lambda: self._runtime,
+            ended=self._sessions_ended,
+            clock=utc_now,
+        )
         remediation = Remediation(
+            forms=forms,
+            exceptions=exceptions,
+            tasks=self.remedies.tasks,
+            looked_at=self.remedies.looked_at,
+            refresh=self.pulls.refresh,
             desk=self.desk,
             pages=self.pages,
             sign_in=self.sign_in,
-            returns=SealedReturns(self.sealer, utc_now),
+            returns=returns,
             changes=self.changes,
             recorder=self.recorder,
             runtime=lambda: self._runtime,
             clock=utc_now,
             make_code=_reference,
+        )
+        limited = LimitedPages(
+            desk=self.desk,
+            sign_in=self.sign_in,
+            changes=self.changes,
+            runtime=lambda: self._runtime,
+            clock=utc_now,
         )
         return HubWeb(
             sign_in=self.sign_in,
@@ -469,21 +779,89 @@ class Hub:
             signer=self.signer,
             pages=self.pages,
             issuer=lambda: self._runtime.config.public_url,
+            further=(
+                *self.shared_signals.routes(),
+                *self._authzen().routes(),
+                *ApiDocuments(
+                    self._catalog, lambda: self._runtime.config, self.sign_in.is_login_host
+                ).routes(),
+                *self.asked.routes(),
+                *forms.routes(),
+                *exceptions.routes(),
+                *about_me.routes(),
+                *limited.routes(),
+                *self._speaking.routes(),
+            ),
             clock=utc_now,
             make_code=_reference,
         )
 
+    def _authzen(self) -> AuthZenApi:
+        return AuthZenApi(
+            Ground(
+                runtime=lambda: self._runtime,
+                sessions=self.sessions,
+                postures=self.risk,
+                of_session=self.desk.situation,
+                is_login_host=self.sign_in.is_login_host,
+                clock=utc_now,
+                found=self.recorder.found,
+            )
+        )
+
+    def _shared_signals(self) -> SharedSignalsHub:
+        connections = Connections(
+            changed=self.changed,
+            enforce_devices=self._enforce_devices,
+            sessions_on=self._sessions_on,
+            sign_in_ended=self.sign_in.note_ended,
+            is_login_host=self.sign_in.is_login_host,
+            delivered=self._delivered,
+            posture=self._record_of,
+            device_ids=lambda: itertools.chain(self.risk.device_ids(), self.risk.user_ids()),
+            interpretation=lambda: self._runtime.interpretation,
+        )
+        ground = HubGround(self.sessions, self.intake, connections)
+        return SharedSignalsHub(self.database, ground, connections, self.sealer, clock=utc_now)
+
+    def _record_of(self, subject_id: DeviceId) -> Posture | None:
+        """Return what is known of a device (not the canary's), or what the record of a user says."""
+        if is_user_id(subject_id):
+            return self.risk.user_record(UserId(subject_id))
+        return self._posture_of_others(subject_id)
+
+    async def _revoke(self, wanted: Revocation, by: str) -> Revoked:
+        """Revoke, and then tell who subscribed to that."""
+        found = self.revoker.found(wanted)
+        done = await self.revoker.revoke(wanted, by)
+        await self.shared_signals.transmitter.sessions_ended(
+            found, by="admin", reason=wanted.reason, is_whole_user=wanted.kind == "user"
+        )
+        return done
+
+    def _sessions_on(self, device: str) -> frozenset[str]:
+        """Return the sessions on the device that a text names."""
+        named = Revocation(kind="device", id=device, reason="-")
+        return frozenset(session.id for session in self.revoker.found(named))
+
     async def _keep_pruning(self) -> None:
         while True:
             await asyncio.sleep(PRUNE_EVERY_S)
+            await self.shared_signals.prune()
             keep = self._runtime.config.decisions
             before = utc_now() - timedelta(seconds=keep.keep)
             try:
                 await self.decisions.prune(before, keep.most)
                 await self.incident_store.prune(before, keep.most)
+                await self.remedies.prune()
             except (StoreFault, StoreOverloaded) as error:
                 # The store may be back at the next round; nothing but old rows waits for this.
                 log.warning("not-pruned", error=str(error))
+
+
+def ambience_of(config: Config, config_path: str) -> Ambience:
+    """Return languages and looks of a configuration; what can be wrong with them was checked on load."""
+    return load_ambience(config.pages, Path(config_path).parent, (app.name for app in config.apps))
 
 
 def _sealer(config: Config, database: Path) -> Sealer:
@@ -506,6 +884,7 @@ def _restart_needed(before: Config, after: Config) -> tuple[str, ...]:
         for name in RESTART_ONLY
         if getattr(before.server, name) != getattr(after.server, name)
     ]
+    changed += ["risk.hostname_domains"] * (before.risk.hostname_domains != after.risk.hostname_domains)
     return (*changed, *(["store"] if before.store != after.store else []))
 
 
@@ -533,6 +912,11 @@ def _incident_id() -> str:
 def serve_hub(config_path: str) -> int:
     """Run a hub (with `workers: 0` its worker too) until SIGTERM or SIGINT. Returns 2 for a bad configuration."""
     configure_logs()
+    collect_seldom()
+    sys.setswitchinterval(SWITCH_S)
+    signal.pthread_sigmask(
+        signal.SIG_BLOCK, (signal.SIGHUP,)
+    )  # one that comes now is taken when we have started
     try:
         loaded = load_config(config_path)
     except ConfigInvalid as invalid:
@@ -556,8 +940,9 @@ async def _serve(config_path: str, loaded: LoadedConfig, listener: socket.socket
         loop.add_signal_handler(number, stopping.set)
     try:
         hub = Hub(config_path, loaded)
-        loop.add_signal_handler(signal.SIGHUP, lambda: spawn(hub.reload(), name="reload"))
         await hub.start()
+        loop.add_signal_handler(signal.SIGHUP, lambda: spawn(hub.reload(), name="reload"))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
     except (StoreFault, OSError) as error:
         # A folder that cannot be written, a port in use: for the operator, who needs no traceback.
         log.error("hub-cannot-start", error=str(error))

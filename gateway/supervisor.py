@@ -4,12 +4,13 @@ It is apart from the hub so that workers hold their listeners and streams while 
 """
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -21,8 +22,10 @@ from gateway.tasks import spawn
 
 log = structlog.get_logger("supervisor")
 
-BACKOFF_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
-"""Waits before a child that keeps dying is started again; a child that lived `STEADY_S` starts at once."""
+BACKOFF_S = (0.0, 0.1, 0.3, 1.0)
+"""Waits before a child that keeps dying is started again; a child that lived `STEADY_S` starts at once. Short, for
+without a hub no sensor is answered; a start that fails takes about a second of one core by itself.
+"""
 STEADY_S = 10.0
 INVALID_CONFIG = 2
 _PR_SET_PDEATHSIG = 1
@@ -31,6 +34,7 @@ _PR_SET_PDEATHSIG = 1
 def supervise(config_path: str, workers: int, server: Server) -> int:
     """Run hub and workers until SIGTERM or SIGINT; return the exit code. Raises `ListenFault`."""
     configure_logs()
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))  # until there is a handler
     lock = hold_run_dir(Path(server.run_dir))
     listener = shared_listener(server.listen)
     try:
@@ -42,6 +46,19 @@ def supervise(config_path: str, workers: int, server: Server) -> int:
 def worker_count(workers: int | str) -> int:
     """Return how many worker processes `workers` means: `auto` is one per usable core."""
     return len(os.sched_getaffinity(0)) if isinstance(workers, str) else workers
+
+
+@contextlib.contextmanager
+def hangup_held() -> Iterator[None]:
+    """Hold back SIGHUP; one that comes meanwhile waits for the end, here and in whatever is started meanwhile.
+
+    Without a handler a SIGHUP kills: a reload would end a hub that has only just been started.
+    """
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 def die_with_parent() -> None:
@@ -65,6 +82,7 @@ class Supervisor:
         self._listener = listener
         self._children: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
+        self._starting = asyncio.Lock()
         self._exit_code = 0
 
     async def run(self) -> int:
@@ -73,6 +91,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
         loop.add_signal_handler(signal.SIGINT, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._pass_on_hangup)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
         keepers = [spawn(self._keep("hub", self._hub_command()), name="keep-hub")]
         for number in range(1, self._workers + 1):
             name = f"w{number}"
@@ -108,7 +127,7 @@ class Supervisor:
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
             started = loop.time()
             passed = () if self._listener is None else (self._listener.fileno(),)
-            child = await asyncio.create_subprocess_exec(*command, start_new_session=True, pass_fds=passed)
+            child = await self._start(command, passed)
             self._children[name] = child
             code = await child.wait()
             if self._stopping.is_set():
@@ -119,6 +138,12 @@ class Supervisor:
                 return
             failures = 1 if loop.time() - started > STEADY_S else failures + 1
             log.error("child-ended", child=name, exit_code=code, restarts=failures)
+
+    async def _start(self, command: Sequence[str], passed: Sequence[int]) -> asyncio.subprocess.Process:
+        """Start a child that holds SIGHUP back until it has a handler. One after the other, for the mask is ours."""
+        async with self._starting:
+            with hangup_held():
+                return await asyncio.create_subprocess_exec(*command, start_new_session=True, pass_fds=passed)
 
     def _pass_on_hangup(self) -> None:
         hub = self._children.get("hub")

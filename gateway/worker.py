@@ -14,20 +14,26 @@ import ssl
 from collections import Counter
 from ipaddress import ip_network
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import structlog
 import uvloop
 
-from compliance.model import Decision, RequestFacts, SessionControl
+from compliance.model import ClientKind, Decision, RequestFacts
 from gateway.config.schema import ClientCertificates, HealthCheck, Limits, Tls
-from gateway.decision.enforce import RequestTraits, is_admitted, refusing_control, strictest
+from gateway.controls.effective import Limit
+from gateway.controls.meter import Meters
+from gateway.decision.enforce import is_admitted, strictest
 from gateway.decision.routing import NamedNetworks, RouteTable, is_below
 from gateway.decision.verdict import HEADER as VERDICT_HEADER
 from gateway.decision.verdict import Failed, NoSuchHost, Refused, SignIn, Verdict, encode_verdict
 from gateway.devices.forwarded import ForwardedCertificateRefused, parse_client_cert
 from gateway.feed.settings import WorkerApp, WorkerSettings, decode_settings
 from gateway.feed.worker_side import Entry, FeedWorker, TicketKey
+from gateway.limited import LimitedSessions, Met
+from gateway.locations import named_networks
+from gateway.memory import collect_seldom
 from gateway.observe.logs import configure_logs
 from gateway.proxy.balance import UpstreamGroup
 from gateway.proxy.exchange import Exchange
@@ -40,8 +46,10 @@ from gateway.tasks import spawn
 from gateway.wire.cookies import find_cookie
 from gateway.wire.faults import FaultCode, RequestFault
 from gateway.wire.forwarded import Address, TrustedNetworks
+from gateway.wire.origin import is_own_origin, parse_origin
 from gateway.wire.prefix import PathRewrite
 from gateway.wire.request import RequestHead
+from gateway.wire.spare import unpack
 from gateway.wire.target import readings
 
 log = structlog.get_logger("worker")
@@ -50,12 +58,17 @@ GATE_PREFIX = "/.gate/"
 WELL_KNOWN = ("/.well-known/gate", "/.well-known/gate/jwks.json")
 HUB_BODY_BYTES = 16 * 1024 * 1024
 """Most bytes of a request body to the hub; each sensor has a bound of its own below it."""
+FORM_BYTES = 64 * 1024 * 1024
+"""Longest form that is handed to the hub with a refusal: it keeps the fields, and reads files away."""
+FORM_TYPES = (b"application/x-www-form-urlencoded", b"multipart/form-data")
 MAX_ADDRESSES = 10_000
 STATS_EVERY_S = 2.0
 RESERVED_COOKIES = (b"gate", b"gate-start", b"__Host-gate", b"__Host-gate-start")
 UNLIMITED = ResponseRules(reserved_cookies=RESERVED_COOKIES)
 """What holds for every response of an app; session controls add to it."""
 SIGNAL_DRAIN_S = 10.0
+MAX_ROUTES = 64
+"""Most routes that are remembered for the requests under one ticket."""
 
 
 class Worker:
@@ -70,6 +83,7 @@ class Worker:
         self._settings: WorkerSettings | None = None
         self._routes = RouteTable(())
         self._networks = NamedNetworks({})
+        self._limited = LimitedSessions(Meters(run_dir / "meters", name))
         self._networks_of: dict[Address, frozenset[str]] = {}
         self._pools: dict[_PoolKey, Upstreams] = {}
         self._hub_pool: UpstreamPool | None = None
@@ -79,6 +93,7 @@ class Worker:
         self._reporting: asyncio.Task[None] | None = None
         self.counters: Counter[str] = Counter()
         self._cuts: Counter[tuple[str, str]] = Counter()
+        self._public: set[Exchange] = set()
         self.ended_event = asyncio.Event()
 
     # --- life cycle ------------------------------------------------------------------------------------------
@@ -115,13 +130,12 @@ class Worker:
         app = self._routes.find(head.host, path)
         if app is None:
             return self._to_hub(exchange, NoSuchHost())
-        if app.client_certificate is ClientCertificates.REQUIRED:
-            fault = self._certificate_fault(exchange)
-            if fault is not None:
-                self.counters[f"faults_{fault.code.value}"] += 1
-                exchange.refuse(fault)
-                return None
-        if app.public_paths and not head.target.is_ambiguous and _is_public(path, app.public_paths):
+        fault = self._fault(exchange, app)
+        if fault is not None:
+            return self._refuse(exchange, app, fault)
+        if app.public_paths and _is_public(head, app):
+            exchange.context = _PUBLIC
+            self._public.add(exchange)
             return self._to_app(app, (), UNLIMITED)
         digest = head.memo.session
         if digest == "":
@@ -136,6 +150,35 @@ class Worker:
         self._feed.request(key, exchange)
         return None
 
+    def _fault(self, exchange: Exchange, app: WorkerApp) -> RequestFault | None:
+        """Return why nobody at all may send such a request to `app`; None when that is up to access policy."""
+        if app.client_certificate is ClientCertificates.REQUIRED:
+            fault = self._certificate_fault(exchange)
+            if fault is not None:
+                return fault
+        if exchange.head.upgrade == b"websocket" and not self._is_page_admitted(exchange.head, app):
+            return RequestFault(FaultCode.ORIGIN, "a page of another host may not open a WebSocket here")
+        return None
+
+    def _refuse(self, exchange: Exchange, app: WorkerApp, fault: RequestFault) -> Route | None:
+        """Return the route to the page that explains `fault` to a person; a program has been answered."""
+        self.counters[f"faults_{fault.code.value}"] += 1
+        if exchange.client_kind is ClientKind.BROWSER:
+            return self._to_hub(exchange, Failed(app.name, fault.code.status, fault.code.value))
+        exchange.refuse(fault)
+        return None
+
+    def _is_page_admitted(self, head: RequestHead, app: WorkerApp) -> bool:
+        """Return whether a WebSocket may be opened by the page that its `Origin` names; a program names none."""
+        origin = head.header(b"origin")
+        if origin is None:
+            return True
+        is_https = self._settings is not None and self._settings.is_https
+        if is_own_origin(origin, head.host, head.port, is_https=is_https):
+            return True
+        page = parse_origin(origin)
+        return page is not None and any(parse_origin(each.encode()) == page for each in app.websocket_origins)
+
     def _session_digest(self, head: RequestHead) -> str | None:
         cookie = find_cookie(head.header(b"cookie"), self._cookie)
         return None if cookie is None else hashlib.sha256(cookie).hexdigest()
@@ -147,14 +190,17 @@ class Worker:
             return None
         app = self._routes.find(exchange.head.host, exchange.head.target.path)
         name = "" if app is None else app.name
-        return self._to_hub(exchange, Failed(name, fault.status, fault.value))
+        admitted = exchange.context
+        decision = admitted.entry.ticket.decision if isinstance(admitted, _Admitted) else ""
+        networks = tuple(sorted(self._networks_at(exchange)))
+        return self._to_hub(exchange, Failed(name, fault.status, fault.value, decision, networks))
 
-    def forbidden(self, exchange: Exchange, reason: str) -> Route | None:  # noqa: ARG002 - there is one reason yet
-        """Let the hub explain that a session control withholds a response."""
+    def forbidden(self, exchange: Exchange, reason: str) -> Route | None:
+        """Let the hub explain that a limit of the session withholds a response."""
         admitted = exchange.context
         if not isinstance(admitted, _Admitted):
             return None
-        return self._to_hub(exchange, self._refusal(exchange, admitted, SessionControl.NO_DOWNLOADS))
+        return self._to_hub(exchange, self._refusal(exchange, admitted, Met(Limit(reason))))
 
     def ended(self, exchange: Exchange) -> None:
         """Forget an exchange."""
@@ -163,6 +209,8 @@ class Worker:
             self._feed.release(context.entry, exchange)
         elif isinstance(context, _Waiting):
             self._feed.forget(context.key, exchange)
+        elif context is _PUBLIC:
+            self._public.discard(exchange)
 
     # --- the enforcer of the feed ----------------------------------------------------------------------------
 
@@ -172,10 +220,11 @@ class Worker:
         if not isinstance(waiting, _Waiting) or exchange.is_over:
             return
         exchange.context = None
-        if entry is None:
+        app = self._still(exchange, waiting.app, waiting.key.evidence)
+        if entry is None or app is None:
             exchange.proceed(self._to_hub(exchange, SignIn(waiting.app.name)))
         else:
-            exchange.proceed(self._apply(exchange, waiting.app, entry))
+            exchange.proceed(self._apply(exchange, app, entry))
 
     def unavailable(self, exchange: Exchange) -> None:
         """Answer an exchange for which nobody can decide now: closed, and said so."""
@@ -187,25 +236,60 @@ class Worker:
         admitted = exchange.context
         if not isinstance(admitted, _Admitted) or exchange.is_over:
             return False
-        if entry is None:
+        app = self._still(exchange, admitted.app, admitted.entry.key.evidence)
+        if entry is None or app is None:
             exchange.context = None
-            exchange.cut(CutReason.ACCESS_ENDED, self._to_hub(exchange, SignIn(admitted.app.name)))
-            self._note_cut(admitted.app.name, "")
+            self._cut_unknown(exchange, admitted.app.name)
             return True
-        renewed = _Admitted(entry, admitted.app, self._decide(exchange, entry))
-        control = self._refused_by(exchange, renewed.decision)
-        if is_admitted(renewed.decision) and control is None:
-            exchange.context = renewed
-            if exchange.route is not None and not exchange.response_started:
-                exchange.route = msgspec.structs.replace(exchange.route, rules=self._rules(renewed.decision))
-            return False
+        renewed = _Admitted(entry, app, self._decide(exchange, entry))
+        met = None
+        if is_admitted(renewed.decision):
+            route = self._route(exchange, renewed)
+            met = self._met_later(exchange, renewed, route)
+            if met is None:
+                exchange.context = renewed
+                if exchange.route is not None and exchange.response is None:
+                    exchange.route = msgspec.structs.replace(exchange.route, rules=route.rules)
+                return False
         exchange.context = None
-        refusal = self._refusal(exchange, renewed, control, is_cut=True)
         # What has begun can only be broken off: then nobody would read the verdict.
-        route = None if exchange.response_started else self._to_hub(exchange, refusal)
-        exchange.cut(CutReason.ACCESS_ENDED if control is None else CutReason.RESTRICTED, route)
+        answer = None
+        if not exchange.response_started:
+            answer = self._to_hub(exchange, self._refusal(exchange, renewed, met, is_cut=True))
+        exchange.cut(CutReason.ACCESS_ENDED if met is None else CutReason.RESTRICTED, answer)
         self._note_cut(admitted.app.name, entry.ticket.decision)
         return True
+
+    def _still(self, exchange: Exchange, app: WorkerApp, evidence: bytes) -> WorkerApp | None:
+        """Return an exchange's app as it is configured now; None when a new request like it would go elsewhere."""
+        head = exchange.head
+        found = self._routes.find(head.host, head.target.path)
+        if found is app:
+            return app
+        if found is None or found.name != app.name or self._evidence(exchange, found) != evidence:
+            return None
+        is_required = found.client_certificate is ClientCertificates.REQUIRED
+        return None if is_required and self._certificate_fault(exchange) is not None else found
+
+    def _cut_unknown(self, exchange: Exchange, app: str) -> None:
+        """Cut an exchange that nobody can decide about as it is: who is there has to come anew."""
+        answer = None if exchange.response_started else self._to_hub(exchange, SignIn(app))
+        exchange.cut(CutReason.ACCESS_ENDED, answer)
+        self._note_cut(app, "")
+
+    def _cut_private(self, former: RouteTable) -> dict[str, int]:
+        """Cut what is open on paths that are public no longer; return how many, by app."""
+        cuts: Counter[str] = Counter()
+        for exchange in list(self._public):
+            head = exchange.head
+            before, now = (table.find(head.host, head.target.path) for table in (former, self._routes))
+            name = "" if before is None else before.name
+            if now is None or now.name != name or not _is_public(head, now):
+                exchange.context = None
+                self._public.discard(exchange)
+                self._cut_unknown(exchange, name)
+                cuts[name] += 1
+        return dict(cuts)
 
     def _note_cut(self, app: str, decision: str) -> None:
         """Count a cut. The log is told after the acknowledgement, one line per decision (`explain` shows it)."""
@@ -219,22 +303,25 @@ class Worker:
         for (app, decision), count in cuts.items():
             log.info("exchanges-cut", worker=self._name, app=app, decision=decision or None, count=count)
 
-    def configure(self, settings: bytes) -> None:
-        """Serve by new settings; the listener opens with the first."""
+    def configure(self, settings: bytes) -> dict[str, int]:
+        """Serve by new settings; the listener opens with the first. Return what was cut on paths once public."""
         decoded = decode_settings(settings)
         self._settings = decoded
-        self._routes = RouteTable(decoded.apps)
-        self._networks = NamedNetworks(decoded.networks)
+        former, self._routes = self._routes, RouteTable(decoded.apps)
+        self._networks = _named_networks(decoded)
         self._networks_of.clear()
+        self._limited.configure(decoded)
         self._cookie = b"__Host-gate" if decoded.is_https else b"gate"
         self._refresh_pools(decoded)
         if self._opening is None:
             self._opening = spawn(self._open(decoded), name="worker-listen")
         elif self._front is not None:
             self._front.limits = decoded.limits
+            self._front.spare = unpack(decoded.spare_pages)
             self._front.trusted = _networks(decoded.trusted_proxies)
             if self._tls is not None and decoded.tls is not None:
                 self._renew_certificates(self._tls, decoded.tls)
+        return self._cut_private(former)
 
     def drain(self, seconds: float) -> None:
         """Finish what is open and end, as the hub says."""
@@ -249,16 +336,42 @@ class Worker:
         admitted = _Admitted(entry, app, decision)
         if not is_admitted(decision):
             return self._to_hub(exchange, self._refusal(exchange, admitted, None))
-        control = self._refused_by(exchange, decision) if decision.controls else None
-        if control is not None:
-            return self._to_hub(exchange, self._refusal(exchange, admitted, control))
+        if decision.controls or decision.profiles:
+            met = self._limited.met(exchange, self._limited.effective(decision, app), entry.ticket.session)
+            if met is not None:
+                return self._to_hub(exchange, self._refusal(exchange, admitted, met))
         exchange.context = admitted
         entry.live.add(exchange)
-        route: Route | None = entry.routes.get(decision.controls)
-        if route is None:
-            route = self._to_app(app, _headers(entry, decision), self._rules(decision))
-            entry.routes[decision.controls] = route
-        return route
+        return self._route(exchange, admitted)
+
+    def _route(self, exchange: Exchange, admitted: "_Admitted") -> Route:
+        """Return the route of an admitted request; made once for all that are alike."""
+        app, entry, decision = admitted.app, admitted.entry, admitted.decision
+        if not decision.controls and not decision.profiles:
+            route: Route | None = entry.routes.get(decision.controls)
+            if route is None:
+                route = entry.routes[decision.controls] = self._to_app(
+                    app, _headers(entry, decision), UNLIMITED
+                )
+            return route
+        effective = self._limited.effective(decision, app)
+        key = self._limited.key(exchange, decision, effective)
+        limited: Route | None = entry.routes.get(key)
+        if limited is None:
+            base = self._to_app(app, _headers(entry, decision), UNLIMITED)
+            limited = self._limited.route(exchange, decision, effective, entry.ticket, base)
+            if len(entry.routes) >= MAX_ROUTES:
+                entry.routes.clear()
+            entry.routes[key] = limited
+        return limited
+
+    def _met_later(self, exchange: Exchange, admitted: "_Admitted", route: Route) -> Met | None:
+        """Return the limit that an open exchange meets by a new decision."""
+        decision = admitted.decision
+        if not decision.controls and not decision.profiles:
+            return None
+        effective = self._limited.effective(decision, admitted.app)
+        return self._limited.met_later(exchange, effective, route)
 
     def _decide(self, exchange: Exchange, entry: Entry[Exchange]) -> Decision:
         """Decide by what only the request knows; an ambiguous path gets no more than any reading of it."""
@@ -282,33 +395,11 @@ class Worker:
             known = self._networks_of[address] = self._networks.containing(address)
         return known
 
-    def _refused_by(self, exchange: Exchange, decision: Decision) -> SessionControl | None:
-        """Return the session control that this request, or the response that is under way, meets."""
-        head = exchange.head
-        traits = RequestTraits(head.method, exchange.client_kind, head.has_body, head.is_upgrade)
-        control = refusing_control(decision.controls, traits)
-        if (
-            control is None
-            and SessionControl.NO_DOWNLOADS in decision.controls
-            and exchange.response_is_download
-        ):
-            return SessionControl.NO_DOWNLOADS
-        return control
-
-    def _rules(self, decision: Decision) -> ResponseRules:
-        if not decision.controls:
-            return UNLIMITED
-        return ResponseRules(
-            no_downloads=SessionControl.NO_DOWNLOADS in decision.controls,
-            no_store=SessionControl.NO_STORE in decision.controls,
-            reserved_cookies=RESERVED_COOKIES,
-        )
-
     def _refusal(
         self,
         exchange: Exchange,
         admitted: "_Admitted",
-        control: SessionControl | None,
+        met: Met | None,
         *,
         is_cut: bool = False,
     ) -> Refused:
@@ -325,12 +416,20 @@ class Worker:
             path=facts.path,
             client=facts.client,
             networks=tuple(sorted(facts.networks)),
-            control=control,
-            controls=tuple(sorted(decision.controls)),
+            control=None if met is None else met.limit,
+            controls=self._limits_of(admitted),
+            retry_after=0 if met is None else met.retry_after_s,
             acr_values=() if step_up is None else step_up.acr_values,
             max_age=None if step_up is None else step_up.max_age,
             is_cut=is_cut,
         )
+
+    def _limits_of(self, admitted: "_Admitted") -> tuple[Limit, ...]:
+        """Return all limits of the session, for people."""
+        if not admitted.decision.controls and not admitted.decision.profiles:
+            return ()
+        names = self._limited.effective(admitted.decision, admitted.app).names
+        return tuple(Limit(name) for name in names)
 
     def _certificate_fault(self, exchange: Exchange) -> RequestFault | None:
         """Return why a request may not go to an app that needs a client certificate; None when it may.
@@ -399,13 +498,17 @@ class Worker:
         ]
         if evidence:
             headers.append((b"X-Gate-Evidence", base64.b64encode(evidence)))
+        keeps_form = False
         if verdict is not None:
             headers.append((VERDICT_HEADER, encode_verdict(verdict)))
+            if isinstance(verdict, SignIn | Refused) and _is_own_form(exchange):
+                keeps_form = exchange.head.length <= FORM_BYTES
+                headers.append((b"X-Gate-Form", b"sent" if keeps_form else b"too-large"))
         return Route(
             pool=self._hub_pool,
             headers=tuple(headers),
-            send_body=verdict is None,
-            body_max_bytes=HUB_BODY_BYTES,
+            send_body=verdict is None or keeps_form,
+            body_max_bytes=FORM_BYTES if keeps_form else HUB_BODY_BYTES,
             with_own_cookies=True,
         )
 
@@ -430,6 +533,7 @@ class Worker:
             trusted=_networks(settings.trusted_proxies),
             announcing=_networks(settings.proxy_protocol) if settings.proxy_protocol else None,
         )
+        front.spare = unpack(settings.spare_pages)
         if self._listener is not None:
             await front.listen_socket(self._listener)
         else:
@@ -459,13 +563,17 @@ class Worker:
             self._feed.report({name: float(value) for name, value in figures.items()})
 
 
-class _PoolKey(msgspec.Struct, frozen=True):
+class _PoolKey(NamedTuple):
     """What makes the upstreams of two apps, or of an app before and after a reload, the same."""
 
     urls: tuple[str, ...]
     ca: str | None
     limits: Limits
     health: HealthCheck | None
+
+
+_PUBLIC = object()
+"""The context of an exchange on a public path."""
 
 
 class _Waiting:
@@ -489,15 +597,25 @@ class _Admitted:
         self.decision = decision
 
 
+def _is_own_form(exchange: Exchange) -> bool:
+    """Return whether a person sent a form from a page of the very same origin: no other site's is ever kept."""
+    head = exchange.head
+    if head.method != "POST" or exchange.client_kind is not ClientKind.BROWSER or head.length <= 0:
+        return False
+    kind = (head.header(b"content-type") or b"").partition(b";")[0].strip().lower()
+    return kind in FORM_TYPES and head.header(b"sec-fetch-site") == b"same-origin"
+
+
 def _headers(entry: Entry[Exchange], decision: Decision) -> tuple[tuple[bytes, bytes], ...]:
-    """Return what the app is told: identity, and the assertion that names exactly these controls."""
+    """Return what the app is told: identity, and the assertion that names these limits, or the least that has them."""
     ticket = entry.ticket
-    for variant in ticket.variants:
-        if variant.controls == decision.controls:
-            return ticket.headers + variant.headers
-    names = ",".join(sorted(decision.controls)).encode()
-    outcome = decision.outcome.value.encode()
-    return (*ticket.headers, (b"X-Gate-Outcome", outcome), (b"X-Gate-Restrictions", names))
+    covering = [
+        variant
+        for variant in ticket.variants
+        if variant.controls >= decision.controls and variant.profiles >= decision.profiles
+    ]
+    size = [len(variant.controls) + len(variant.profiles) for variant in covering]
+    return ticket.headers + covering[size.index(min(size))].headers if covering else ticket.headers
 
 
 def _pool_key(app: WorkerApp, limits: Limits) -> _PoolKey:
@@ -517,8 +635,19 @@ def _rewrite(app: WorkerApp) -> PathRewrite | None:
     return PathRewrite(strip, app.add_prefix) if strip or app.add_prefix else None
 
 
-def _is_public(path: str, prefixes: tuple[str, ...]) -> bool:
-    return any(is_below(path, prefix) for prefix in prefixes)
+def _is_public(head: RequestHead, app: WorkerApp) -> bool:
+    """Return whether everybody may have this path; one that servers may read in several ways is never public."""
+    target = head.target
+    return not target.is_ambiguous and any(is_below(target.path, prefix) for prefix in app.public_paths)
+
+
+def _named_networks(settings: WorkerSettings) -> NamedNetworks:
+    """Return the named locations; without the country database no address is in any country."""
+    try:
+        return named_networks(settings.networks, settings.country_database)
+    except OSError as error:
+        log.error("country-database-unreadable", error=str(error))
+        return named_networks(settings.networks, None)
 
 
 def _networks(cidrs: tuple[str, ...]) -> TrustedNetworks:
@@ -534,6 +663,7 @@ def raise_file_limit() -> None:
 def serve_worker(name: str, run_dir: Path, listen_fd: int | None = None) -> int:
     """Run one worker process until the hub drains it or a signal ends it."""
     configure_logs()
+    collect_seldom()
     die_with_parent()
     raise_file_limit()
     listener = None if listen_fd is None else socket.socket(fileno=listen_fd)

@@ -14,8 +14,9 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from plugins.contract import Collector, Handshake, Normalized, SensorV1
+from plugins.contract import Collector, Handshake, Joining, Normalized, SensorV1
 from plugins.payload import MAX_ITEMS, digest
+from plugins.pulling import PullAccess, Pulling
 from risk.model import Identifier, Rejection, Signal
 from risk.values import Strict, parse_bytes, parse_duration, tagged
 
@@ -61,6 +62,11 @@ class SensorFacade:
         self.options_type = plugin.options_type
         self.samples = plugin.samples
         self.overload_status: int = getattr(plugin, "overload_status", DEFAULT_OVERLOAD_STATUS)
+        self.plugin = plugin
+        self.joining: Joining | None = plugin if isinstance(plugin, Joining) else None
+        self.pull_access: PullAccess | None = plugin.pull_access if isinstance(plugin, Pulling) else None
+        self.identity_kinds: tuple[str, ...] = tuple(getattr(plugin, "identity_kinds", ()))
+        self.headers: frozenset[str] = frozenset(getattr(plugin, "headers", ()))
         self.handshakes: frozenset[Handshake] = frozenset(getattr(plugin, "handshakes", ()))
 
     def parse_options(self, raw: Mapping[str, Any]) -> Strict:
@@ -128,6 +134,8 @@ class SensorFacade:
             raise PluginFault("a signal names another sensor or time of receipt than it was given")
         if signal.observed_at.utcoffset() is None or not signal.external_id or not signal.event_id:
             raise PluginFault("a signal lacks a time zone, a condition id or a message id")
+        if _is_within_bounds(signal):
+            return signal
         return msgspec.structs.replace(
             signal,
             external_id=_short_id(signal.external_id),
@@ -198,6 +206,36 @@ def _too_many(items: int) -> Normalized:
 
 
 # --- bounds --------------------------------------------------------------------------------------
+
+
+def _is_within_bounds(signal: Signal) -> bool:
+    """Return whether nothing of the signal has to be cut: nearly always, and much cheaper than a copy."""
+    return (
+        len(signal.external_id) <= MAX_ID_CHARS
+        and len(signal.event_id) <= MAX_ID_CHARS
+        and len(signal.device_ids) <= MAX_IDENTIFIERS
+        and len(signal.user_ids) <= MAX_IDENTIFIERS
+        and len(signal.title) <= MAX_TITLE_CHARS
+        and len(signal.description) <= MAX_TEXT_CHARS
+        and len(signal.rationale) <= MAX_TEXT_CHARS
+        and len(signal.category) <= MAX_TITLE_CHARS
+        and len(signal.recommended_actions) <= MAX_ACTIONS
+        and len(signal.facts) <= MAX_FACTS
+        and all(each.kind and each.value for each in (*signal.device_ids, *signal.user_ids))
+        and all(each and len(each) <= MAX_TEXT_CHARS for each in signal.recommended_actions)
+        and all(len(name) <= MAX_FACT_NAME_CHARS for name in signal.facts)
+        and all(_is_plain(value) for value in signal.facts.values())
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    return (
+        value is None
+        or value.__class__ is bool
+        or (value.__class__ is str and len(value) <= MAX_FACT_CHARS)
+        or (value.__class__ is int and -(2**63) <= value < 2**63)
+        or (value.__class__ is float and math.isfinite(value))
+    )
 
 
 def _short(text: str, most: int) -> str:

@@ -80,7 +80,9 @@ class SensorV1(Protocol):
 
     `options_type` is the plugin's own configuration section, checked before `normalize` ever sees it. A plugin
     may also have `overload_status` (429 or 503: what its sender must be told when there is too much; default
-    429) and `handshakes` (those that are answered; default none).
+    429), `identity_kinds` (kinds of the identifiers that it takes from its product; default: whatever its options
+    say), `handshakes` (those that are answered; default none) and `headers` (lower-case names of headers that it reads
+    beside `webhook-id`, `content-type`, `user-agent` and those named `ce-…`; never one with a credential).
     """
 
     kind: ClassVar[str]
@@ -99,9 +101,29 @@ class SensorV1(Protocol):
     ) -> Normalized:
         """Return the signals of one payload, and a rejection for each item that makes none.
 
-        `payload` is any JSON value. `headers` have lower-case names. Pure; should not raise, and when it does
-        the payload is rejected as `plugin-fault`.
+        `payload` is any JSON value. `headers` have lower-case names; see `headers` of the class. Pure; should not
+        raise, and when it does the payload is rejected as `plugin-fault`.
         """
+
+
+class Fragment(msgspec.Struct, frozen=True):
+    """A part of a statement whose other parts may come in other messages. `key` is equal for all of them."""
+
+    key: str
+    content: Any
+
+
+@runtime_checkable
+class Joining(Protocol):
+    """A plugin whose product tells one thing in several messages. Both methods are pure."""
+
+    def fragments(self, payload: Any) -> Sequence[Fragment]:
+        """Return the parts of a payload that mean more beside others of the same key; JSON values."""
+        ...
+
+    def joined(self, payload: Any, earlier: Sequence[Any]) -> Any:
+        """Return a payload for `normalize` with the contents of earlier fragments in it, its own items first."""
+        ...
 
 
 class Collector:

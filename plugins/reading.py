@@ -27,6 +27,7 @@ _SENSOR_SCOPED = frozenset({"sensor-device-id", "sensor-device-uuid"})
 _UNSET_TIME = re.compile(r"(0001|1601|9999)-\d\d-\d\d.*|0|null|none", re.IGNORECASE | re.DOTALL)
 _ADDRESS = re.compile(r"[^\s@\\]{1,128}@[^\s@\\]{1,190}")
 _BUILT_IN_ACCOUNTS = frozenset({"system", "local service", "network service", "root", "administrator"})
+_BUILT_IN_DOMAINS = ("nt authority\\", "nt service\\", "window manager\\", "font driver host\\", "builtin\\")
 
 
 class ItemFault(Exception):
@@ -118,7 +119,7 @@ class Reader:
     def add_user(self, kind: str, value: str) -> bool:
         """Take an identifier of the user; return False for one that names nobody."""
         value = value.strip()
-        if value.casefold() in JUNK_VALUES | _BUILT_IN_ACCOUNTS:
+        if is_nobody(value):
             return False
         if kind == "upn" and not _ADDRESS.fullmatch(value):
             return False
@@ -252,6 +253,20 @@ def is_junk(kind: str, value: str) -> bool:
         plain = value.strip().rstrip(".").casefold()
         return plain in JUNK_VALUES or plain.startswith("localhost.")
     return normalise_identifier(Identifier(kind, value)) is None
+
+
+def is_nobody(value: str) -> bool:
+    r"""Return whether a name is that of no person: nothing, or an account that every machine has.
+
+    Example:
+    >>> is_nobody("NT AUTHORITY\\SYSTEM"), is_nobody("robin@example.com")
+    (True, False)
+
+    """
+    name = value.strip().casefold()
+    return (
+        name in JUNK_VALUES | _BUILT_IN_ACCOUNTS or name.startswith(_BUILT_IN_DOMAINS) or name.endswith("$")
+    )
 
 
 def truth(value: Any) -> bool | None:

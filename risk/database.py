@@ -24,6 +24,10 @@ MAX_WAITING = 20_000
 """Most jobs that may wait; above it `write` raises `StoreOverloaded`."""
 
 
+CHECKPOINT_PAGES = 8000
+"""Pages of the journal after which it is copied into the file: a page that changes often meanwhile is copied once."""
+
+
 class StoreFault(Exception):
     """The store cannot be used: unreadable file, full disk, newer schema. The operator is at fault."""
 
@@ -160,6 +164,7 @@ class Database:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         connection.execute("PRAGMA foreign_keys=ON")
         return connection
 

@@ -3,11 +3,14 @@
 INVARIANT: below the bounds of this module, folding a set of signals gives the same posture in every order and
 with every repetition. Per condition (sensor, external id) and per fact (sensor, name) the statement with the
 newest `observed_at` wins. Many products repeat the time at which a condition began in its close, so
-statements of the same instant are ordered by when we received them; then the message id and the content break
-ties. A close that wins stays as a tombstone, so that an older open that arrives later changes nothing.
+statements of the same instant are ordered by when we received them (within a delivery by their place in it:
+`as_received`); then the message id and the content break ties. A close that wins stays as a tombstone, so that an
+older open that arrives later changes nothing.
 """
 
-from datetime import datetime
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -43,6 +46,7 @@ SEVERITY_ORDER: dict[Severity, int] = {
 }
 """Which finding gives way first when a device has too many: the least severe; unknown counts above medium."""
 
+_MICROSECOND = timedelta(microseconds=1)
 _content = msgspec.msgpack.Encoder()
 
 
@@ -74,16 +78,72 @@ def fold(posture: Posture, signal: Signal) -> Posture:
     return msgspec.structs.replace(posture, findings=findings, facts=facts, heard=heard)
 
 
+def join(one: Posture, other: Posture) -> Posture:
+    """Return what two records of one subject say together, under the name and identifiers of `one`.
+
+    The same as if every statement had been folded into one of them. Above the bounds of a record the worst stay: what
+    does not fit is closed or less severe than all that is kept.
+    """
+    findings = dict(one.findings)
+    for key, finding in other.findings.items():
+        known = findings.get(key)
+        findings[key] = finding if known is None else _join(known, finding)
+    facts = dict(one.facts)
+    for key, fact in other.facts.items():
+        held = facts.get(key)
+        facts[key] = fact if held is None else _join_facts(held, fact)
+    heard = dict(one.heard)
+    for sensor, at in other.heard.items():
+        heard[sensor] = max(at, heard.get(sensor, at))
+    return msgspec.structs.replace(one, findings=_worst(findings), facts=_newest(facts), heard=heard)
+
+
+def _worst(findings: dict[tuple[str, str], Finding]) -> dict[tuple[str, str], Finding]:
+    """Return at most `MAX_FINDINGS` of the findings: open before closed, severe before mild, new before old."""
+    if len(findings) <= MAX_FINDINGS:
+        return findings
+
+    def worth(key: tuple[str, str]) -> tuple[bool, int, datetime, tuple[str, str]]:
+        finding = findings[key]
+        return finding.is_open, SEVERITY_ORDER[finding.level], finding.observed_at, key
+
+    return {key: findings[key] for key in sorted(findings, key=worth, reverse=True)[:MAX_FINDINGS]}
+
+
+def _newest(facts: dict[tuple[str, str], Fact]) -> dict[tuple[str, str], Fact]:
+    if len(facts) <= MAX_FACTS:
+        return facts
+    newest = sorted(facts, key=lambda key: (facts[key].observed_at, key), reverse=True)
+    return {key: facts[key] for key in newest[:MAX_FACTS]}
+
+
 def is_closing(signal: Signal) -> bool:
     """Return whether the signal closes its condition."""
     return signal.resolves or signal.type is SignalType.REMEDIATION
 
 
-def clamp(signal: Signal) -> Signal:
-    """Return the signal with a future `observed_at` moved to `received_at`: no clock may block later news."""
-    if signal.observed_at <= signal.received_at:
-        return signal
-    return msgspec.structs.replace(signal, observed_at=signal.received_at)
+def as_received(signals: Sequence[Signal]) -> list[Signal]:
+    """Return the signals of one delivery as they are folded.
+
+    A future `observed_at` becomes `received_at`: no clock may block later news. Several such keep the order of what
+    they claimed, and statements of one condition and instant the order in which they stand in the delivery, by
+    microseconds.
+    """
+    future = sorted(each.observed_at for each in signals if each.observed_at > each.received_at)
+    found: list[Signal] = []
+    places: dict[tuple[object, ...], int] = {}
+    for each in signals:
+        observed_at, received_at = each.observed_at, each.received_at
+        if observed_at > received_at:
+            observed_at = received_at - (len(future) - bisect_right(future, observed_at)) * _MICROSECOND
+        key = (each.device_ids, each.user_ids, observed_at)
+        place = places[key] = places.get(key, -1) + 1
+        if place:
+            received_at += place * _MICROSECOND
+        if observed_at is not each.observed_at or place:
+            each = msgspec.structs.replace(each, observed_at=observed_at, received_at=received_at)  # noqa: PLW2901
+        found.append(each)
+    return found
 
 
 def _states_condition(signal: Signal) -> bool:
@@ -166,12 +226,30 @@ def _join(old: Finding, new: Finding) -> Finding:
     closed_at = _latest(old.closed_at, new.closed_at)
     openings = {at for at in (*_openings(old), *_openings(new)) if closed_at is None or at > closed_at}
     kept = tuple(sorted(openings))[:MAX_OPENINGS] if winner.is_open else ()
+    place, level = (None, None) if winner.is_open else _last_open(old, new)
     return msgspec.structs.replace(
         winner,
+        open_place=place,
+        open_level=level,
         first_observed_at=kept[0] if kept else winner.observed_at,
         closed_at=closed_at,
         openings=() if kept == (winner.observed_at,) else kept,
     )
+
+
+def _last_open(one: Finding, other: Finding) -> tuple[tuple[datetime, datetime, str] | None, Severity | None]:
+    """Return the newest statement that the condition was open that either knows of: its place, and what it said."""
+    found: list[tuple[tuple[datetime, datetime, str], int, Severity]] = []
+    for each in (one, other):
+        if each.is_open:
+            place = (each.observed_at, each.received_at, each.version)
+            found.append((place, SEVERITY_ORDER[each.level], each.level))
+        elif each.open_place is not None and each.open_level is not None:
+            found.append((each.open_place, SEVERITY_ORDER[each.open_level], each.open_level))
+    if not found:
+        return None, None
+    place, _, level = max(found)
+    return place, level
 
 
 def _openings(finding: Finding) -> tuple[datetime, ...]:
@@ -204,6 +282,8 @@ def _said(statement: Finding) -> bytes:
         first_observed_at=statement.observed_at,
         closed_at=None,
         openings=(),
+        open_place=None,
+        open_level=None,
     )
     return _content.encode(bare)
 
@@ -251,9 +331,9 @@ def _join_facts(one: Fact, other: Fact) -> Fact:
 
     INVARIANT: the same for every order of arrival (up to `MAX_STATEMENTS` late ones of one value).
     """
-    older, newer = sorted((one, other), key=_fact_order)
+    older, newer = (one, other) if _is_not_after(one, other) else (other, one)
     differed = [each for each in (older.differed_at, newer.differed_at) if each is not None]
-    is_same = _content.encode(older.value) == _content.encode(newer.value)
+    is_same = older.value is newer.value or _content.encode(older.value) == _content.encode(newer.value)
     if not is_same:
         differed.append(older.observed_at)
     differed_at = max(differed, default=None)
@@ -261,6 +341,13 @@ def _join_facts(one: Fact, other: Fact) -> Fact:
     stated.discard(newer.observed_at)
     kept = sorted(at for at in stated if differed_at is None or at > differed_at)[:MAX_STATEMENTS]
     return msgspec.structs.replace(newer, differed_at=differed_at, statements=tuple(kept))
+
+
+def _is_not_after(one: Fact, other: Fact) -> bool:
+    """Return whether the place of one statement is at or before that of the other; nearly always the times tell."""
+    if one.observed_at != other.observed_at:
+        return one.observed_at < other.observed_at
+    return _fact_order(one) <= _fact_order(other)
 
 
 def _fact_order(fact: Fact) -> tuple[datetime, datetime, str, bytes]:

@@ -4,9 +4,22 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+import msgspec
+
 from risk.model import DeviceId, Signal
 from risk.packing import unpack_signal
-from risk.store import Batch, DeadLetter, DeviceRow, Retention, SeenRow, SignalRow
+from risk.store import (
+    Batch,
+    DeadLetter,
+    DeviceRow,
+    MergedRow,
+    PartRow,
+    Retention,
+    SeenRow,
+    SignalRow,
+    UserRow,
+)
+from risk.users import UserId
 
 _Row = TypeVar("_Row", SeenRow, SignalRow, DeadLetter)
 
@@ -16,13 +29,29 @@ class MemoryRiskStore:
 
     def __init__(self) -> None:
         self._devices: dict[DeviceId, DeviceRow] = {}
+        self._merged: dict[DeviceId, MergedRow] = {}
+        self._users: dict[UserId, UserRow] = {}
         self._signals: list[SignalRow] = []
         self._seen: dict[bytes, SeenRow] = {}
         self._dead_letters: list[DeadLetter] = []
+        self._parts: dict[int, PartRow] = {}
+        self._letters = 0
 
     async def load(self) -> list[DeviceRow]:
         """Return every device record, in no order."""
         return list(self._devices.values())
+
+    async def load_merged(self) -> list[MergedRow]:
+        """Return every record that was merged into another, in no order."""
+        return list(self._merged.values())
+
+    async def load_users(self) -> list[UserRow]:
+        """Return every record of a user, in no order."""
+        return list(self._users.values())
+
+    async def load_parts(self) -> list[PartRow]:
+        """Return every part that is not taken yet, in the order of their ids."""
+        return [self._parts[part_id] for part_id in sorted(self._parts)]
 
     async def recent_seen(self, most: int) -> tuple[list[SeenRow], bool]:
         """Return up to `most` message ids, oldest first, and whether there are no others."""
@@ -34,12 +63,27 @@ class MemoryRiskStore:
 
     async def commit(self, batch: Batch) -> None:
         """Keep the batch."""
-        self._devices.update({row.device_id: row for row in batch.devices})
+        for row in batch.devices:
+            keys = self._devices[row.device_id].keys if row.keys is None else row.keys
+            self._devices[row.device_id] = DeviceRow(row.device_id, keys, row.posture)
+        for gone in batch.merged:
+            self._merged[gone.device_id] = gone
+            self._devices.pop(gone.device_id, None)
+            self._signals = [
+                msgspec.structs.replace(row, device_id=gone.into) if row.device_id == gone.device_id else row
+                for row in self._signals
+            ]
+        self._users.update({row.user_id: row for row in batch.users})
         self._signals.extend(batch.signals)
-        for row in batch.seen:
-            self._seen.pop(row.key, None)
-            self._seen[row.key] = row
-        self._dead_letters.extend(batch.dead_letters)
+        for seen in batch.seen:
+            self._seen.pop(seen.key, None)
+            self._seen[seen.key] = seen
+        for letter in batch.dead_letters:
+            self._letters += 1
+            self._dead_letters.append(msgspec.structs.replace(letter, id=self._letters))
+        self._parts.update({row.id: row for row in batch.parts})
+        for part_id in batch.taken:
+            self._parts.pop(part_id, None)
 
     async def signals(self, device_id: DeviceId, most: int) -> list[Signal]:
         """Return the newest signals of a device, newest first."""
@@ -49,6 +93,12 @@ class MemoryRiskStore:
     async def dead_letters(self, sensor: str | None, most: int) -> list[DeadLetter]:
         """Return the newest dead letters of a sensor, or of all, newest first."""
         return [row for row in reversed(self._dead_letters) if sensor in {None, row.sensor}][:most]
+
+    async def discard(self, ids: Sequence[int]) -> int:
+        """Remove these dead letters; return how many there were."""
+        before = len(self._dead_letters)
+        self._dead_letters = [row for row in self._dead_letters if row.id not in ids]
+        return before - len(self._dead_letters)
 
     async def prune(self, now: datetime, retention: Retention, most: int) -> int:
         """Remove what is past its retention, at most `most` rows of each kind; return how many went."""

@@ -60,7 +60,7 @@ class SignalType(StrEnum):
     HEARTBEAT = "heartbeat"
 
 
-class Identifier(msgspec.Struct, frozen=True, order=True):
+class Identifier(msgspec.Struct, frozen=True, order=True, gc=False):
     """One typed identifier of a device or user.
 
     `kind` is one of `IDENTIFIER_KINDS` or any lower-case word the configuration maps; `issuer` is the sensor
@@ -106,7 +106,7 @@ JUNK_VALUES: frozenset[str] = frozenset(
 """Identifier values that many devices share; they never become a subject."""
 
 
-class Signal(msgspec.Struct, frozen=True, kw_only=True):
+class Signal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One statement of a sensor about a subject, normalised but not yet judged.
 
     `external_id` names the CONDITION (equal for open, update and close); `event_id` names the MESSAGE (for
@@ -133,14 +133,15 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class Finding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The newest statement of one sensor about one condition of a device; a closed one stays as a tombstone.
 
     A tombstone makes folding order-independent: a close that arrives before its open still wins when it was
     observed later. `version` orders statements of the same instant so that folding is total. `closed_at` is
     the newest close ever seen; `openings` are the earliest instants after it at which the sensor said *open*
     (sorted, left empty when `observed_at` is the only one), from which `first_observed_at` follows whatever
-    the order.
+    the order. A closed one has in `open_level` what the newest statement that it was open said, and in `open_place`
+    where that stands among all.
     """
 
     sensor: str
@@ -160,9 +161,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     closed_at: datetime | None = None
     openings: tuple[datetime, ...] = ()
+    open_place: tuple[datetime, datetime, str] | None = None
+    open_level: Severity | None = None
 
 
-class Fact(msgspec.Struct, frozen=True, kw_only=True):
+class Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One attribute of a device as one sensor last reported it.
 
     `differed_at` is the newest statement of another value; `statements` are the oldest of this value after that and
@@ -185,12 +188,13 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
         return self.statements[0] if self.statements else self.observed_at
 
 
-class Posture(msgspec.Struct, frozen=True, kw_only=True):
+class Posture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """All that is known of one device. Immutable: folding returns a new one.
 
     `findings` is keyed by (sensor, external_id), `facts` by (sensor, fact name), `heard` maps a sensor to the
     last `received_at` at which it spoke about this device. `name` is what people call it (hostname or best
-    identifier).
+    identifier). `contested` are identifiers that another device claims too: until that is settled nothing that is known
+    here is sure to be of this device.
     """
 
     device_id: DeviceId
@@ -199,6 +203,7 @@ class Posture(msgspec.Struct, frozen=True, kw_only=True):
     findings: dict[tuple[str, str], Finding] = {}
     facts: dict[tuple[str, str], Fact] = {}
     heard: dict[str, datetime] = {}
+    contested: tuple[Identifier, ...] = ()
 
 
 class SensorRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,16 +211,17 @@ class SensorRules(msgspec.Struct, frozen=True, kw_only=True):
 
     `max_silence_s` None means that this sensor's silence is never held against a device. `unknown_level` is
     what a statement whose meaning is unknown counts as. A higher `trust` wins when two sensors state one
-    fact.
+    fact. No finding of the sensor counts more than `max_level`.
     """
 
     name: str
     max_silence_s: float | None = None
     unknown_level: Severity = Severity.MEDIUM
     trust: int = 0
+    max_level: RiskLevel = RiskLevel.HIGH
 
 
-class RiskContribution(msgspec.Struct, frozen=True, kw_only=True):
+class RiskContribution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One live reason for a risk level: the finding, and the level that it carries by itself."""
 
     sensor: str
@@ -225,12 +231,13 @@ class RiskContribution(msgspec.Struct, frozen=True, kw_only=True):
     observed_at: datetime
 
 
-class RiskAssessment(msgspec.Struct, frozen=True, kw_only=True):
+class RiskAssessment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Risk of a device at one instant: the worst live level with its sources.
 
     `level` is `UNKNOWN` when no sensor has ever told of the device. `silent_sensors` have told of it, and
     exceeded their declared `max_silence`: what they last said still counts against the device, never for it,
-    so `is_known` is false while any sensor is silent. `changes_at` is the next instant at which time alone
+    so `is_known` is false while any sensor is silent. It is false too while the device is `contested`, and `level` is
+    then `UNKNOWN` unless it is `HIGH`. `changes_at` is the next instant at which time alone
     changes this result.
     """
 
@@ -239,6 +246,7 @@ class RiskAssessment(msgspec.Struct, frozen=True, kw_only=True):
     contributions: tuple[RiskContribution, ...] = ()
     silent_sensors: tuple[str, ...] = ()
     changes_at: datetime | None = None
+    contested: tuple[Identifier, ...] = ()
 
 
 class Rejection(msgspec.Struct, frozen=True, kw_only=True):

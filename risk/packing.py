@@ -11,13 +11,13 @@ import msgspec
 from risk.model import DeviceId, Fact, Finding, Identifier, Posture, Severity, Signal, SignalType
 
 
-class _IdentifierRow(msgspec.Struct, frozen=True, array_like=True):
+class _IdentifierRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     kind: str
     value: str
     issuer: str = ""
 
 
-class _FindingRow(msgspec.Struct, frozen=True, array_like=True):
+class _FindingRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sensor: str
     external_id: str
     type: SignalType
@@ -35,9 +35,11 @@ class _FindingRow(msgspec.Struct, frozen=True, array_like=True):
     expires_at: datetime | None
     closed_at: datetime | None
     openings: tuple[datetime, ...]
+    open_place: tuple[datetime, datetime, str] | None = None
+    open_level: Severity | None = None
 
 
-class _FactRow(msgspec.Struct, frozen=True, array_like=True):
+class _FactRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     name: str
     sensor: str
     value: str | int | float | bool | None
@@ -49,12 +51,13 @@ class _FactRow(msgspec.Struct, frozen=True, array_like=True):
     statements: tuple[datetime, ...] = ()
 
 
-class _PostureRow(msgspec.Struct, frozen=True, array_like=True):
+class _PostureRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     name: str
     identifiers: tuple[_IdentifierRow, ...]
     findings: tuple[_FindingRow, ...]
     facts: tuple[_FactRow, ...]
     heard: dict[str, datetime]
+    contested: tuple[_IdentifierRow, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -71,6 +74,7 @@ def pack_posture(posture: Posture) -> bytes:
             [msgspec.structs.astuple(each) for each in posture.findings.values()],
             [msgspec.structs.astuple(each) for each in posture.facts.values()],
             posture.heard,
+            [msgspec.structs.astuple(each) for each in posture.contested],
         ),
     )
 
@@ -85,6 +89,7 @@ def unpack_posture(device_id: DeviceId, packed: bytes) -> Posture:
         findings={(each.sensor, each.external_id): _finding(each) for each in row.findings},
         facts={(each.sensor, each.name): _fact(each) for each in row.facts},
         heard=row.heard,
+        contested=tuple(Identifier(each.kind, each.value, each.issuer) for each in row.contested),
     )
 
 
@@ -103,4 +108,15 @@ def _finding(row: _FindingRow) -> Finding:
 
 
 def _fact(row: _FactRow) -> Fact:
-    return Fact(**{name: getattr(row, name) for name in _FactRow.__struct_fields__})
+    # Written out: most of what is unpacked are facts, and a device is unpacked for each of its signals.
+    return Fact(
+        name=row.name,
+        sensor=row.sensor,
+        value=row.value,
+        observed_at=row.observed_at,
+        received_at=row.received_at,
+        version=row.version,
+        expires_at=row.expires_at,
+        differed_at=row.differed_at,
+        statements=row.statements,
+    )

@@ -4,24 +4,78 @@ Postures rest as compact bytes and are opened when they are asked for; the newes
 INVARIANT: `apply` replaces postures and identifiers in one step of the event loop, and raises the epoch.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from risk.devices import Conflict, DeviceIndex, random_device_id
+import msgspec
+
+from risk.devices import Case, Conflict, DeviceIndex, JoinRules, random_device_id
 from risk.model import DeviceId, Identifier, Posture
 from risk.packing import pack_posture, unpack_posture
-from risk.store import DeviceRow
+from risk.store import DeviceRow, MergedRow, UserRow
+from risk.users import UserId, linked, new_record, reach, spelled, together
 
-MAX_OPEN = 4096
-"""Most postures kept open beside their bytes."""
+MAX_OPEN = 16_384
+"""Most postures kept open beside their bytes, some 2 kB each. A delivery about more devices in turn opens every one
+again each time that it is looked at: when folded, when enforced, and for incidents.
+"""
+
+
+class Records:
+    """Postures by the id of their subject."""
+
+    def __init__(self) -> None:
+        self._packed: dict[DeviceId, bytes] = {}
+        self._open: OrderedDict[DeviceId, Posture] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def __contains__(self, subject_id: object) -> bool:
+        return subject_id in self._packed
+
+    def __iter__(self) -> Iterator[DeviceId]:
+        return iter(self._packed)
+
+    def get(self, subject_id: DeviceId) -> Posture | None:
+        """Return the posture of a subject, None when there is no such subject."""
+        posture = self._open.pop(subject_id, None)
+        if posture is None:
+            packed = self._packed.get(subject_id)
+            if packed is None:
+                return None
+            posture = unpack_posture(subject_id, packed)
+        self._keep_open(posture)
+        return posture
+
+    def load(self, stored: Iterable[tuple[DeviceId, bytes]]) -> None:
+        """Take over stored postures."""
+        self._packed.update(stored)
+
+    def replace(self, posture: Posture, packed: bytes) -> None:
+        """Replace a posture by this one, which is `packed` as bytes."""
+        self._packed[posture.device_id] = packed
+        self._open.pop(posture.device_id, None)
+        self._keep_open(posture)
+
+    def remove(self, subject_id: DeviceId) -> None:
+        """Forget a subject."""
+        self._packed.pop(subject_id, None)
+        self._open.pop(subject_id, None)
+
+    def _keep_open(self, posture: Posture) -> None:
+        self._open[posture.device_id] = posture
+        if len(self._open) > MAX_OPEN:
+            self._open.popitem(last=False)
 
 
 class RiskState:
-    """What is known of every device now: one writer (`risk.intake`), any number of readers on its loop."""
+    """What is known of every device and user now: one writer (`risk.intake`), any number of readers on its loop."""
 
     def __init__(self, make_id: Callable[[], DeviceId] = random_device_id) -> None:
         self.index = DeviceIndex(self._identifiers_of, make_id)
-        self._packed: dict[DeviceId, bytes] = {}
-        self._open: dict[DeviceId, Posture] = {}
+        self._devices = Records()
+        self._users = Records()
         self._epoch = 0
 
     @property
@@ -34,45 +88,80 @@ class RiskState:
         """Identifiers that could not be joined, for a person to look at."""
         return self.index.conflicts
 
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """Identifiers that several devices claim, for an operator to settle."""
+        return self.index.cases
+
     def __len__(self) -> int:
-        return len(self._packed)
+        return len(self._devices)
 
     def __contains__(self, device_id: object) -> bool:
-        return device_id in self._packed
+        return device_id in self._devices
+
+    def join_by(self, rules: JoinRules) -> None:
+        """Join by these rules from now on; other domains of hostnames only while nothing is known yet."""
+        domains = self.index.rules.domains if len(self) else rules.domains
+        self.index.rules = msgspec.structs.replace(rules, domains=domains)
 
     def device_ids(self) -> Iterator[DeviceId]:
         """Yield the id of every device, in no order."""
-        return iter(self._packed)
+        return iter(self._devices)
 
     def posture(self, device_id: DeviceId) -> Posture | None:
-        """Return the posture of a device, None when there is no such device."""
-        posture = self._open.pop(device_id, None)
-        if posture is None:
-            packed = self._packed.get(device_id)
-            if packed is None:
-                return None
-            posture = unpack_posture(device_id, packed)
-        self._keep_open(posture)
-        return posture
+        """Return the posture of a device, None when there is no such device.
+
+        A record that was merged into another is that other one.
+        """
+        return self._devices.get(device_id) or self._devices.get(self.index.survivor(device_id))
 
     def resolve(self, identifiers: Iterable[Identifier]) -> DeviceId | None:
         """Return the device that the identifiers name, None when they name none or not one alone."""
         return self.index.resolve(identifiers)
 
-    def load(self, rows: Sequence[DeviceRow]) -> None:
-        """Take over the stored devices; called once, at the start."""
-        for row in rows:
-            self._packed[row.device_id] = row.posture
-            self.index.load(row.device_id, row.keys)
+    def user_record(self, user_id: UserId) -> Posture | None:
+        """Return the record of one identifier of a user, None when nobody has told of it."""
+        return self._users.get(user_id)
+
+    def user_ids(self) -> Iterator[DeviceId]:
+        """Yield the id of every record of a user, in no order."""
+        return iter(self._users)
+
+    def user(self, identifiers: Iterable[Identifier]) -> tuple[tuple[UserId, ...], Posture | None]:
+        """Return the records that decide about the user with these identifiers, and what they say together.
+
+        The ids are those of existing records and of those that may just become known.
+        """
+        ids, found = reach(identifiers, self._users.get)
+        return ids, together(found)
+
+    def load(
+        self,
+        rows: Sequence[DeviceRow],
+        users: Sequence[UserRow] = (),
+        merged: Sequence[MergedRow] = (),
+    ) -> None:
+        """Take over the stored devices and users; called once, at the start."""
+        self.index.load_merged((row.device_id, row.into) for row in merged)
+        self._devices.load((row.device_id, row.posture) for row in rows)
+        self.index.load((row.device_id, row.keys or "") for row in rows)
+        self._users.load((user.user_id, user.posture) for user in users)
         self._epoch += 1
 
-    def apply(self, postures: Mapping[DeviceId, tuple[Posture, bytes]], draft: DeviceIndex) -> None:
+    def apply(
+        self,
+        postures: Mapping[DeviceId, tuple[Posture, bytes]],
+        draft: DeviceIndex,
+        users: Mapping[UserId, tuple[Posture, bytes]] | None = None,
+    ) -> None:
         """Replace these postures, and commit the draft of the index in the same step."""
         draft.commit()
-        for device_id, (posture, packed) in postures.items():
-            self._packed[device_id] = packed
-            self._open.pop(device_id, None)
-            self._keep_open(posture)
+        for device_id in draft.merged:
+            self._devices.remove(device_id)
+        for posture, packed in postures.values():
+            self._devices.replace(posture, packed)
+        for record, packed in (users or {}).values():
+            self._users.replace(record, packed)
         self._epoch += 1
 
     def put(self, posture: Posture) -> None:
@@ -81,10 +170,22 @@ class RiskState:
         draft.adopt(posture.device_id, posture.identifiers)
         self.apply({posture.device_id: (posture, pack_posture(posture))}, draft)
 
-    def _keep_open(self, posture: Posture) -> None:
-        self._open[posture.device_id] = posture
-        if len(self._open) > MAX_OPEN:
-            del self._open[next(iter(self._open))]
+    def put_user(self, posture: Posture) -> None:
+        """Give what is said of the user whom the posture's identifiers name, without a store: as `put`."""
+        records: dict[UserId, tuple[Posture, bytes]] = {}
+        found = spelled(posture.identifiers)
+        for user_id, identifier in found.items():
+            record = linked(new_record(user_id, identifier), found.values())
+            record = Posture(
+                device_id=user_id,
+                name=record.name,
+                identifiers=record.identifiers,
+                findings=posture.findings,
+                facts=posture.facts,
+                heard=posture.heard,
+            )
+            records[user_id] = (record, pack_posture(record))
+        self.apply({}, self.index.draft(), records)
 
     def _identifiers_of(self, device_id: DeviceId) -> Sequence[Identifier]:
         posture = self.posture(device_id)

@@ -7,11 +7,14 @@ the order of arrival, so no index by time is written for every signal.
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import chain
+from typing import Any
 
 from risk.database import Database
 from risk.model import DeviceId, Signal
 from risk.packing import unpack_signal
-from risk.store import Batch, DeadLetter, DeviceRow, Retention, SeenRow
+from risk.store import Batch, DeadLetter, DeviceRow, MergedRow, PartRow, Retention, SeenRow, UserRow
 
 SCHEMA: tuple[str, ...] = (
     """
@@ -28,6 +31,19 @@ SCHEMA: tuple[str, ...] = (
     CREATE TABLE risk_decisions (code TEXT PRIMARY KEY, created_at INTEGER NOT NULL, record BLOB NOT NULL);
     CREATE INDEX risk_decisions_created ON risk_decisions (created_at);
     """,
+    """
+    CREATE TABLE risk_users (user_id TEXT PRIMARY KEY, posture BLOB NOT NULL) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE risk_merged (device_id TEXT PRIMARY KEY, survivor TEXT NOT NULL) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE risk_parts (id INTEGER PRIMARY KEY, part BLOB NOT NULL);
+    """,
+    """
+    ALTER TABLE risk_dead_letters ADD COLUMN delivery TEXT NOT NULL DEFAULT '';
+    ALTER TABLE risk_dead_letters ADD COLUMN item INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 """Migrations of the tables of this package, all named `risk_…`; appended to, never edited."""
 
@@ -38,13 +54,70 @@ _SOME = 500
 
 MAX_KEY = 2**62
 
+_AT_ONCE = (64, 8, 1)
+"""Rows of one statement. INVARIANT: few sizes, so that every statement stays prepared; 64 rows of 5 are under the
+limit of parameters."""
 
+_DEVICES = (
+    "INSERT INTO risk_devices VALUES",
+    " ON CONFLICT (device_id) DO UPDATE SET keys = excluded.keys, posture = excluded.posture",
+)
+_POSTURES = (
+    "INSERT INTO risk_devices VALUES",
+    " ON CONFLICT (device_id) DO UPDATE SET posture = excluded.posture",
+)
+_USERS = ("INSERT OR REPLACE INTO risk_users VALUES", "")
+_SIGNALS = ("INSERT INTO risk_signals (received_at, sensor, device_id, signal) VALUES", "")
+_SEEN = ("INSERT OR REPLACE INTO risk_seen (key, digest, received_at) VALUES", "")
+_DEAD_LETTERS = (
+    "INSERT INTO risk_dead_letters (received_at, sensor, reason, error, body, delivery, item) VALUES",
+    "",
+)
+_DECISIONS = ("INSERT OR REPLACE INTO risk_decisions VALUES", "")
+_PARTS = ("INSERT INTO risk_parts (id, part) VALUES", "")
+
+
+@lru_cache(maxsize=64)
 def _micros(at: datetime) -> int:
     return (at - _EPOCH) // _MICROSECOND
 
 
+@lru_cache(maxsize=64)
+def _statement(head: str, tail: str, width: int, rows: int) -> str:
+    marks = f"({','.join('?' * width)})"
+    return f"{head} {','.join([marks] * rows)}{tail}"
+
+
+def insert_rows(
+    connection: sqlite3.Connection, into: tuple[str, str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Insert rows, many by one statement.
+
+    The interpreter is let go of, and waited for, once a statement: a busy event loop would hold up every row.
+    """
+    at = 0
+    for size in _AT_ONCE:
+        while len(rows) - at >= size:
+            some = rows[at : at + size]
+            statement = _statement(*into, len(some[0]), size)
+            connection.execute(statement, tuple(chain.from_iterable(some)))
+            at += size
+
+
 def _instant(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
+
+
+def read_devices(connection: sqlite3.Connection) -> list[DeviceRow]:
+    """Return every device record of a file, in no order; also for who only reads it."""
+    return [
+        DeviceRow(*row) for row in connection.execute("SELECT device_id, keys, posture FROM risk_devices")
+    ]
+
+
+def read_users(connection: sqlite3.Connection) -> list[UserRow]:
+    """Return every record of a user of a file, in no order."""
+    return [UserRow(*row) for row in connection.execute("SELECT user_id, posture FROM risk_users")]
 
 
 class SqliteRiskStore:
@@ -55,10 +128,29 @@ class SqliteRiskStore:
 
     async def load(self) -> list[DeviceRow]:
         """Return every device record, in no order."""
+        return await self._database.read(read_devices)
 
-        def run(connection: sqlite3.Connection) -> list[DeviceRow]:
-            rows = connection.execute("SELECT device_id, keys, posture FROM risk_devices")
-            return [DeviceRow(*row) for row in rows]
+    async def load_merged(self) -> list[MergedRow]:
+        """Return every record that was merged into another, in no order."""
+
+        def run(connection: sqlite3.Connection) -> list[MergedRow]:
+            return [
+                MergedRow(*row) for row in connection.execute("SELECT device_id, survivor FROM risk_merged")
+            ]
+
+        return await self._database.read(run)
+
+    async def load_users(self) -> list[UserRow]:
+        """Return every record of a user, in no order."""
+        return await self._database.read(read_users)
+
+    async def load_parts(self) -> list[PartRow]:
+        """Return every part that is not taken yet, in the order of their ids."""
+
+        def run(connection: sqlite3.Connection) -> list[PartRow]:
+            return [
+                PartRow(*row) for row in connection.execute("SELECT id, part FROM risk_parts ORDER BY id")
+            ]
 
         return await self._database.read(run)
 
@@ -89,29 +181,35 @@ class SqliteRiskStore:
 
     async def commit(self, batch: Batch) -> None:
         """Make the batch durable, or change nothing."""
+        devices = [(row.device_id, row.keys, row.posture) for row in batch.devices if row.keys is not None]
+        known = [(row.device_id, "", row.posture) for row in batch.devices if row.keys is None]
+        users = [(row.user_id, row.posture) for row in batch.users]
+        signals = [(_micros(row.received_at), row.sensor, row.device_id, row.signal) for row in batch.signals]
+        seen = [(row.key, row.digest, _micros(row.received_at)) for row in batch.seen]
+        letters = [
+            (_micros(row.received_at), row.sensor, row.reason, row.error, row.body, row.delivery, row.item)
+            for row in batch.dead_letters
+        ]
+        parts = [(row.id, row.part) for row in batch.parts]
 
         def run(connection: sqlite3.Connection) -> None:
-            connection.executemany(
-                "INSERT INTO risk_devices VALUES (?, ?, ?) ON CONFLICT (device_id) DO UPDATE SET"
-                " keys = excluded.keys, posture = excluded.posture",
-                [(row.device_id, row.keys, row.posture) for row in batch.devices],
-            )
-            connection.executemany(
-                "INSERT INTO risk_signals (received_at, sensor, device_id, signal) VALUES (?, ?, ?, ?)",
-                [(_micros(row.received_at), row.sensor, row.device_id, row.signal) for row in batch.signals],
-            )
-            connection.executemany(
-                "INSERT OR REPLACE INTO risk_seen (key, digest, received_at) VALUES (?, ?, ?)",
-                [(row.key, row.digest, _micros(row.received_at)) for row in batch.seen],
-            )
-            connection.executemany(
-                "INSERT INTO risk_dead_letters (received_at, sensor, reason, error, body)"
-                " VALUES (?, ?, ?, ?, ?)",
-                [
-                    (_micros(row.received_at), row.sensor, row.reason, row.error, row.body)
-                    for row in batch.dead_letters
-                ],
-            )
+            insert_rows(connection, _DEVICES, devices)
+            insert_rows(connection, _POSTURES, known)
+            for gone in batch.merged:
+                connection.execute(
+                    "INSERT OR REPLACE INTO risk_merged VALUES (?, ?)", (gone.device_id, gone.into)
+                )
+                connection.execute("DELETE FROM risk_devices WHERE device_id = ?", (gone.device_id,))
+                connection.execute(
+                    "UPDATE risk_signals SET device_id = ? WHERE device_id = ?", (gone.into, gone.device_id)
+                )
+            insert_rows(connection, _USERS, users)
+            insert_rows(connection, _SIGNALS, signals)
+            insert_rows(connection, _SEEN, seen)
+            insert_rows(connection, _DEAD_LETTERS, letters)
+            insert_rows(connection, _PARTS, parts)
+            for part_id in batch.taken:
+                connection.execute("DELETE FROM risk_parts WHERE id = ?", (part_id,))
 
         await self._database.write(run)
 
@@ -129,7 +227,7 @@ class SqliteRiskStore:
 
         def run(connection: sqlite3.Connection) -> list[DeadLetter]:
             query = (
-                "SELECT received_at, sensor, reason, error, body FROM risk_dead_letters"
+                "SELECT received_at, sensor, reason, error, body, delivery, item, id FROM risk_dead_letters"
                 " WHERE sensor = coalesce(?, sensor) ORDER BY id DESC LIMIT ?"
             )
             return [
@@ -137,6 +235,15 @@ class SqliteRiskStore:
             ]
 
         return await self._database.read(run)
+
+    async def discard(self, ids: Sequence[int]) -> int:
+        """Remove these dead letters; return how many there were."""
+
+        def run(connection: sqlite3.Connection) -> int:
+            query = "DELETE FROM risk_dead_letters WHERE id = ?"
+            return sum(connection.execute(query, (each,)).rowcount for each in ids)
+
+        return await self._database.write(run)
 
     async def prune(self, now: datetime, retention: Retention, most: int) -> int:
         """Remove what is past its retention, at most `most` rows of each kind; return how many went."""
@@ -176,7 +283,7 @@ class SqliteDecisionStore:
         rows = [(code, _micros(created_at), record) for code, created_at, record in records]
 
         def run(connection: sqlite3.Connection) -> None:
-            connection.executemany("INSERT OR REPLACE INTO risk_decisions VALUES (?, ?, ?)", rows)
+            insert_rows(connection, _DECISIONS, rows)
 
         await self._database.write(run)
 

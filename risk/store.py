@@ -10,18 +10,36 @@ from typing import Protocol
 import msgspec
 
 from risk.model import DeviceId, Signal
+from risk.users import UserId
 
 
 class DeviceRow(msgspec.Struct, frozen=True, gc=False):
-    """A device record as stored: index keys one a line, posture as `risk.packing` writes it."""
+    """A device record as stored: index keys one a line, posture as `risk.packing` writes it.
+
+    In a batch `keys` may be None for a record that is stored already: they stay as they are.
+    """
 
     device_id: DeviceId
-    keys: str
+    keys: str | None
     posture: bytes
 
 
-class SignalRow(msgspec.Struct, frozen=True):
-    """One line of the journal of accepted signals."""
+class UserRow(msgspec.Struct, frozen=True, gc=False):
+    """The record of one identifier of a user as stored."""
+
+    user_id: UserId
+    posture: bytes
+
+
+class MergedRow(msgspec.Struct, frozen=True):
+    """A device record that is one with another from now on, which has all of its signals."""
+
+    device_id: DeviceId
+    into: DeviceId
+
+
+class SignalRow(msgspec.Struct, frozen=True, gc=False):
+    """One line of the journal of accepted signals. `device_id` is that of the device, or of the user's first record."""
 
     received_at: datetime
     sensor: str
@@ -29,7 +47,7 @@ class SignalRow(msgspec.Struct, frozen=True):
     signal: bytes
 
 
-class SeenRow(msgspec.Struct, frozen=True):
+class SeenRow(msgspec.Struct, frozen=True, gc=False):
     """A message id that was accepted: `key` is a digest of (sensor, event id), `digest` of the content."""
 
     key: bytes
@@ -38,22 +56,40 @@ class SeenRow(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """Something authentic but unusable: `reason` is a code, `error` a text, `body` what was sent."""
+    """Something authentic but unusable: `reason` is a code, `error` a text, `body` what was sent.
+
+    `delivery` is the id of the delivery that it came with ("" when that had none), `item` the item of it, counted from
+    0. `id` is the store's.
+    """
 
     received_at: datetime
     sensor: str
     reason: str
     error: str
     body: bytes
+    delivery: str = ""
+    item: int = 0
+    id: int = 0
+
+
+class PartRow(msgspec.Struct, frozen=True):
+    """A part of a large delivery that is certain to be taken: `part` as `risk.parts` packs it. Ids rise."""
+
+    id: int
+    part: bytes
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that one durable transaction changes."""
+    """Everything that one durable transaction changes. `taken` are the ids of parts that are done with it."""
 
     devices: Sequence[DeviceRow] = ()
+    users: Sequence[UserRow] = ()
+    merged: Sequence[MergedRow] = ()
     signals: Sequence[SignalRow] = ()
     seen: Sequence[SeenRow] = ()
     dead_letters: Sequence[DeadLetter] = ()
+    parts: Sequence[PartRow] = ()
+    taken: Sequence[int] = ()
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +111,15 @@ class RiskStore(Protocol):
     async def load(self) -> list[DeviceRow]:
         """Return every device record, in no order."""
 
+    async def load_merged(self) -> list[MergedRow]:
+        """Return every record that was merged into another, in no order."""
+
+    async def load_users(self) -> list[UserRow]:
+        """Return every record of a user, in no order."""
+
+    async def load_parts(self) -> list[PartRow]:
+        """Return every part that is not taken yet, in the order of their ids."""
+
     async def recent_seen(self, most: int) -> tuple[list[SeenRow], bool]:
         """Return up to `most` message ids, oldest first, and whether there are no others."""
 
@@ -89,6 +134,9 @@ class RiskStore(Protocol):
 
     async def dead_letters(self, sensor: str | None, most: int) -> list[DeadLetter]:
         """Return the newest dead letters of a sensor, or of all, newest first."""
+
+    async def discard(self, ids: Sequence[int]) -> int:
+        """Remove these dead letters; return how many there were."""
 
     async def prune(self, now: datetime, retention: Retention, most: int) -> int:
         """Remove what is past its retention, at most `most` rows of each kind; return how many went."""

@@ -26,6 +26,7 @@ VENV = ROOT / ".venv"
 STAMPS = ROOT / ".make"
 PYTHON = VENV / "bin" / "python"
 BUILD_LOCK = ROOT / "scripts" / "build.lock"
+COMPILE_LOCK = ROOT / "scripts" / "compile.lock"
 OLDEST = (3, 11)
 
 SYSTEM_PACKAGES = {"chromium": "chromium"}
@@ -39,7 +40,9 @@ class SetupError(Exception):
 def main() -> int:
     """Run the steps that the arguments ask for. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=["demo", "dev", "test"], help="what the checkout is made ready for")
+    parser.add_argument(
+        "stage", choices=["demo", "dev", "compiled", "test"], help="what the checkout is made ready for"
+    )
     stage = parser.parse_args().stage
     STAMPS.mkdir(exist_ok=True)
     try:
@@ -48,6 +51,9 @@ def main() -> int:
             _virtual_environment()
             _locked_packages("demo" if stage == "demo" else "dev")
             _this_project()
+            if stage in ("compiled", "test"):
+                _compiler()
+                _compiled_data_path()
             if stage == "test":
                 _system_packages()
                 _node_packages()
@@ -114,6 +120,29 @@ def _this_project() -> None:
             "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", ROOT,
             environment={"PYTHONPATH": str(backend)},
         )  # fmt: skip
+
+
+def _compiler() -> None:
+    """Have a C compiler and the headers of the interpreter that `.venv` runs."""
+    has_headers = "import sysconfig, os; assert os.path.exists(sysconfig.get_path('include') + '/Python.h')"
+    missing = [] if shutil.which("gcc") and Path("/usr/include/stdio.h").exists() else ["gcc", "libc6-dev"]
+    if not _works(PYTHON, has_headers):
+        missing.append(f"python3.{sys.version_info.minor}-dev")
+    if missing:
+        _apt(missing, "the data path is compiled")
+
+
+def _compiled_data_path() -> None:
+    """Compile the data path; `scripts/compile.py` itself knows when nothing is to be done."""
+    tools = STAMPS / "compile-tools"
+    with _Step("compile-tools", [COMPILE_LOCK]) as step:
+        if step.is_due or not tools.exists():
+            shutil.rmtree(tools, ignore_errors=True)
+            _pip(
+                "install", "--quiet", "--require-hashes", "--only-binary=:all:", "--target", tools, "-r", COMPILE_LOCK
+            )  # fmt: skip
+    _say("compiling the data path, unless it is compiled")
+    _run([PYTHON, ROOT / "scripts" / "compile.py"], environment={"PYTHONPATH": str(tools)})
 
 
 def _system_packages() -> None:

@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from gateway import __version__
 
@@ -16,15 +17,23 @@ COMMANDS: dict[str, str] = {
     "reload": "apply the changed configuration of a running gateway",
     "init": "write a first configuration and its secret files",
     "config": "print the JSON Schema, the reference or the effective configuration",
-    "explain": "print the decision record of a reference code",
+    "test": "run the tests of the policies that stand in a configuration",
+    "what-if": "decide about a request that nobody made, and say why",
+    "impact": "show whom a draft of the configuration would block or let in",
+    "analyze": "find unreachable policies, holes and contradictions; prove assertions",
+    "explain": "print the decision record of a reference code, or decide about a request as it would be now",
     "incidents": "list what happened to devices, with the measured exposure window",
+    "tasks": "list what has to be fixed on devices, assign it, note it, link tickets",
     "revoke": "end the sessions of a user or a device, or one session, now",
-    "sensor": "try a sensor kind on a payload file",
+    "sensor": "list, add, try and rotate sensors, and send what one would send",
+    "device": "look at device records; settle, merge, split, override, import",
+    "ssf": "show, verify and manage the streams of Shared Signals",
     "demo": "run the whole loop on this machine: gateway, provider, app, sensor",
     "hub": "",
     "worker": "",
 }
-"""Each command is the module `gateway.cli.<name>` with `add_arguments(parser)` and `run(arguments) -> exit code`.
+"""Each command is the module `gateway.cli.<name>` (`_` for `-`) with `add_arguments(parser)` and
+`run(arguments) -> exit code`.
 
 Those without a text are started by `serve`, not by people, and are not listed."""
 
@@ -42,16 +51,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A parser that is given no `help` at all is not listed.
         sub = commands.add_parser(name, help=text, description=text) if text else commands.add_parser(name)
         if name == chosen:
-            importlib.import_module(f"gateway.cli.{name}").add_arguments(sub)
+            _module(name).add_arguments(sub)
     parsed = parser.parse_args(arguments)
     try:
-        return int(importlib.import_module(f"gateway.cli.{parsed.command}").run(parsed))
+        return int(_module(parsed.command).run(parsed))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"gateway.cli.{command.replace('-', '_')}")
 
 
 def add_config_argument(parser: argparse.ArgumentParser) -> None:

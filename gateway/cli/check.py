@@ -68,7 +68,8 @@ def load_or_print(path: str) -> "LoadedConfig | None":
 
 def report(faults: Sequence["Fault"], *, is_valid: bool, name: str) -> str:
     """Return all faults in the order of the file, and one line that sums up."""
-    lines = [fault_text(fault) for fault in sorted(faults, key=lambda fault: (fault.line, fault.column))]
+    in_order = sorted(faults, key=lambda fault: (fault.file != name, fault.file, fault.line, fault.column))
+    lines = [fault_text(fault) for fault in in_order]
     errors = sum(not fault.is_warning for fault in faults)
     warnings = len(faults) - errors
     counts = [_count(errors, "error")] if errors else []

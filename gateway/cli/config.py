@@ -1,4 +1,4 @@
-"""`posturegate config`: print the JSON Schema, the reference, or the configuration that is in force."""
+"""`posturegate config`: print the JSON Schema, the reference, the OpenAPI document, or what is in force."""
 
 import argparse
 
@@ -9,9 +9,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `config`."""
     parser.add_argument(
         "what",
-        choices=("show", "schema", "reference"),
+        choices=("show", "schema", "reference", "openapi"),
         help="show: the effective configuration, secrets hidden; schema: the JSON Schema for editors; "
-        "reference: every key in Markdown",
+        "reference: every key in Markdown; openapi: what sensors send and are answered, with all schemas",
     )
     parser.add_argument("--origin", action="store_true", help="with show: where each value came from")
     add_config_argument(parser)
@@ -22,6 +22,12 @@ def run(arguments: argparse.Namespace) -> int:
     match arguments.what:
         case "schema":
             return _schema()
+        case "openapi":
+            from gateway.apidoc.openapi import openapi_text  # noqa: PLC0415 - lazy: `--help` must not pay for it
+            from gateway.config.sensors import installed  # noqa: PLC0415
+
+            print(openapi_text(installed()), end="")
+            return EXIT_OK
         case "reference":
             from gateway.config.reference import reference  # noqa: PLC0415 - lazy: `--help` must not pay for it
 

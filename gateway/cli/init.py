@@ -250,6 +250,9 @@ sensors:
 devices: []
 # - {{from: claim, claim: device_serial, kind: serial}}
 
+# Sensors that know a device by its hostname alone speak of the one device of that name. Remove it where names repeat.
+risk: {{join_hostnames: true}}
+
 compliance:
   policies:
     - name: baseline

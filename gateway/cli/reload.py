@@ -3,6 +3,7 @@
 import argparse
 
 from gateway.cli import EXIT_FAILED, EXIT_INVALID, EXIT_OK, EXIT_PARTIAL, add_config_argument
+from gateway.cli.proving import admin_socket
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Ask the running gateway to reload. Returns 0 applied, 2 invalid (the old one stays), 3 partly applied."""
     import asyncio  # noqa: PLC0415 - lazy: `--help` must not pay for it
-    from pathlib import Path  # noqa: PLC0415
 
     from gateway.cli.check import load_or_print  # noqa: PLC0415
 
@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     if loaded is None:
         print("the running configuration stays in force")
         return EXIT_INVALID
-    return asyncio.run(_reload(Path(loaded.config.server.run_dir) / "admin.sock"))
+    return asyncio.run(_reload(admin_socket(loaded)))
 
 
 async def _reload(socket: "object") -> int:

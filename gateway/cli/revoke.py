@@ -3,6 +3,7 @@
 import argparse
 
 from gateway.cli import EXIT_FAILED, EXIT_INVALID, EXIT_OK, EXIT_PARTIAL, add_config_argument
+from gateway.cli.proving import admin_socket
 
 NOT_FOUND, INVALID = 404, 422
 
@@ -22,14 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Revoke. Returns 0 when it is enforced, 1 when there was nothing to end or no gateway answers, 2, 3 in part."""
     import asyncio  # noqa: PLC0415 - lazy: `--help` must not pay for it
-    from pathlib import Path  # noqa: PLC0415
 
     from gateway.cli.check import load_or_print  # noqa: PLC0415
 
     loaded = load_or_print(arguments.config)
     if loaded is None:
         return EXIT_INVALID
-    return asyncio.run(_revoke(Path(loaded.config.server.run_dir) / "admin.sock", arguments))
+    return asyncio.run(_revoke(admin_socket(loaded), arguments))
 
 
 async def _revoke(socket: "object", arguments: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
-"""`posturegate sensor test KIND FILE [--options YAML]`: what a payload becomes, and from which field.
+"""`posturegate sensor test KIND FILE [--options YAML]`: what a payload becomes; `check KIND`: is a plugin sound.
 
-Nothing is stored or sent. Exit code 0: every item is understood; 1: something is rejected, or nothing comes
-of it; 2: the kind, the file or the options cannot be used.
+The other actions are those of `sending` and `deliveries`. Nothing is stored or sent here. Exit code 0: every item is
+understood; 1: something is rejected, or nothing comes of it; 2: the kind, the file or the options cannot be used.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from gateway.cli.sending import add_sending, run_sending
 from plugins.catalog import Catalog, OptionsFault, PluginFault
 from plugins.contract import Normalized
 from plugins.payload import PayloadFault, parse_payloads
@@ -36,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     test.add_argument(
         "--options", metavar="YAML", help="the sensor's options, as YAML text or as a YAML file"
     )
+    check = actions.add_parser(
+        "check", help="hold an installed plugin to the contract: its samples, and damage to them"
+    )
+    check.add_argument("kind", metavar="KIND")
+    add_sending(actions)
 
 
 def run(arguments: argparse.Namespace, out: TextIO | None = None, catalog: Catalog | None = None) -> int:
@@ -45,6 +51,10 @@ def run(arguments: argparse.Namespace, out: TextIO | None = None, catalog: Catal
     file, with the sensor's `options`; None without.
     """
     stream = sys.stdout if out is None else out
+    if getattr(arguments, "action", "test") == "check":
+        return _check(arguments.kind, stream, catalog)
+    if getattr(arguments, "action", "test") != "test":
+        return run_sending(arguments)
     try:
         normalized = _normalized(arguments, catalog or Catalog.discover())
     except (_Usage, PluginFault) as error:
@@ -58,6 +68,23 @@ def run(arguments: argparse.Namespace, out: TextIO | None = None, catalog: Catal
         return 1
     _print(normalized, stream)
     return 0 if not normalized.rejections and (normalized.signals or normalized.ignored) else 1
+
+
+def _check(kind: str, out: TextIO, catalog: Catalog | None) -> int:
+    from plugins.conformance import faults  # noqa: PLC0415 - lazy: `--help` must not pay for it
+
+    try:
+        facade = (catalog or Catalog.discover()).sensor(kind)
+    except PluginFault as error:
+        print(f"posturegate sensor check: {error}", file=sys.stderr)
+        return 2
+    found = faults(facade)
+    for fault in found:
+        print(fault, file=out)
+    known_by = ", ".join(facade.identity_kinds) or "what its options say"
+    print(f"{kind} ({facade.title}): known by {known_by}", file=out)
+    print(f"{len(facade.samples)} samples, {len(found)} faults", file=out)
+    return 1 if found else 0
 
 
 def _normalized(arguments: argparse.Namespace, catalog: Catalog) -> Normalized:

@@ -31,7 +31,7 @@ from gateway.config.kinds import (
     unit_of,
     words_of,
 )
-from gateway.config.text import position, scalar
+from gateway.config.text import file_of, position, scalar
 from risk.values import Secret, parse_bytes, parse_duration
 
 MAX_REFERENCE_BYTES = 64 * 1024
@@ -66,8 +66,8 @@ class Decoder:
     """Decodes the nodes of one file and gathers what it learns on the way.
 
     `faults` holds errors and warnings; `places` and `origins` say where each value stands and came from;
-    `sections` are all decoded structs with their paths; `invalid` are the paths of values that were left
-    out.
+    `files` names the file of what an included file says; `sections` are all decoded structs with their paths;
+    `invalid` are the paths of values that were left out.
     """
 
     def __init__(self, *, file: str, base: Path, env: Mapping[str, str]) -> None:
@@ -76,6 +76,7 @@ class Decoder:
         self.env = env
         self.faults: list[Fault] = []
         self.places: dict[KeyPath, tuple[int, int]] = {}
+        self.files: dict[KeyPath, str] = {}
         self.origins: dict[KeyPath, str] = {}
         self.sections: list[tuple[KeyPath, Any]] = []
         self.nodes: dict[KeyPath, Node] = {}
@@ -90,7 +91,7 @@ class Decoder:
         """Report a fault at a node, else at the nearest place that is known for its path. Once each."""
         line, column = position(at) if at is not None else self._place(path)
         fault = Fault(
-            file=self.file,
+            file=(file_of(at) if at is not None else self._file_at(path)) or self.file,
             line=line,
             column=column,
             path=path_text(path),
@@ -105,6 +106,17 @@ class Decoder:
         while path and path not in self.places:
             path = path[:-1]
         return self.places.get(path, (1, 1))
+
+    def _file_at(self, path: KeyPath) -> str | None:
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.files.get(path)
+
+    def _note(self, path: KeyPath, node: Node) -> None:
+        self.places[path] = position(node)
+        other = file_of(node)
+        if other is not None:
+            self.files[path] = other
 
     def is_given(self, path: KeyPath) -> bool:
         """Return whether the file says anything at this path."""
@@ -122,7 +134,8 @@ class Decoder:
 
     def decode(self, node: Node, kind: mi.Type, path: KeyPath) -> Any:
         """Return the value of a node as the type asks, `INVALID` after reporting why there is none."""
-        self.places.setdefault(path, position(node))
+        if path not in self.places:
+            self._note(path, node)
         self.nodes[path] = node
         value = self._decode(node, kind, path)
         # INVARIANT: what is left out is marked where the fault is, not above it: siblings are still checked.
@@ -204,7 +217,7 @@ class Decoder:
     def _decode_field(self, key: ScalarNode, value: Node, field: mi.Field, path: KeyPath) -> Any:
         """Return the value of a key; a key without a value is as good as absent where there is a default."""
         inner = (*path, key.value)
-        self.places[inner] = position(value if isinstance(value, ScalarNode) and value.value else key)
+        self._note(inner, value if isinstance(value, ScalarNode) and value.value else key)
         if _is_null(value) and not field.required and not takes_null(field.type):
             return ABSENT
         return self.decode(value, field.type, inner)
@@ -379,7 +392,7 @@ class Decoder:
         self, node: ScalarNode, kinds: list[mi.Type], path: KeyPath, *, is_literal: bool = True
     ) -> Any:
         if is_literal:
-            self.origins[path] = f"{self.file}:{position(node)[0]}"
+            self.origins[path] = f"{file_of(node) or self.file}:{position(node)[0]}"
         if _is_null(node):
             if any(isinstance(kind, mi.NoneType) for kind in kinds):
                 return None

@@ -43,6 +43,8 @@ class Code(StrEnum):
     SENSOR_KIND = "GATE-C041"
     COMPLIANCE_RULE = "GATE-C042"
     ACCESS_POLICY = "GATE-C043"
+    POLICY_TEST = "GATE-C044"
+    NEVER = "GATE-C045"
     SECRET_IN_FILE = "GATE-W001"  # noqa: S105 - a code, not a secret
     SECRET_READABLE = "GATE-W002"  # noqa: S105 - a code, not a secret
     NOBODY_GETS_IN = "GATE-W003"
@@ -51,6 +53,7 @@ class Code(StrEnum):
     NO_SILENCE = "GATE-W006"
     WEAK_DEVICE = "GATE-W007"
     WITHOUT_EFFECT = "GATE-W008"
+    NOT_DECIDED = "GATE-W009"
 
 
 CODE_TITLES: dict[Code, str] = {
@@ -81,6 +84,8 @@ CODE_TITLES: dict[Code, str] = {
     Code.SENSOR_KIND: "A sensor kind that is not installed.",
     Code.COMPLIANCE_RULE: "A compliance rule that could never be met, or says too much or too little.",
     Code.ACCESS_POLICY: "An access policy whose decision lacks what it needs, or that can never match.",
+    Code.POLICY_TEST: "A test of the policies fails, or cannot be run: the configuration is not used.",
+    Code.NEVER: "A `never` assertion does not hold: some request would be let in that it forbids.",
     Code.SECRET_IN_FILE: "A secret stands in the file itself: everyone who reads the file has it.",
     Code.SECRET_READABLE: "A secret file can be read by others than its owner.",
     Code.NOBODY_GETS_IN: "No policy lets anybody in: every request is blocked.",
@@ -89,6 +94,7 @@ CODE_TITLES: dict[Code, str] = {
     Code.NO_SILENCE: "The silence of a sensor is never held against a device; say so by `max_silence: null`.",
     Code.WEAK_DEVICE: "A device is told by something that many devices may share.",
     Code.WITHOUT_EFFECT: "A setting that has no effect beside the others.",
+    Code.NOT_DECIDED: "A `never` assertion could be neither proven nor refuted within the bounds of the analysis.",
 }
 
 
@@ -137,6 +143,10 @@ def path_text(path: KeyPath) -> str:
     return text
 
 
+MAX_KNOWN = 60
+"""Most known words that a hint lists."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that was probably meant, None when none is near."""
     by_plain = {_plain(each): each for each in known}
@@ -149,7 +159,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     known = list(known)
     near = nearest(word, known)
     parts = [f"did you mean `{near}`?"] if near else []
-    if known:
+    if known and len(known) <= MAX_KNOWN:
         parts.append(f"known: {', '.join(known)}")
     return " ".join(parts)
 

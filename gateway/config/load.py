@@ -12,8 +12,11 @@ from typing import Any
 import msgspec
 
 from gateway.config.decode import INVALID, Decoder
-from gateway.config.errors import Code, ConfigInvalid, Fault, did_you_mean, shown
+from gateway.config.errors import Code, ConfigInvalid, Fault, KeyPath, did_you_mean, shown
+from gateway.config.include import Included
 from gateway.config.kinds import type_of
+from gateway.config.locations import all_ranges
+from gateway.config.proofs import prove
 from gateway.config.schema import Config, Sensor
 from gateway.config.text import parse_text, read_text
 from gateway.config.validate import validate
@@ -46,15 +49,19 @@ def load(
     *,
     sensor_options: SensorOptions | None = None,
     sensor_kinds: Iterable[str] = (),
+    is_proving: bool = True,
 ) -> LoadedConfig:
     """Return the configuration of a file. Raises `ConfigInvalid` with every fault.
 
     `sensor_options` gives the type of each kind's options; without it, kinds and options are not checked.
-    `sensor_kinds` are named in the hint for an unknown kind.
+    `sensor_kinds` are named in the hint for an unknown kind. Without `is_proving` the tests and assertions
+    of the configuration are not run: for the commands that run them one by one.
     """
     file = Path(path)
     text = read_text(file, str(path))
-    return load_text(text, file, env, sensor_options=sensor_options, sensor_kinds=sensor_kinds)
+    return load_text(
+        text, file, env, sensor_options=sensor_options, sensor_kinds=sensor_kinds, is_proving=is_proving
+    )
 
 
 def load_text(
@@ -64,25 +71,56 @@ def load_text(
     *,
     sensor_options: SensorOptions | None = None,
     sensor_kinds: Iterable[str] = (),
+    is_proving: bool = True,
 ) -> LoadedConfig:
     """Return the configuration of a text that stands, or would stand, in `file`. Raises as `load` does."""
     decoder = Decoder(file=str(file), base=file.parent, env=env)
-    config = decoder.decode(parse_text(text, str(file)), type_of(Config), ())
+    root = parse_text(text, str(file))
+    included = Included(file, text)
+    included.into(root)
+    config = decoder.decode(root, type_of(Config), ())
     if sensor_options is not None:
         _check_sensor_kinds(decoder, sensor_options, tuple(sensor_kinds))
     validate(decoder)
-    in_order = sorted(decoder.faults, key=lambda fault: (fault.line, fault.column))
+    if config is not INVALID and all(fault.is_warning for fault in decoder.faults):
+        config = _resolved(config, decoder.base)
+        if is_proving:
+            prove(decoder, config)
+    in_order = sorted(
+        decoder.faults, key=lambda fault: (fault.file != str(file), fault.file, fault.line, fault.column)
+    )
     faults = tuple(fault for fault in in_order if not fault.is_warning)
     warnings = tuple(fault for fault in in_order if fault.is_warning)
     if faults or config is INVALID:
         raise ConfigInvalid(faults, warnings)
     return LoadedConfig(
         config=config,
-        revision=hashlib.sha256(text.encode()).hexdigest()[:REVISION_CHARACTERS],
+        revision=hashlib.sha256("\0".join(included.texts).encode()).hexdigest()[:REVISION_CHARACTERS],
         path=file,
         warnings=warnings,
         origins=decoder.origin_texts(),
     )
+
+
+def _check_no_options(
+    decoder: Decoder, path: KeyPath, options_type: type[msgspec.Struct], sensor: Sensor
+) -> None:
+    """Report a kind that cannot do without options although it needs no particular one."""
+    try:
+        options_type()
+    except ValueError as error:
+        message = f"`options` of `{sensor.name}`: {error}"
+        decoder.fault(Code.MISSING_KEY, path, message, f"kind `{sensor.kind}` needs it")
+
+
+def _resolved(config: Config, base: Path) -> Config:
+    """Return the configuration with what its files of locations say; they were checked."""
+    networks = tuple(
+        msgspec.structs.replace(each, cidrs=all_ranges(each, base)) if each.files else each
+        for each in config.networks
+    )
+    database = None if config.country_database is None else str((base / config.country_database).resolve())
+    return msgspec.structs.replace(config, networks=networks, country_database=database)
 
 
 def _check_sensor_kinds(decoder: Decoder, sensor_options: SensorOptions, kinds: tuple[str, ...]) -> None:
@@ -102,7 +140,9 @@ def _check_sensor_kinds(decoder: Decoder, sensor_options: SensorOptions, kinds: 
         if options in decoder.nodes:
             decoder.decode(decoder.nodes[options], type_of(options_type), options)
             continue
-        for field in type_of(options_type).fields:
-            if field.required:
-                message = f"`options.{field.encode_name}` of `{sensor.name}` is missing"
-                decoder.fault(Code.MISSING_KEY, options, message, f"kind `{sensor.kind}` needs it")
+        needed = [field.encode_name for field in type_of(options_type).fields if field.required]
+        for name in needed:
+            message = f"`options.{name}` of `{sensor.name}` is missing"
+            decoder.fault(Code.MISSING_KEY, options, message, f"kind `{sensor.kind}` needs it")
+        if not needed:
+            _check_no_options(decoder, options, options_type, sensor)

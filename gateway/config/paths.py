@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.config.certificates import ClientCertificate
 from gateway.config.schema import Config, DeviceCertificate
 
 MEMORY = ":memory:"
@@ -44,6 +45,16 @@ def with_absolute_paths(config: Config, config_path: str) -> Config:
         server=replace(config.server, run_dir=absolute(config.server.run_dir), tls=tls),
         providers=tuple(replace(each, ca=optional(each.ca)) for each in config.providers),
         apps=tuple(replace(each, upstream_ca=optional(each.upstream_ca)) for each in config.apps),
+        sensors=tuple(
+            replace(
+                each,
+                pull=each.pull and replace(each.pull, ca=optional(each.pull.ca)),
+                auth=replace(each.auth, ca=absolute(each.auth.ca))
+                if isinstance(each.auth, ClientCertificate)
+                else each.auth,
+            )
+            for each in config.sensors
+        ),
         devices=tuple(
             replace(each, ca=optional(each.ca)) if isinstance(each, DeviceCertificate) else each
             for each in config.devices

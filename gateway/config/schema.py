@@ -9,8 +9,20 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from compliance.model import AccessPolicy, CompliancePolicy, ComplianceState
-from risk.model import Severity
+from compliance.model import AccessPolicy, CompliancePolicy, ComplianceState, Exemption
+from compliance.policy_tests import Never, PolicyTest
+from gateway.config.asked import CloudflareAccess
+from gateway.config.authzen import AuthZen
+from gateway.config.certificates import ClientCertificate
+from gateway.config.deliveries import Deliveries
+from gateway.config.locations import Network
+from gateway.config.profiles import BannerMode, SessionProfile
+from gateway.config.pulls import Pull
+from gateway.config.remediation import PageSettings, Remediation
+from gateway.config.shared_signals import SharedSignals
+from gateway.config.weighing import Risk
+from risk.model import RiskLevel, Severity
+from risk.subjects import Subjects
 from risk.values import ByteSize, Duration, Secret, Strict
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -63,6 +75,8 @@ class Limits(Strict, frozen=True):
     Field: response_timeout: time until the upstream's response head (504 after).
     Field: stream_idle_timeout: how long a body may stand still in the middle; streams of events and
         upgrades are exempt.
+    Field: body_progress_bytes: least number of bytes of a request's body that has to come in each
+        `stream_idle_timeout` (408 below).
     Field: tunnel_idle_timeout: how long a WebSocket or other upgrade may be silent.
     Field: connections_per_client: most connections of one client address (429 above).
     Field: upstream_connections: most connections to one upstream (503 above, after the queue).
@@ -79,6 +93,7 @@ class Limits(Strict, frozen=True):
     connect_timeout: Duration = 5.0
     response_timeout: Duration = 60.0
     stream_idle_timeout: Duration = 60.0
+    body_progress_bytes: ByteSize = 1024
     tunnel_idle_timeout: Duration = 3600.0
     connections_per_client: int = 1000
     upstream_connections: int = 512
@@ -103,6 +118,7 @@ class Server(Strict, frozen=True):
     Field: proxy_protocol: networks of load balancers that begin every connection with a PROXY header, version
         1 or 2; the client's address is then the one in it, and a connection of theirs without one is closed.
     Field: drain: how long exchanges may finish at shutdown.
+    Field: openapi: whether the login host serves `/.gate/openapi.json` and `/.gate/schemas`.
     """
 
     listen: str = "127.0.0.1:8080"
@@ -114,6 +130,7 @@ class Server(Strict, frozen=True):
     proxy_protocol: tuple[str, ...] = ()
     limits: Limits = Limits()
     drain: Duration = 10.0
+    openapi: bool = True
 
 
 class Store(Strict, frozen=True):
@@ -152,6 +169,9 @@ class Provider(Strict, frozen=True):
     Field: algorithms: ID-token signature algorithms that are accepted; never taken from the token.
     Field: groups_claim: path of the claim that lists groups, dots between members (`realm_access.roles`); a
         claim whose own name has dots wins when it is there.
+    Field: roles_claim: path of the claim that lists roles, which policies name by `roles`; without it nobody's roles
+        are known.
+    Field: keep_claims: paths of claims that are kept with the session, for the condition `claims` of access policies.
     Field: require_email_verified: whether an e-mail address names the user in policies only when it is
         verified.
     Field: userinfo: whether claims missing from the ID token are asked from the userinfo endpoint.
@@ -166,6 +186,8 @@ class Provider(Strict, frozen=True):
     scopes: tuple[str, ...] = ("openid", "profile", "email")
     algorithms: tuple[str, ...] = ("RS256", "ES256", "PS256", "EdDSA")
     groups_claim: str = "groups"
+    roles_claim: str = ""
+    keep_claims: tuple[str, ...] = ()
     require_email_verified: bool = True
     userinfo: bool = True
     acr_values: tuple[str, ...] = ()
@@ -195,11 +217,13 @@ class Timeouts(Strict, frozen=True):
     Field: connect: time to connect (504 after); default: `connect_timeout`.
     Field: response: time until the response head (504 after); default: `response_timeout`.
     Field: idle: how long a body may stand still in the middle; default: `stream_idle_timeout`.
+    Field: tunnel: how long a WebSocket or other upgrade may be silent; default: `tunnel_idle_timeout`.
     """
 
     connect: Duration | None = None
     response: Duration | None = None
     idle: Duration | None = None
+    tunnel: Duration | None = None
 
 
 class App(Strict, frozen=True):
@@ -217,6 +241,8 @@ class App(Strict, frozen=True):
         tells it.
     Field: add_prefix: what every path begins with that the app is sent, such as `/v2`.
     Field: public_paths: path prefixes that need no sign-in, matched on the canonical path.
+    Field: websocket_origins: origins of pages of other hosts that may open WebSockets to this app, such as
+        `https://portal.example.org`; the app's own pages may, and programs, which send no `Origin`.
     Field: preserve_host: whether the app sees the public host name (`true`) or the upstream's own.
     Field: upstream_ca: PEM bundle that signs the upstream's certificate; default: the system store.
     Field: provider: name of the provider that people sign in at; default: the first.
@@ -228,6 +254,8 @@ class App(Strict, frozen=True):
     Field: client_certificate: `required` refuses requests without a device certificate (403), public paths included,
         and has browsers reconnect that came on a connection made for another host (421); `optional` takes
         one where it is presented; `off` ignores it for this app. The listener has to ask for certificates.
+    Field: banner: who tells people of this app that their access is limited, whatever their session profiles say:
+        `gateway`, `app` or `off`.
     """
 
     name: Name
@@ -239,6 +267,7 @@ class App(Strict, frozen=True):
     strip_prefix: bool = False
     add_prefix: str = ""
     public_paths: tuple[str, ...] = ()
+    websocket_origins: tuple[str, ...] = ()
     preserve_host: bool = True
     upstream_ca: str | None = None
     provider: str | None = None
@@ -247,6 +276,7 @@ class App(Strict, frozen=True):
     identity_headers: bool = True
     body_bytes: ByteSize | None = None
     client_certificate: ClientCertificates = ClientCertificates.OPTIONAL
+    banner: BannerMode | None = None
 
     @property
     def upstreams(self) -> tuple[str, ...]:
@@ -315,7 +345,7 @@ class Hmac(Strict, tag="hmac", tag_field="scheme", frozen=True):
     id_header: str = ""
 
 
-SensorAuth = StandardWebhooks | Bearer | Basic | Hmac
+SensorAuth = StandardWebhooks | Bearer | Basic | Hmac | ClientCertificate | CloudflareAccess
 
 
 class Sensor(Strict, frozen=True):
@@ -333,6 +363,9 @@ class Sensor(Strict, frozen=True):
     Field: rate: most deliveries per second (429 or 503 above, as its sender needs it), with a burst of ten seconds'
         worth.
     Field: gzip: whether bodies may be compressed (`Content-Encoding: gzip`); `body_bytes` bounds the inflated body.
+    Field: pull: how its product is asked, beside its deliveries.
+    Field: max_level: none of its findings counts more than this.
+    Field: subjects: whom it may speak about; what goes beyond that becomes a dead letter.
     """
 
     name: Name
@@ -345,6 +378,9 @@ class Sensor(Strict, frozen=True):
     body_bytes: ByteSize = 1048576
     rate: float = 200.0
     gzip: bool = False
+    pull: Pull | None = None
+    max_level: Literal["none", "low", "medium", "high"] = "high"
+    subjects: Subjects | None = None
 
 
 class DeviceClaim(Strict, tag="claim", tag_field="from", frozen=True):
@@ -380,26 +416,19 @@ class DeviceCertificate(Strict, tag="certificate", tag_field="from", frozen=True
 DeviceSource = DeviceClaim | DeviceCertificate
 
 
-class Network(Strict, frozen=True):
-    """A named location: address ranges that access policies can name.
-
-    Field: name: how access policies call it.
-    Field: cidrs: IPv4 and IPv6 networks.
-    """
-
-    name: Name
-    cidrs: tuple[str, ...]
-
-
 class Compliance(Strict, frozen=True):
     """What makes a device compliant.
 
     Field: policies: a device is held to all of them; the worst state wins.
-    Field: uncovered: the state of a known device when there is no policy at all.
+    Field: uncovered: the state of a known device that no policy covers.
+    Field: exemptions: rules that do not count on some devices for a while.
+    Field: exemption_ceiling: highest risk level at which exemptions count.
     """
 
     policies: tuple[CompliancePolicy, ...] = ()
     uncovered: ComplianceState = ComplianceState.NONCOMPLIANT
+    exemptions: tuple[Exemption, ...] = ()
+    exemption_ceiling: RiskLevel = RiskLevel.LOW
 
 
 class Access(Strict, frozen=True):
@@ -435,10 +464,25 @@ class Decisions(Strict, frozen=True):
     most: int = 100000
 
 
+class Canary(Strict, frozen=True):
+    """A built-in sensor, device, session and app through which the gateway measures its own exposure window.
+
+    Field: every: time from one round to the next.
+    Field: timeout: how long one step of a round may take; after it the round has failed.
+    Field: address: `host:port` or `unix:/path` where the canary enters; default: the listener.
+    """
+
+    every: Duration = 300.0
+    timeout: Duration = 5.0
+    address: str | None = None
+
+
 class Config(Strict, frozen=True):
     """The configuration of one gateway.
 
     Field: version: version of this format.
+    Field: include: further files, as patterns below this folder (`policies/*.yaml`), whose apps, devices, networks,
+        sensors, tests, assertions, policies and exemptions are added to those here.
     Field: server: where the gateway listens and how it runs.
     Field: store: where state lives.
     Field: providers: OpenID providers that people sign in at; the first is the default.
@@ -446,10 +490,22 @@ class Config(Strict, frozen=True):
     Field: sensors: sources of signals about devices.
     Field: devices: how a request tells its device; sources that name different devices leave it unknown.
     Field: networks: named locations for access policies.
+    Field: country_database: file in MaxMind's format (`.mmdb`) that tells the country of an address, for `countries` of
+        networks; read on every load.
+    Field: risk: how findings become a risk level.
     Field: compliance: what makes a device compliant.
     Field: access: who may use what, when.
+    Field: session_profiles: named ways to limit a session, see `docs/restricted-sessions.md`.
+    Field: tests: tests of the policies, run on every load; a configuration whose tests fail is not used.
+    Field: never: what must never be let in, proven on every load; see `docs/proving.md`.
     Field: sessions: lifetimes of sessions.
     Field: decisions: how long decision records are kept.
+    Field: deliveries: what is kept of what sensors sent.
+    Field: shared_signals: OpenID Shared Signals: whom the gateway hears, and who hears it.
+    Field: authzen: the AuthZEN Authorization API, for others that ask; absent means none.
+    Field: canary: the gateway's watch over itself; absent means none.
+    Field: remediation: what brings people back to work: tasks, kept forms, exceptions for a while.
+    Field: pages: texts and looks of the pages that people see.
     Field: public_url: the login host; `<public_url>/.gate/callback` is the one redirect URI to register.
     """
 
@@ -457,12 +513,24 @@ class Config(Strict, frozen=True):
     providers: tuple[Provider, ...]
     apps: tuple[App, ...]
     version: Literal[1] = 1
+    include: tuple[str, ...] = ()
     server: Server = Server()
     store: Store = Store()
     sensors: tuple[Sensor, ...] = ()
     devices: tuple[DeviceSource, ...] = ()
     networks: tuple[Network, ...] = ()
+    country_database: str | None = None
+    risk: Risk = Risk()
     compliance: Compliance = Compliance()
     access: Access = Access()
+    session_profiles: tuple[SessionProfile, ...] = ()
+    tests: tuple[PolicyTest, ...] = ()
+    never: tuple[Never, ...] = ()
     sessions: Sessions = Sessions()
     decisions: Decisions = Decisions()
+    deliveries: Deliveries = Deliveries()
+    shared_signals: SharedSignals = SharedSignals()
+    authzen: AuthZen | None = None
+    canary: Canary | None = None
+    remediation: Remediation = Remediation()
+    pages: PageSettings = PageSettings()

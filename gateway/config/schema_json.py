@@ -73,6 +73,13 @@ def json_schema(sensor_kinds: Mapping[str, type[msgspec.Struct]]) -> dict[str, A
     }
 
 
+def options_schema(options: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the schema of the `options` of one sensor kind."""
+    builder = _Builder()
+    root = builder.struct(type_of(options))
+    return {**root, "$defs": dict(sorted(builder.definitions.items()))}
+
+
 def schema_text(sensor_kinds: Mapping[str, type[msgspec.Struct]]) -> str:
     """Return the schema as the text of `conf/posturegate.schema.json`."""
     return msgspec.json.format(msgspec.json.encode(json_schema(sensor_kinds)), indent=2).decode() + "\n"

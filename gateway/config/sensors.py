@@ -10,8 +10,11 @@ from gateway.config.paths import with_absolute_paths
 from plugins.catalog import Catalog, PluginFault
 
 
-def load_config(path: str) -> LoadedConfig:
-    """Return the configuration of a file, sensor options checked by their plugins. Raises `ConfigInvalid`."""
+def load_config(path: str, *, is_proving: bool = True) -> LoadedConfig:
+    """Return the configuration of a file, sensor options checked by their plugins. Raises `ConfigInvalid`.
+
+    `is_proving` as for `load`.
+    """
     catalog = installed()
 
     def options(kind: str) -> type[msgspec.Struct] | None:
@@ -20,7 +23,7 @@ def load_config(path: str) -> LoadedConfig:
         except PluginFault:
             return None
 
-    loaded = load(path, os.environ, sensor_options=options, sensor_kinds=catalog.kinds)
+    loaded = load(path, os.environ, sensor_options=options, sensor_kinds=catalog.kinds, is_proving=is_proving)
     return msgspec.structs.replace(loaded, config=with_absolute_paths(loaded.config, path))
 
 

@@ -68,11 +68,21 @@ def _plain(value: Any, kind: mi.Type, origins: Mapping[str, str], path: KeyPath)
         case msgspec.Struct():
             return plain(value, origins, path)
         case tuple() | list():
-            return [_plain(item, _item(kind), origins, (*path, at)) for at, item in enumerate(value)]
+            # Address ranges that came out of files stand there, in any number.
+            written = value[: _written(path, origins)] if path[::2] == ("networks", "cidrs") else value
+            return [_plain(item, _item(kind), origins, (*path, at)) for at, item in enumerate(written)]
         case dict():
             return {key: _plain(item, mi.AnyType(), origins, (*path, key)) for key, item in value.items()}
         case _:
             return value.value if isinstance(value, Enum) else with_unit(value, kind)
+
+
+def _written(path: KeyPath, origins: Mapping[str, str]) -> int:
+    """Return how many entries of a list the configuration itself holds."""
+    at = 0
+    while path_text((*path, at)) in origins:
+        at += 1
+    return at
 
 
 def _item(kind: mi.Type) -> mi.Type:

@@ -18,6 +18,7 @@ MAX_FILE_BYTES = 1024 * 1024
 MAX_NODES = 100_000
 """Most values of a document after every alias has been followed."""
 
+_PLACED = "file:"
 MAX_DEPTH = 40
 """Deepest nesting of a document."""
 
@@ -80,6 +81,17 @@ def position(node: Node) -> tuple[int, int]:
     return node.start_mark.line + 1, node.start_mark.column + 1
 
 
+def place(node: Node, file: str) -> None:
+    """Note that a node stands in another file than the configuration itself."""
+    node.start_mark.name = _PLACED + file
+
+
+def file_of(node: Node) -> str | None:
+    """Return the file that a node was noted to stand in, None for the configuration itself."""
+    name = node.start_mark.name
+    return name.removeprefix(_PLACED) if isinstance(name, str) and name.startswith(_PLACED) else None
+
+
 def children(node: Node) -> Iterator[Node]:
     """Yield the nodes directly below a node, keys included."""
     if isinstance(node, MappingNode):
@@ -119,7 +131,7 @@ def _check_bounds(root: Node, name: str) -> None:
             sizes[id(node)] = 1 + sum(size_of(child, depth + 1) for child in children(node))
             open_nodes.discard(id(node))
         if sizes[id(node)] > MAX_NODES:
-            message = f"more than {MAX_NODES} values once its aliases are followed"
+            message = f"more than {MAX_NODES:,} values, its aliases followed"
             raise _invalid(name, Code.UNBOUNDED, message, *position(node))
         return sizes[id(node)]
 

@@ -3,22 +3,26 @@
 The same function serves tickets, pages, `explain` and what-if, so that they can never disagree.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
-from compliance.model import AccessContext, CompliancePolicy, ComplianceState, User
-from compliance.state import evaluate_compliance
+from compliance.model import AccessContext, Binding, ComplianceResult, User
+from compliance.state import exemptions_of
+from gateway.decision.judge import UNKNOWN_RISK, Interpretation, judge
+from gateway.decision.persons import UserSource, person_identifiers, session_identifiers
 from risk.devices import normalise_identifier
-from risk.model import DeviceId, Identifier, Posture, RiskAssessment, RiskLevel, SensorRules
+from risk.model import DeviceId, Identifier, Posture, RiskAssessment
 from risk.scoring import assess
+from risk.users import UserId
 
 CONTRADICTION = "contradiction: "
 """How `device_source` begins when sources name different devices."""
 
-UNKNOWN_RISK = RiskAssessment(level=RiskLevel.UNKNOWN, is_known=False)
+Interpret = Callable[[Posture | None, Interpretation, datetime], tuple[RiskAssessment, ComplianceResult]]
+"""What turns a posture into risk and compliance: `gateway.decision.judge.judge`, or a `Judge` that remembers."""
 
 
 class DeviceEvidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +34,7 @@ class DeviceEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """Whether this request itself proves it (a certificate), not only the sign-in (a claim)."""
 
 
-class PostureSource(Protocol):
+class PostureSource(UserSource, Protocol):
     """Where postures come from."""
 
     def resolve(self, identifiers: Sequence[Identifier]) -> DeviceId | None:
@@ -40,14 +44,6 @@ class PostureSource(Protocol):
     def posture(self, device_id: DeviceId) -> Posture | None:
         """Return what is known of the device, or None."""
         ...
-
-
-class Interpretation(msgspec.Struct, frozen=True):
-    """The part of the configuration that turns posture into compliance."""
-
-    sensors: Mapping[str, SensorRules]
-    policies: tuple[CompliancePolicy, ...]
-    uncovered: ComplianceState
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,15 +64,33 @@ def user_key(issuer: str, subject: str) -> str:
     return f"user:{issuer}|{subject}"
 
 
-def device_keys(posture: Posture) -> tuple[str, ...]:
-    """Return the invalidation keys of a device: its own, and each identifier by which it may just become known."""
-    return (f"device:{posture.device_id}", *identifier_keys(posture.identifiers))
+def person_key(user_id: UserId) -> str:
+    """Return the invalidation key of the record of one identifier of a user."""
+    return f"person:{user_id}"
+
+
+def device_keys(posture: Posture, before: DeviceId | None = None) -> tuple[str, ...]:
+    """Return the invalidation keys of a device: its own, and each identifier by which it may just become known.
+
+    `before` is the record that was merged into this one, if it was: tickets may still rest on it.
+    """
+    own = dict.fromkeys((f"device:{posture.device_id}", f"device:{before or posture.device_id}"))
+    return (*own, *identifier_keys(posture.identifiers))
 
 
 def identifier_keys(identifiers: Iterable[Identifier]) -> list[str]:
-    """Return the invalidation keys of device identifiers; the issuer is left out, so that no spelling hides one."""
-    normal = (normalise_identifier(each) for each in identifiers)
-    return [f"identifier:{each.kind}:{each.value}" for each in normal if each is not None]
+    """Return the invalidation keys of device identifiers; the issuer is left out, so that no spelling hides one.
+
+    A hostname has its first label as well: which domains are left out of names is decided where the records are.
+    """
+    normal = [found for each in identifiers if (found := normalise_identifier(each)) is not None]
+    labels = {
+        each.value.partition(".")[0]: None for each in normal if each.kind == "hostname" and "." in each.value
+    }
+    return [
+        *(f"identifier:{each.kind}:{each.value}" for each in normal),
+        *(f"identifier:hostname:{label}" for label in labels),
+    ]
 
 
 def situation(
@@ -88,37 +102,45 @@ def situation(
     source: PostureSource,
     interpretation: Interpretation,
     now: datetime,
+    interpret: Interpret = judge,
+    host: str = "",
 ) -> Situation:
-    """Return the slow facts of `user` of `session_id` at `app`, with the device that `evidence` names.
+    """Return the slow facts of `user` of `session_id` at `app` on `host`, with the device that `evidence` names.
 
     Sources that name different devices make the device unknown: a contradiction is never resolved by a guess.
     """
     device_id, said_by = _device(evidence, source)
     posture = None if device_id is None else source.posture(device_id)
-    if posture is None:
-        risk, name = UNKNOWN_RISK, ""
-        device_id = None
-    else:
-        risk, name = assess(posture, interpretation.sensors, now), posture.name
-    compliance = evaluate_compliance(
-        posture,
-        interpretation.policies,
-        risk=risk,
-        sensors=interpretation.sensors,
-        now=now,
-        uncovered=interpretation.uncovered,
-    )
+    if any(each.users for each in interpretation.exemptions):
+        exemptions = exemptions_of(interpretation.exemptions, user.names, posture)
+        interpretation = msgspec.structs.replace(interpretation, exemptions=exemptions)
+    risk, compliance = interpret(posture, interpretation, now)
+    person_ids, person = source.user(person_identifiers(user))
+    session_ids, session = source.user(session_identifiers(session_id))
+
+    def risk_of(told: Posture | None) -> RiskAssessment:
+        if told is None:
+            return UNKNOWN_RISK
+        return assess(told, interpretation.sensors, now, interpretation.weighing)
+
     context = AccessContext(
         app=app,
         user=user,
         now=now,
-        device_id=device_id,
-        device_name=name or _claimed_name(evidence),
+        device_id=None if posture is None else device_id,
+        device_name=(posture.name if posture is not None else "") or _claimed_name(evidence),
         device_source=said_by,
         risk=risk,
         compliance=compliance,
+        posture=posture,
+        sensors=interpretation.sensors,
+        binding=_binding(posture, evidence),
+        user_risk=risk_of(person),
+        session_risk=risk_of(session),
+        host=host,
     )
     keys = [session_key(session_id), user_key(user.issuer, user.subject)]
+    keys += [person_key(each) for each in (*person_ids, *session_ids)]
     keys += identifier_keys(each for one in evidence for each in one.identifiers)
     if posture is not None:
         keys.append(f"device:{posture.device_id}")
@@ -139,6 +161,13 @@ def _device(evidence: Sequence[DeviceEvidence], source: PostureSource) -> tuple[
     if found:
         return None, CONTRADICTION + ", ".join(sorted(found.values()))
     return None, ", ".join(one.source for one in evidence)
+
+
+def _binding(posture: Posture | None, evidence: Sequence[DeviceEvidence]) -> Binding:
+    """Return how the request is bound to its device: all evidence names the same one, or it would not be known."""
+    if posture is None:
+        return Binding.NONE
+    return Binding.CERTIFICATE if any(one.is_proof for one in evidence) else Binding.CLAIM
 
 
 def _claimed_name(evidence: Sequence[DeviceEvidence]) -> str:

@@ -1,8 +1,11 @@
 """Which app a request is for: by host, then by the longest path prefix. Pure."""
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+from gateway.countries import UNKNOWN, CountryOf, nowhere
 from gateway.feed.settings import WorkerApp
 
 
@@ -43,26 +46,66 @@ class RouteTable:
 
 
 class NamedNetworks:
-    """Tells which of the configured networks contain an address."""
+    """Tells which of the named locations contain an address, in logarithmic time however many ranges there are."""
 
-    def __init__(self, networks: dict[str, tuple[str, ...]]) -> None:
-        self._networks = [(name, [ip_network(cidr) for cidr in cidrs]) for name, cidrs in networks.items()]
+    def __init__(
+        self,
+        networks: Mapping[str, Sequence[str]],
+        countries: Mapping[str, Sequence[str]] | None = None,
+        country_of: CountryOf = nowhere,
+    ) -> None:
+        """`networks` are address ranges by name, `countries` codes of countries by name."""
+        self._spans = {version: _spans(networks, version) for version in (4, 6)}
+        self._by_country: dict[str, frozenset[str]] = {}
+        for name, codes in (countries or {}).items():
+            for code in codes:
+                self._by_country[code] = self._by_country.get(code, frozenset()) | {name}
+        self._country_of = country_of
 
-    def containing(self, address: IPv4Address | IPv6Address | None) -> frozenset[str]:
-        """Return the names of all networks that contain `address`; none for an unknown address."""
-        if address is None:
-            return frozenset()
+    def containing(
+        self, address: IPv4Address | IPv6Address | None, country: str | None = None
+    ) -> frozenset[str]:
+        """Return the names of all locations that contain `address`; of an unknown address those of unknown countries.
+
+        `country` is where it is, in place of what the database says.
+        """
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
-        return frozenset(
-            name
-            for name, nets in self._networks
-            if any(net.version == address.version and address in net for net in nets)
-        )
+        inside = frozenset[str]()
+        if address is not None:
+            starts, names = self._spans[address.version]
+            inside = names[bisect_right(starts, int(address)) - 1]
+        if not self._by_country:
+            return inside
+        if country is None:
+            country = UNKNOWN if address is None else self._country_of(address)
+        return inside | self._by_country.get(country, frozenset())
 
-    def containing_text(self, address: str) -> frozenset[str]:
-        """Return the names of all networks that contain the address written as `address`; none for any other text."""
+    def containing_text(self, address: str, country: str | None = None) -> frozenset[str]:
+        """Return what `containing` returns for the address written as `address`; any other text is unknown."""
         try:
-            return self.containing(ip_address(address))
+            return self.containing(ip_address(address), country)
         except ValueError:
-            return frozenset()
+            return self.containing(None, country)
+
+
+def _spans(networks: Mapping[str, Sequence[str]], version: int) -> tuple[list[int], list[frozenset[str]]]:
+    """Return where the set of networks that hold an address changes, and the sets from there on; the first from 0."""
+    changes: dict[int, Counter[str]] = {}
+    for name, cidrs in networks.items():
+        for cidr in cidrs:
+            net = ip_network(cidr)
+            if net.version == version:
+                changes.setdefault(int(net.network_address), Counter())[name] += 1
+                changes.setdefault(int(net.broadcast_address) + 1, Counter())[name] -= 1
+    starts, names = [0], [frozenset[str]()]
+    open_: Counter[str] = Counter()
+    for start in sorted(changes):
+        open_.update(changes[start])
+        inside = frozenset(name for name, count in open_.items() if count > 0)
+        if start == starts[-1]:
+            names[-1] = inside
+        elif inside != names[-1]:
+            starts.append(start)
+            names.append(inside)
+    return starts, names

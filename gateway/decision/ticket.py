@@ -1,6 +1,6 @@
 """Makes tickets: everything about (session, app, device evidence) that a worker needs to decide requests alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
@@ -12,14 +12,22 @@ from compliance.evaluate import depends_on_request
 from compliance.model import AccessPolicy, Outcome, Residual, ResidualEntry, SessionControl
 from compliance.residual import residual
 from gateway.config.schema import App
+from gateway.controls.effective import Profiles
 from gateway.decision.assertion import LIFETIME, RENEW_BEFORE, AssertionSigner
 from gateway.decision.context import Situation
+from gateway.decision.persons import SID_CHARACTERS
 from gateway.feed.protocol import Ticket, Variant
 
 MAX_CONDITIONAL_RESTRICTIONS = 3
-"""Up to this many restrictions that depend on the request, each combination gets an assertion of its own."""
+"""Up to this many restrictions that depend on the request, each combination gets an assertion of its own.
+
+With more, a request that meets some of them is told of all: an app never learns of less than is in force."""
 MAX_REMEMBERED = 8192
 """Situations kept so that a refusal is recorded with the very inputs it was decided on."""
+
+
+Limits = tuple[frozenset[SessionControl], frozenset[str]]
+"""Plain session controls, and names of session profiles."""
 
 
 class Issued(msgspec.Struct, frozen=True):
@@ -56,8 +64,12 @@ class TicketMaker:
         session_id: str,
         host: str,
         session_ends: datetime,
+        profiles: Profiles | None = None,
     ) -> Ticket:
-        """Return the ticket of this situation. `host` becomes the audience of the assertion."""
+        """Return the ticket of this situation. `host` becomes the audience of the assertion.
+
+        `profiles` says what the session profiles that policies name mean.
+        """
         now = situation.context.now
         rest = residual(policies, situation.context)
         code = self._make_code()
@@ -65,14 +77,17 @@ class TicketMaker:
         ends = min(now + LIFETIME - RENEW_BEFORE, session_ends)
         if rest.valid_until is not None:
             ends = min(ends, rest.valid_until)
-        claims = self._claims(app, situation, session_id, host, code)
+        admitted = admissible(rest)
+        # Nobody is told anything of a session that no request gets past: nothing is made ready for it.
+        claims = self._claims(app, situation, session_id, host, code) if admitted else {}
+        meaning = profiles or Profiles()
         return Ticket(
             keys=situation.keys,
             session=session_id,
             decision=code,
             residual=rest,
-            headers=_identity_headers(app, situation, code),
-            variants=tuple(self._variant(each, claims, now) for each in admissible(rest)),
+            headers=_identity_headers(app, situation, code) if admitted else (),
+            variants=tuple(self._variant(each, meaning, app, claims, now) for each in admitted),
             valid_until=max(ends, now + timedelta(milliseconds=50)).timestamp(),
         )
 
@@ -88,7 +103,7 @@ class TicketMaker:
             "email_verified": user.email in user.names,
             "name": user.name,
             "groups": sorted(user.groups),
-            "sid": session_id[:16],
+            "sid": session_id[:SID_CHARACTERS],
             "jti": self._make_id(),
             "gate": {
                 "app": app.name,
@@ -102,36 +117,47 @@ class TicketMaker:
         }
 
     def _variant(
-        self, controls: frozenset[SessionControl], claims: Mapping[str, Any], now: datetime
+        self, limits: Limits, meaning: Profiles, app: App, claims: Mapping[str, Any], now: datetime
     ) -> Variant:
-        outcome = Outcome.RESTRICT if controls else Outcome.ALLOW
-        names = sorted(controls)
-        gate = {**claims["gate"], "outcome": outcome.value, "restrictions": names}
+        controls, profiles = limits
+        outcome = Outcome.RESTRICT if controls or profiles else Outcome.ALLOW
+        effective = meaning.effective(controls, profiles, app.banner)
+        gate = {**claims["gate"], "outcome": outcome.value, "restrictions": list(effective.names)}
+        if effective.profiles:
+            gate["profiles"] = list(effective.profiles)
+        if outcome is Outcome.RESTRICT:
+            gate["banner"] = effective.banner.value
         token = self._signer.sign({**claims, "gate": gate}, now)
         headers = [(b"X-Gate-Jwt", token.encode()), (b"X-Gate-Outcome", outcome.value.encode())]
-        if names:
-            headers.append((b"X-Gate-Restrictions", ",".join(names).encode()))
-        return Variant(controls=controls, headers=tuple(headers))
+        if effective.names:
+            headers.append((b"X-Gate-Restrictions", ",".join(effective.names).encode()))
+        return Variant(controls=controls, profiles=profiles, headers=tuple(headers))
 
 
-def admissible(rest: Residual) -> list[frozenset[SessionControl]]:
-    """Return every set of session controls with which some request can be admitted, the empty one included."""
+def admissible(rest: Residual) -> list[Limits]:
+    """Return all limits with which some request can be admitted, none at all included."""
     if rest.constant is not None:
         is_in = rest.constant.outcome in (Outcome.ALLOW, Outcome.RESTRICT)
-        return [rest.constant.controls] if is_in else []
+        return [(rest.constant.controls, rest.constant.profiles)] if is_in else []
     if any(_refuses_all(entry) for entry in rest.entries):
         return []
     restricting = [
         entry for entry in rest.entries if entry.outcome is Outcome.RESTRICT and _is_enforced(entry)
     ]
     if len(restricting) > MAX_CONDITIONAL_RESTRICTIONS:
-        return [frozenset(), frozenset().union(*(entry.controls for entry in restricting))]
+        return [_together(()), _together(restricting)]
     found = {
-        frozenset[SessionControl]().union(*(entry.controls for entry in chosen))
+        _together(chosen)
         for size in range(len(restricting) + 1)
         for chosen in combinations(restricting, size)
     }
-    return sorted(found, key=lambda controls: (len(controls), sorted(controls)))
+    return sorted(found, key=lambda limits: (sum(map(len, limits)), *map(sorted, limits)))
+
+
+def _together(entries: Iterable[ResidualEntry]) -> Limits:
+    chosen = list(entries)
+    controls = frozenset[SessionControl]().union(*(entry.controls for entry in chosen))
+    return controls, frozenset[str]().union(*(entry.profiles for entry in chosen))
 
 
 def _refuses_all(entry: ResidualEntry) -> bool:

@@ -2,7 +2,8 @@
 
 import msgspec
 
-from compliance.model import ClientKind, Outcome, SessionControl
+from compliance.model import ClientKind, Outcome
+from gateway.controls.effective import Limit
 
 HEADER = b"X-Gate-Verdict"
 
@@ -16,8 +17,9 @@ class SignIn(msgspec.Struct, frozen=True, tag="sign-in", tag_field="kind"):
 class Refused(msgspec.Struct, frozen=True, tag="refused", tag_field="kind"):
     """An access decision other than allow, or a session control that this request meets.
 
-    `decision` is the id of the ticket's decision record. `control` names the session control that refused,
-    None when the decision itself did; `controls` are all that are in force. `is_cut` tells that the request
+    `decision` is the id of the ticket's decision record. `control` names the limit of the session that
+    refused, None when the decision itself did; `controls` are all that are in force; `retry_after` is in seconds, 0
+    where waiting does not help. `is_cut` tells that the request
     was allowed when it began.
     """
 
@@ -30,19 +32,25 @@ class Refused(msgspec.Struct, frozen=True, tag="refused", tag_field="kind"):
     path: str
     client: ClientKind
     networks: tuple[str, ...]
-    control: SessionControl | None = None
-    controls: tuple[SessionControl, ...] = ()
+    control: Limit | None = None
+    controls: tuple[Limit, ...] = ()
     acr_values: tuple[str, ...] = ()
     max_age: float | None = None
+    retry_after: int = 0
     is_cut: bool = False
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed", tag_field="kind"):
-    """The app gave no usable answer. `code` is an `UpstreamFault`."""
+    """The app gave no usable answer, or nobody may send it such a request. `code` is the fault's.
+
+    `decision` is the id of the decision by which the request had been admitted, empty without one.
+    """
 
     app: str
     status: int
     code: str
+    decision: str = ""
+    networks: tuple[str, ...] = ()
 
 
 class NoSuchHost(msgspec.Struct, frozen=True, tag="no-such-host", tag_field="kind"):

@@ -248,8 +248,9 @@ class Browser:
 
 
 def origin_of(url: str) -> str:
-    """Return scheme, host and port of a URL."""
-    return str(URL(url, encoded=True).origin())
+    """Return the origin of the page that asks for a URL of its own host; that of a WebSocket is its page's, too."""
+    origin = URL(url, encoded=True).origin()
+    return str(origin.with_scheme({"ws": "http", "wss": "https"}.get(origin.scheme, origin.scheme)))
 
 
 def form_of(page: Answer, action: str) -> Form | None:

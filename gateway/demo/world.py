@@ -79,6 +79,8 @@ sensors:
     options:
 {options}
 
+risk: {{join_hostnames: true}}
+
 compliance:
   policies:
     - name: healthy laptop

@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -67,6 +68,7 @@ class Enforcement(msgspec.Struct, frozen=True):
     """How a change was enforced: by how many workers, how many open exchanges ended, who had to be fenced.
 
     `by_worker` are the seconds from the announcement to each worker's acknowledgement; `cuts` are by app.
+    `evaluated_mono_ns` is when it was known what the change means, where that was worked out before the announcement.
     """
 
     workers: int
@@ -75,6 +77,25 @@ class Enforcement(msgspec.Struct, frozen=True):
     seconds: float
     by_worker: dict[str, float] = {}
     cuts: dict[str, int] = {}
+    evaluated_mono_ns: int | None = None
+
+
+def joined(reports: Sequence[Enforcement]) -> Enforcement:
+    """Return how a change was enforced that was announced in several pieces, one after the other; at least one."""
+    cuts: Counter[str] = Counter()
+    by_worker: dict[str, float] = {}
+    for report in reports:
+        cuts.update(report.cuts)
+        for worker, took_s in report.by_worker.items():
+            by_worker[worker] = max(took_s, by_worker.get(worker, 0.0))
+    return Enforcement(
+        workers=min(report.workers for report in reports),
+        cut=sum(report.cut for report in reports),
+        fenced=tuple(dict.fromkeys(worker for report in reports for worker in report.fenced)),
+        seconds=sum(report.seconds for report in reports),
+        by_worker=by_worker,
+        cuts=dict(cuts),
+    )
 
 
 class FeedHandlers(msgspec.Struct, frozen=True):
@@ -251,6 +272,7 @@ class FeedHub:
         self._roster: Roster | None = None
         self._strangers_until_mono_s = 0.0
         self._round: _Round | None = None
+        self._spreading = 0
         self._server: asyncio.Server | None = None
         self._changed = asyncio.Event()
         self._leasing: asyncio.Task[None] | None = None
@@ -299,6 +321,11 @@ class FeedHub:
     def workers(self) -> list[str]:
         """Names of the connected workers."""
         return sorted(link.worker for link in self._links())
+
+    @property
+    def is_enforcing(self) -> bool:
+        """Whether a change is on its way to the workers."""
+        return self._spreading > 0
 
     @property
     def serving(self) -> int:
@@ -350,6 +377,13 @@ class FeedHub:
 
     async def _spread(self, make: Callable[[int], HubMessage]) -> _Spread:
         """Send to every process that may hold a ticket, and wait until each has enforced it or is dead."""
+        self._spreading += 1
+        try:
+            return await self._spread_now(make)
+        finally:
+            self._spreading -= 1
+
+    async def _spread_now(self, make: Callable[[int], HubMessage]) -> _Spread:
         started = time.monotonic()
         await self._strangers_lapsed()
         members = list(self._members.values())

@@ -39,10 +39,11 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
-    """What an app is told when a request is admitted with exactly these controls: headers and signed assertion."""
+    """What an app is told when a request is admitted with exactly these limits: headers and signed assertion."""
 
     controls: frozenset[SessionControl]
     headers: tuple[tuple[bytes, bytes], ...]
+    profiles: frozenset[str] = frozenset()
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):

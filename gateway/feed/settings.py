@@ -2,7 +2,12 @@
 
 import msgspec
 
+from gateway.config.certificates import ClientCertificate
+from gateway.config.locations import Network
+from gateway.config.profiles import BannerMode, SessionProfile
 from gateway.config.schema import App, ClientCertificates, Config, DeviceCertificate, HealthCheck, Limits, Tls
+from gateway.controls.notice import NoticeTexts
+from gateway.supervisor import worker_count
 
 
 class WorkerApp(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,10 +26,15 @@ class WorkerApp(msgspec.Struct, frozen=True, kw_only=True):
     strip_prefix: bool = False
     add_prefix: str = ""
     client_certificate: ClientCertificates = ClientCertificates.OPTIONAL
+    banner: BannerMode | None = None
+    websocket_origins: tuple[str, ...] = ()
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a worker serves by."""
+    """Everything a worker serves by. `workers` is how many there are on this node.
+
+    `notices` are the texts of the notice in pages of limited sessions, the default language first.
+    """
 
     revision: str
     listen: str
@@ -35,12 +45,27 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...]
     proxy_protocol: tuple[str, ...]
     accepts_client_cert: bool
-    networks: dict[str, tuple[str, ...]]
+    networks: tuple[Network, ...]
     apps: tuple[WorkerApp, ...]
+    profiles: tuple[SessionProfile, ...] = ()
+    country_database: str | None = None
+    workers: int = 1
+    notices: tuple[NoticeTexts, ...] = ()
+    spare_pages: bytes = b""
 
 
-def worker_settings(config: Config, revision: str) -> WorkerSettings:
-    """Return the part of the configuration that workers serve by."""
+def worker_settings(
+    config: Config,
+    revision: str,
+    apps: tuple[App, ...] | None = None,
+    notices: tuple[NoticeTexts, ...] = (),
+    *,
+    spare_pages: bytes = b"",
+) -> WorkerSettings:
+    """Return the part of the configuration that workers serve by. `apps` are those to serve; default: all.
+
+    `spare_pages` are packed by `gateway.wire.spare`.
+    """
     return WorkerSettings(
         revision=revision,
         listen=config.server.listen,
@@ -52,9 +77,15 @@ def worker_settings(config: Config, revision: str) -> WorkerSettings:
         proxy_protocol=config.server.proxy_protocol,
         accepts_client_cert=any(
             isinstance(each, DeviceCertificate) and each.header for each in config.devices
-        ),
-        networks={network.name: network.cidrs for network in config.networks},
-        apps=tuple(_worker_app(app, config.server.limits) for app in config.apps),
+        )
+        or any(isinstance(each.auth, ClientCertificate) and each.auth.header for each in config.sensors),
+        networks=config.networks,
+        country_database=config.country_database,
+        apps=tuple(_worker_app(app, config.server.limits) for app in (config.apps if apps is None else apps)),
+        profiles=config.session_profiles,
+        workers=max(1, worker_count(config.server.workers)),
+        notices=notices,
+        spare_pages=spare_pages,
     )
 
 
@@ -73,6 +104,8 @@ def _worker_app(app: App, limits: Limits) -> WorkerApp:
         strip_prefix=app.strip_prefix,
         add_prefix=app.add_prefix.rstrip("/"),
         client_certificate=app.client_certificate,
+        banner=app.banner,
+        websocket_origins=app.websocket_origins,
     )
 
 
@@ -83,6 +116,7 @@ def _own_limits(app: App, limits: Limits) -> Limits | None:
         "connect_timeout": times.connect,
         "response_timeout": times.response,
         "stream_idle_timeout": times.idle,
+        "tunnel_idle_timeout": times.tunnel,
     }
     given = {name: value for name, value in own.items() if value is not None}
     return msgspec.structs.replace(limits, **given) if given else None

@@ -10,13 +10,14 @@ decided anew when its ticket's time is over, also under a ticket that is no long
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import structlog
 
-from compliance.model import Decision, RequestFacts, SessionControl
+from compliance.model import Decision, RequestFacts
 from compliance.residual import compile_residual
 from gateway.feed.protocol import (
     Ack,
@@ -66,7 +67,7 @@ class TicketKey(NamedTuple):
 
 
 class Entry(Generic[E]):
-    """A ticket with the exchanges that are open under it. `routes` is the enforcer's own, by session controls."""
+    """A ticket with the exchanges that are open under it. `routes` is the enforcer's own."""
 
     __slots__ = ("decide", "expiry", "is_used", "key", "live", "routes", "ticket")
 
@@ -75,7 +76,7 @@ class Entry(Generic[E]):
         self.ticket = ticket
         self.decide: Callable[[RequestFacts], Decision] = compile_residual(ticket.residual)
         self.live: set[E] = set()
-        self.routes: dict[frozenset[SessionControl], Any] = {}
+        self.routes: dict[Any, Any] = {}
         self.is_used = False
         self.expiry: asyncio.TimerHandle | None = None
 
@@ -95,8 +96,8 @@ class Enforcer(Protocol[E]):
         """Decide an open exchange anew; return whether it was cut. None: its session is gone, or nobody knows."""
         ...
 
-    def configure(self, settings: bytes) -> None:
-        """Serve by these settings from now on."""
+    def configure(self, settings: bytes) -> dict[str, int]:
+        """Serve by these settings from now on; return how many open exchanges without a ticket were cut, by app."""
         ...
 
     def drain(self, seconds: float) -> None:
@@ -237,8 +238,8 @@ class FeedWorker(Generic[E]):
             case Invalidate():
                 self._invalidate(message.seq, frozenset(message.keys))
             case Settings():
-                self._enforcer.configure(message.settings)
-                self._invalidate(message.seq, frozenset(("*",)))
+                cuts = self._enforcer.configure(message.settings)
+                self._invalidate(message.seq, frozenset(("*",)), cuts)
             case Lease():
                 self._extend_lease(message.until_mono_s)
             case Drain():
@@ -314,7 +315,9 @@ class FeedWorker(Generic[E]):
         if entry.live:
             self._renew(entry)
 
-    def _invalidate(self, seq: int, names: frozenset[str]) -> None:
+    def _invalidate(
+        self, seq: int, names: frozenset[str], cuts: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
         keys: set[TicketKey] = set()
         for entry in self._resting_on(names):
             self._drop(entry)
@@ -323,7 +326,9 @@ class FeedWorker(Generic[E]):
                 self._renew(entry)
         # A renewal that is under way already was asked before this change was announced: its reply, if it were
         # computed before the change, would have come before this message. So waiting for it is enough.
-        self._unacknowledged.append(_Unacknowledged(seq, names, keys))
+        pending = _Unacknowledged(seq, names, keys)
+        pending.cuts.update({(app, ("*",)): count for app, count in cuts.items()})
+        self._unacknowledged.append(pending)
         self._acknowledge()
 
     def _renew(self, entry: Entry[E]) -> None:
@@ -341,8 +346,12 @@ class FeedWorker(Generic[E]):
         self._acknowledge()
 
     def _acknowledge(self) -> None:
+        """Acknowledge what is enforced, in the next turn of the loop: in this one it closes what was cut."""
+        link = self._link
         while self._unacknowledged and not self._unacknowledged[0].keys:
-            self._send(self._unacknowledged.popleft().ack())
+            ack = self._unacknowledged.popleft().ack()
+            if link is not None:  # and to no other one: sequence numbers are a link's own
+                asyncio.get_running_loop().call_soon(link.send, ack)
 
     def _extend_lease(self, until_mono_s: float) -> None:
         """Use tickets until then; an instant that is past, read late from a socket, grants nothing."""

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 MAX_SUBSCRIBERS = 10_000
 """Most open status streams; above it a page falls back to its own refresh."""
 
+STREAM_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""Of a stream of server-sent events; the last keeps a proxy in front of us from collecting them."""
+
 
 class TooManySubscribers(Exception):
     """No further status stream can be opened now."""

@@ -17,20 +17,27 @@ import re
 import secrets
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import aiohttp
 import msgspec
 from aiohttp import web
 
+from gateway.config.asked import CloudflareAccess
+from gateway.config.certificates import ClientCertificate
 from gateway.config.schema import Basic, Bearer, Hmac, Sensor, StandardWebhooks
 from gateway.feed.hub_side import NotEnforced
+from gateway.hub.certificate_sender import CertificateVerifier
 from gateway.hub.pages import problem
 from plugins.catalog import Catalog, OptionsFault, PluginFault, SensorFacade
 from plugins.contract import Handshake, Normalized
-from plugins.payload import PayloadFault, parse_payloads
+from plugins.payload import MAX_ITEMS, PayloadFault, parse_payloads
 from plugins.verify import (
     BasicVerifier,
     BearerVerifier,
@@ -41,7 +48,7 @@ from plugins.verify import (
     VerifyFault,
 )
 from risk.database import StoreFault, StoreOverloaded
-from risk.intake import Intake, IntakeResult
+from risk.intake import Effect, Intake, IntakeResult
 from risk.model import DeviceId, Rejection
 from risk.values import Strict
 
@@ -49,6 +56,11 @@ T = TypeVar("T")
 
 BODY_TIMEOUT_S = 30.0
 """How long a sender may take for its body."""
+
+AT_ONCE = 32
+"""Most deliveries of one sensor that are worked on at a time: what a noisy one has beyond that waits behind its own,
+and not in the way of others. Signals of all of them become durable together all the same.
+"""
 
 BURST_S = 10.0
 """A sensor that was quiet may send this many seconds' worth of deliveries at once."""
@@ -63,6 +75,23 @@ HANDSHAKES_PER_S = 5.0
 """Most handshakes a sensor answers; they have a rate of their own, so that strangers use up no sensor's."""
 
 INFLATE_CHUNK = 65_536
+
+MAX_HELD_BYTES = 64 * 1024 * 1024
+MIN_HELD_BODIES = 4
+"""Most bytes of unanswered deliveries of one sensor, however slowly they come in; at least so many whole bodies."""
+
+LARGE_BYTES = 16_384
+"""A longer body is read beside the event loop: it would hold up everybody else for milliseconds."""
+
+TEST_KEY = "posturegate.test"
+"""The one key of a test event."""
+
+TEST_VERDICT = "test"
+
+READ_HEADERS = frozenset({"webhook-id", "content-type", "user-agent"})
+"""Headers that a plugin may read, beside those named `ce-…` and those that its kind asks for."""
+
+MAX_HEADER_CHARS = 1024
 
 MAX_RECEIVED_AGE_NS = 3_600 * 10**9
 """An `X-Gate-Received` older than this is not believed."""
@@ -105,6 +134,7 @@ class HookSensor(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes: int
     rate: float
     gzip: bool = False
+    max_silence: float | None = None
 
     @property
     def methods(self) -> str:
@@ -119,7 +149,10 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     `verdict` is `accepted` or the code of the problem. `sensor` is "" when the address named none: what a
     stranger writes there must not become a label. The `_in_s` are monotonic seconds from the first byte; `lag_s` is the
-    sensor's own lag, by its clock, of the newest signal. `enforcement` is what `enforce` returned.
+    sensor's own lag, by its clock, of the newest signal. `enforcement` is what `enforce` returned. `message_id` is the
+    sender's, `secret` the position of the secret that matched, `body` the inflated body of a verified delivery and
+    `headers` those of it that can mean something when it is read again. `detail` says what was wrong. `again` is the
+    id of the delivery that was run again.
     """
 
     id: str
@@ -137,8 +170,77 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     durable_in_s: float | None = None
     lag_s: float | None = None
     received_at: datetime | None = None
+    first_byte_at: datetime | None = None
+    received_mono_ns: int | None = None
     device_ids: frozenset[DeviceId] = frozenset()
     enforcement: object = None
+    detail: str = ""
+    message_id: str = ""
+    secret: int | None = None
+    body: bytes = b""
+    headers: Mapping[str, str] = {}
+    normalized: Normalized | None = None
+    rejections: tuple[Rejection, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    again: str = ""
+
+
+class _Taking:
+    """A delivery under way, and what is known of it so far."""
+
+    def __init__(
+        self,
+        delivery_id: str,
+        sensor: HookSensor | None,
+        *,
+        received_at: datetime,
+        received_ns: int,
+        first_byte_at: datetime,
+    ) -> None:
+        self.id = delivery_id
+        self.sensor = sensor
+        self.received_at = received_at
+        self.received_ns = received_ns
+        self.first_byte_at = first_byte_at
+        self.body_bytes = 0
+        self.body = b""
+        self.headers: Mapping[str, str] = {}
+        self.verified: Verified | None = None
+        self.normalized: Normalized | None = None
+        self.result: IntakeResult | None = None
+        self.durable_in_s: float | None = None
+
+    def delivery(self, status: int, verdict: str, detail: str = "") -> Delivery:
+        """Return what became of it."""
+        result = self.result or IntakeResult()
+        normalized = self.normalized or Normalized()
+        return Delivery(
+            id=self.id,
+            sensor="" if self.sensor is None else self.sensor.name,
+            status=status,
+            verdict=verdict,
+            body_bytes=self.body_bytes,
+            accepted=result.accepted,
+            duplicates=result.duplicates,
+            rejected=len(result.rejected),
+            ignored=normalized.ignored,
+            devices=len(result.changed_devices),
+            timings=result.timings,
+            durable_in_s=self.durable_in_s,
+            lag_s=_lag_s(normalized, self.received_at, self.first_byte_at),
+            received_at=self.received_at,
+            first_byte_at=self.first_byte_at,
+            received_mono_ns=self.received_ns,
+            device_ids=result.changed_devices,
+            detail=detail,
+            message_id="" if self.verified is None else self.verified.message_id,
+            secret=None if self.verified is None else self.verified.secret,
+            body=self.body,
+            headers=self.headers,
+            normalized=self.normalized,
+            rejections=result.rejected,
+            effects=result.effects,
+        )
 
 
 class _Answer(Exception):
@@ -152,8 +254,33 @@ class _Answer(Exception):
         self.extra = extra
 
 
+Join = Callable[[str, SensorFacade, Sequence[Any]], Awaitable[list[Any]]]
+"""Lays beside the payloads what came before. Raises `StoreFault`, `StoreOverloaded`."""
+
+
+async def _unjoined(_sensor: str, _facade: SensorFacade, payloads: Sequence[Any]) -> list[Any]:
+    return list(payloads)
+
+
 class _Clock(Protocol):
     def __call__(self) -> datetime: ...
+
+
+class _SentAnswer(web.Response):
+    """An answer that tells when its last byte was handed to the connection."""
+
+    def __init__(self, body: bytes, on_sent: Callable[[], None]) -> None:
+        super().__init__(
+            body=body,
+            content_type="application/json",
+            headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
+        )
+        self._on_sent = on_sent
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send what is left of the answer."""
+        await super().write_eof(data)
+        self._on_sent()
 
 
 class TokenBucket:
@@ -165,10 +292,15 @@ class TokenBucket:
         self._tokens = self._burst
         self._at_ns = now_ns
 
-    def wait_s(self, now_ns: int) -> float:
-        """Take one token and return 0, or return the seconds until there is one."""
+    def left(self, now_ns: int) -> float:
+        """Return how many may pass at once now."""
         self._tokens = min(self._burst, self._tokens + (now_ns - self._at_ns) / 1e9 * self._rate)
         self._at_ns = now_ns
+        return self._tokens
+
+    def wait_s(self, now_ns: int) -> float:
+        """Take one token and return 0, or return the seconds until there is one."""
+        self.left(now_ns)
         if self._tokens >= 1.0:
             self._tokens -= 1.0
             return 0.0
@@ -176,8 +308,15 @@ class TokenBucket:
 
 
 def hook_sensors(sensors: tuple[Sensor, ...], catalog: Catalog) -> dict[str, HookSensor]:
-    """Return the configured sensors ready to take deliveries. Raises `SensorConfigFault`."""
-    return {sensor.name: hook_sensor(sensor, catalog) for sensor in sensors}
+    """Return the configured sensors ready to take deliveries. Raises `SensorConfigFault`.
+
+    A product that only asks us delivers nothing.
+    """
+    return {
+        sensor.name: hook_sensor(sensor, catalog)
+        for sensor in sensors
+        if not isinstance(sensor.auth, CloudflareAccess)
+    }
 
 
 def hook_sensor(sensor: Sensor, catalog: Catalog) -> HookSensor:
@@ -194,6 +333,8 @@ def hook_sensor(sensor: Sensor, catalog: Catalog) -> HookSensor:
         verifier, challenge = _verifier(sensor)
     except ValueError as error:
         raise SensorConfigFault("auth.secrets", str(error)) from error
+    except OSError as error:
+        raise SensorConfigFault("auth.ca", str(error)) from error
     if not sensor.rate > 0 or not math.isfinite(sensor.rate):
         raise SensorConfigFault("rate", "must be more than 0")
     return HookSensor(
@@ -205,6 +346,7 @@ def hook_sensor(sensor: Sensor, catalog: Catalog) -> HookSensor:
         body_bytes=sensor.body_bytes,
         rate=sensor.rate,
         gzip=sensor.gzip,
+        max_silence=sensor.max_silence,
     )
 
 
@@ -229,6 +371,10 @@ def _verifier(sensor: Sensor) -> tuple[Verifier, str]:
                 id_header=auth.id_header,
             )
             return verifier, "HMAC-SHA256"
+        case ClientCertificate() as auth:
+            return CertificateVerifier.load(auth), "Certificate"
+        case CloudflareAccess():
+            raise ValueError("a product that asks delivers nothing")
 
 
 class Hooks:
@@ -244,7 +390,13 @@ class Hooks:
         mono_ns: Callable[[], int] = time.monotonic_ns,
         observe: Callable[[Delivery], None] = lambda delivery: None,  # noqa: ARG005 - nobody looks
         make_id: Callable[[], str] = lambda: secrets.token_hex(8),
+        join: Join = _unjoined,
+        on_pulls: Callable[[str, tuple[str, ...]], bool] = lambda sensor, resources: False,  # noqa: ARG005 - nobody asks
+        on_answered: Callable[[str, str, float], None] = lambda sensor, delivery, seconds: None,  # noqa: ARG005 - nobody looks
     ) -> None:
+        self._on_answered = on_answered
+        self._on_pulls = on_pulls
+        self._join = join
         self._sensors = dict(sensors)
         self._intake = intake
         self._enforce = enforce
@@ -254,6 +406,10 @@ class Hooks:
         self._make_id = make_id
         self._buckets: dict[str, tuple[float, TokenBucket]] = {}
         self._greetings: dict[str, tuple[float, TokenBucket]] = {}
+        self._held: Counter[str] = Counter()
+        self._aside = ThreadPoolExecutor(1, "large-body")
+        """Reads large bodies, one at a time, beside the event loop."""
+        self._rooms: dict[str, asyncio.Semaphore] = {}
 
     def swap(self, sensors: Mapping[str, HookSensor]) -> None:
         """Serve these sensors from now on; deliveries that are under way finish as they began."""
@@ -261,74 +417,108 @@ class Hooks:
         self._buckets = {name: bucket for name, bucket in self._buckets.items() if name in self._sensors}
         self._greetings = {name: each for name, each in self._greetings.items() if name in self._sensors}
 
-    async def handle(self, request: web.Request) -> web.Response:
-        """Take one delivery."""
-        delivery_id = self._make_id()
-        name = request.match_info.get("sensor", "")
+    def sensor(self, name: str) -> HookSensor | None:
+        """Return a configured sensor by its name."""
+        return self._sensors.get(name)
+
+    @property
+    def names(self) -> Collection[str]:
+        """Names of the sensors that may deliver."""
+        return self._sensors.keys()
+
+    def quota(self, name: str) -> tuple[float, float]:
+        """Return the most deliveries a second that a sensor may send, and how many it could send at once now."""
         sensor = self._sensors.get(name)
+        rate, bucket = self._buckets.get(name, (0.0, None))
+        most = 0.0 if sensor is None else sensor.rate
+        left = max(1.0, most * BURST_S) if bucket is None or rate != most else bucket.left(self._mono_ns())
+        return most, left
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Take one delivery to the sensor that the route found."""
+        return await self.deliver(request, request.match_info.get("sensor", ""))
+
+    async def deliver(self, request: web.Request, name: str) -> web.Response:
+        """Take one delivery to the sensor of this name, whether there is one or not."""
+        received_ns, received_at = self._received_ns(request), self._clock()
+        waited = timedelta(microseconds=(self._mono_ns() - received_ns) / 1000)
+        taking = _Taking(
+            self._make_id(),
+            self._sensors.get(name),
+            received_at=received_at,
+            received_ns=received_ns,
+            first_byte_at=received_at - waited,
+        )
         try:
-            return await self._take(request, sensor, delivery_id)
+            return await self._take(request, taking)
         except _Answer as answer:
-            label = sensor.name if sensor is not None else ""
-            self._observe(
-                Delivery(
-                    id=delivery_id,
-                    sensor=label,
-                    status=answer.status,
-                    verdict=answer.code,
-                    rejected=len(answer.extra.get("rejected", ())),
-                )
-            )
+            self._observe(taking.delivery(answer.status, answer.code, answer.detail))
             return problem(
                 answer.status,
                 answer.code,
                 TITLES[answer.status],
                 answer.detail,
-                instance=f"urn:posturegate:delivery:{delivery_id}",
+                instance=f"urn:posturegate:delivery:{taking.id}",
                 **answer.extra,
             )
 
-    async def _take(self, request: web.Request, sensor: HookSensor | None, delivery_id: str) -> web.Response:
-        received_ns = self._received_ns(request)
-        received_at = self._clock()
+    async def _take(self, request: web.Request, taking: _Taking) -> web.Response:
+        sensor = taking.sensor
         if sensor is not None and (handshake := _handshake(request, sensor)) is not None:
-            return await self._greet(request, sensor, handshake, delivery_id)
+            return await self._greet(request, sensor, handshake, taking)
         if request.method != "POST":
             methods = "POST" if sensor is None else sensor.methods
             raise _Answer(405, "method-not-allowed", "send a POST", headers={"Allow": methods})
         if sensor is None:
             raise _Answer(404, "no-such-sensor", "no sensor of this name is configured")
-        body = await _read(request, sensor)
-        verified = _verify(sensor, request, body, received_at)
+        with self._holding(sensor) as hold:
+            return await self._taken(request, sensor, taking, hold)
+
+    @contextmanager
+    def _holding(self, sensor: HookSensor) -> Iterator[Callable[[int], None]]:
+        """Give what counts the bytes of a delivery in memory, and answers when those of its sensor are too many."""
+        mine = 0
+        most = max(MAX_HELD_BYTES, MIN_HELD_BODIES * sensor.body_bytes)
+
+        def hold(count: int) -> None:
+            nonlocal mine
+            mine += count
+            self._held[sensor.name] += count
+            if self._held[sensor.name] > most:
+                detail = f"other deliveries of this sensor hold {most} bytes already; send this again"
+                status = sensor.facade.overload_status
+                raise _Answer(status, "overloaded", detail, retry_after_s=RETRY_AFTER_S)
+
+        try:
+            yield hold
+        finally:
+            self._held[sensor.name] -= mine
+
+    async def _taken(
+        self, request: web.Request, sensor: HookSensor, taking: _Taking, hold: Callable[[int], None]
+    ) -> web.Response:
+        received_ns = taking.received_ns
+        body = await _read(request, sensor, hold)
+        taking.body_bytes = len(body)
+        verified = taking.verified = _verify(sensor, request, body, taking.received_at)
         self._limit(sensor)
-        body = _plain(request, sensor, body)
-        normalized = await self._normalize(sensor, request, body, received_at)
-        result = await self._store(sensor, normalized, body)
-        durable_in_s = (self._mono_ns() - received_ns) / 1e9
-        if not result.accepted and not result.duplicates and not normalized.ignored and result.rejected:
-            detail = "the body is authentic, but none of its items can be used; it is kept as a dead letter"
-            raise _Answer(422, "nothing-usable", detail, rejected=_shown(result.rejected))
-        enforcement = await self._wait_enforced(result, received_ns)
+        taking.body = _plain(request, sensor, body)
+        if taking.body is not body:
+            hold(len(taking.body))
+        taking.headers = kept_headers(request.headers, sensor)
+        async with self._room(sensor):
+            payloads = await self._payloads(sensor, taking)
+            tried = tried_payloads(payloads)
+            if tried is not None:
+                return await self._try(sensor, taking, tried)
+            payloads = await self._stored(sensor, self._join(sensor.name, sensor.facade, payloads))
+            normalized = taking.normalized = await self._normalized(sensor, taking, payloads)
+            result = await self._store(sensor, normalized, taking)
+            enforcement = await self._wait_enforced(result, received_ns)
         enforced_in_s = (self._mono_ns() - received_ns) / 1e9
         self._observe(
-            Delivery(
-                id=delivery_id,
-                sensor=sensor.name,
-                status=200,
-                verdict="accepted",
-                body_bytes=len(body),
-                accepted=result.accepted,
-                duplicates=result.duplicates,
-                rejected=len(result.rejected),
-                ignored=normalized.ignored,
-                devices=len(result.changed_devices),
-                enforced_in_s=enforced_in_s,
-                timings=result.timings,
-                durable_in_s=durable_in_s,
-                lag_s=_lag_s(normalized, received_at),
-                received_at=received_at,
-                device_ids=result.changed_devices,
-                enforcement=enforcement,
+            msgspec.structs.replace(
+                taking.delivery(200, "accepted"), enforced_in_s=enforced_in_s, enforcement=enforcement
             )
         )
         answer: dict[str, Any] = {
@@ -338,12 +528,43 @@ class Hooks:
             "ignored": normalized.ignored,
             "enforced": True,
             "devices": len(result.changed_devices),
+            "users": len(result.changed_users),
             "enforced_in_ms": round(enforced_in_s * 1000, 3),
-            "id": verified.message_id or delivery_id,
+            "id": verified.message_id or taking.id,
+            "delivery": taking.id,
         }
         if normalized.pulls:
-            # A product said that something has changed, and nobody is set up to go and look.
-            answer["pull_required"] = {"resources": list(normalized.pulls), "configured": False}
+            # A product said that something has changed: somebody has to go and look.
+            is_asked = self._on_pulls(sensor.name, normalized.pulls)
+            answer["pull_required"] = {"resources": list(normalized.pulls), "configured": is_asked}
+        return _SentAnswer(
+            msgspec.json.encode(answer),
+            lambda: self._on_answered(sensor.name, taking.id, (self._mono_ns() - received_ns) / 1e9),
+        )
+
+    async def _try(self, sensor: HookSensor, taking: _Taking, payloads: Sequence[Any]) -> web.Response:
+        """Answer what the payloads of a test event would become. Nothing of them is stored or enforced."""
+        normalized = Normalized(items=0)
+        if payloads:
+            normalized = await self._normalized(sensor, taking, payloads)
+        taking.normalized = normalized
+        preview = self._intake.preview(sensor.name, normalized.signals, items=normalized.origins)
+        result = await self._stored(sensor, preview)
+        rejected = (*normalized.rejections, *result.rejected)
+        taking.result = msgspec.structs.replace(
+            result, rejected=rejected, changed_devices=frozenset(), changed_users=frozenset()
+        )
+        self._observe(taking.delivery(200, TEST_VERDICT))
+        answer = {
+            "test": True,
+            "enforced": False,
+            "would_accept": result.accepted,
+            "would_be_duplicates": result.duplicates,
+            "would_reject": _shown(rejected),
+            "would_ignore": normalized.ignored,
+            "verified": {"scheme": sensor.challenge.partition(" ")[0], "secret": _place(taking.verified)},
+            "delivery": taking.id,
+        }
         return web.Response(
             body=msgspec.json.encode(answer),
             content_type="application/json",
@@ -367,6 +588,13 @@ class Hooks:
             status = sensor.facade.overload_status
             raise _Answer(status, "rate-limited", detail, retry_after_s=max(1, math.ceil(wait_s)))
 
+    def _room(self, sensor: HookSensor) -> asyncio.Semaphore:
+        """Return what lets `AT_ONCE` deliveries of a sensor in; only verified ones wait, in the order they came."""
+        room = self._rooms.get(sensor.name)
+        if room is None:
+            room = self._rooms[sensor.name] = asyncio.Semaphore(AT_ONCE)
+        return room
+
     def _wait_s(self, buckets: dict[str, tuple[float, TokenBucket]], name: str, most: float) -> float:
         now_ns = self._mono_ns()
         rate, bucket = buckets.get(name, (0.0, None))
@@ -376,7 +604,7 @@ class Hooks:
         return bucket.wait_s(now_ns)
 
     async def _greet(
-        self, request: web.Request, sensor: HookSensor, handshake: Handshake, delivery_id: str
+        self, request: web.Request, sensor: HookSensor, handshake: Handshake, taking: _Taking
     ) -> web.Response:
         """Answer a handshake: give the token back, inert and bounded."""
         wait_s = self._wait_s(self._greetings, sensor.name, HANDSHAKES_PER_S)
@@ -384,53 +612,104 @@ class Hooks:
             detail = f"at most {HANDSHAKES_PER_S:g} handshakes a second are answered"
             raise _Answer(429, "rate-limited", detail, retry_after_s=max(1, math.ceil(wait_s)))
         response = _greeting(request, sensor, handshake, self._clock())
-        self._observe(
-            Delivery(id=delivery_id, sensor=sensor.name, status=200, verdict=f"handshake-{handshake.value}")
-        )
+        self._observe(taking.delivery(200, f"handshake-{handshake.value}"))
         return response
 
-    async def _normalize(
-        self, sensor: HookSensor, request: web.Request, body: bytes, received_at: datetime
-    ) -> Normalized:
-        """Return the signals of the body; an unreadable body is kept as a dead letter and answered 400."""
+    async def _payloads(self, sensor: HookSensor, taking: _Taking) -> list[Any]:
+        """Return the payloads of the body; an unreadable body is kept as a dead letter and answered 400."""
         try:
-            payloads = parse_payloads(body)
+            return await self._worked(taking, partial(parse_payloads, taking.body))
         except PayloadFault as fault:
-            await self._stored(self._intake.dead_letter(sensor.name, fault.code, str(fault), body))
+            kept = self._intake.dead_letter(
+                sensor.name, fault.code, str(fault), taking.body, delivery=taking.id
+            )
+            await self._stored(sensor, kept)
             raise _Answer(400, fault.code, str(fault)) from fault
-        return sensor.facade.normalize(
+
+    async def _normalized(self, sensor: HookSensor, taking: _Taking, payloads: Sequence[Any]) -> Normalized:
+        work = partial(
+            sensor.facade.normalize,
             payloads,
             sensor.options,
             sensor=sensor.name,
-            received_at=received_at,
-            headers={name.lower(): value for name, value in request.headers.items()},
+            received_at=taking.received_at,
+            headers=taking.headers,
         )
+        return await self._worked(taking, work)
 
-    async def _store(self, sensor: HookSensor, normalized: Normalized, body: bytes) -> IntakeResult:
+    async def _worked(self, taking: _Taking, work: Callable[[], T]) -> T:
+        """Return what work on a body gives, done beside the event loop where the body is long."""
+        if len(taking.body) <= LARGE_BYTES:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._aside, work)
+
+    async def _store(self, sensor: HookSensor, normalized: Normalized, taking: _Taking) -> IntakeResult:
+        """Return what became of the signals, durably. Answers 422 when nothing at all was usable."""
         work = self._intake.submit(
-            sensor.name, normalized.signals, normalized.rejections, body, items=normalized.origins
+            sensor.name,
+            normalized.signals,
+            normalized.rejections,
+            taking.body,
+            items=normalized.origins,
+            delivery=taking.id,
         )
-        return await self._stored(work)
+        result = taking.result = await self._stored(sensor, work)
+        taking.durable_in_s = (self._mono_ns() - taking.received_ns) / 1e9
+        if not result.accepted and not result.duplicates and not normalized.ignored and result.rejected:
+            detail = "the body is authentic, but none of its items can be used; it is kept as a dead letter"
+            raise _Answer(422, "nothing-usable", detail, rejected=_shown(result.rejected))
+        return result
 
     @staticmethod
-    async def _stored(work: Awaitable[T]) -> T:
+    async def _stored(sensor: HookSensor, work: Awaitable[T]) -> T:
         try:
             return await work
         except StoreOverloaded as error:
-            detail = "the store has more work than it can take; send this again"
-            raise _Answer(503, "overloaded", detail, retry_after_s=RETRY_AFTER_S) from error
+            detail = "more waits than can be taken now; send this again"
+            status = sensor.facade.overload_status
+            raise _Answer(status, "overloaded", detail, retry_after_s=RETRY_AFTER_S) from error
         except StoreFault as error:
-            detail = "the store cannot be used; nothing was taken, send this again"
+            detail = "the store cannot be used; send this again"
             raise _Answer(503, "store-unavailable", detail, retry_after_s=RETRY_AFTER_S) from error
 
     async def _wait_enforced(self, result: IntakeResult, received_ns: int) -> object:
-        if not result.changed_devices:
+        if not result.changed:
             return None
         try:
-            return await self._enforce(result.changed_devices, received_ns)
+            return await self._enforce(result.changed, received_ns)
         except NotEnforced as error:
             detail = "the signals are stored, but not every proxy worker enforces them yet; send this again"
             raise _Answer(503, "not-enforced", detail, retry_after_s=RETRY_AFTER_S) from error
+
+
+# --- test events ---------------------------------------------------------------------------------
+
+
+def as_test_event(payloads: Sequence[Any]) -> dict[str, Any]:
+    """Return the body of a test event: signed like any delivery, read like one, and then left alone."""
+    return {TEST_KEY: list(payloads)}
+
+
+def tried_payloads(payloads: Sequence[Any]) -> list[Any] | None:
+    """Return the payloads that a test event is about, None for a delivery that is none."""
+    if len(payloads) != 1 or not isinstance(payloads[0], dict) or payloads[0].keys() != {TEST_KEY}:
+        return None
+    tried = payloads[0][TEST_KEY]
+    return tried[:MAX_ITEMS] if isinstance(tried, list) else [] if tried is None else [tried]
+
+
+def kept_headers(headers: Mapping[str, str], sensor: HookSensor) -> dict[str, str]:
+    """Return, in lower case, the headers that plugins may read. Credentials are never among them."""
+    named = READ_HEADERS | sensor.facade.headers
+    lower = ((name.lower(), value) for name, value in headers.items())
+    return {
+        name: value[:MAX_HEADER_CHARS] for name, value in lower if name in named or name.startswith("ce-")
+    }
+
+
+def _place(verified: Verified | None) -> int:
+    """Return which of the configured secrets matched, counted from 1."""
+    return 0 if verified is None else verified.secret + 1
 
 
 # --- handshakes ----------------------------------------------------------------------------------
@@ -496,7 +775,7 @@ def _inert(body: bytes, content_type: str, headers: Mapping[str, str] | None = N
 # --- the body ------------------------------------------------------------------------------------
 
 
-async def _read(request: web.Request, sensor: HookSensor) -> bytes:
+async def _read(request: web.Request, sensor: HookSensor, hold: Callable[[int], None]) -> bytes:
     """Return the raw body, of which at most `body_bytes` are ever held."""
     most = sensor.body_bytes
     encoding = _encoding(request)
@@ -505,17 +784,29 @@ async def _read(request: web.Request, sensor: HookSensor) -> bytes:
         raise _Answer(415, "body-encoded", detail)
     if request.content_length is not None and request.content_length > most:
         raise _too_large(most)
-    body = bytearray()
     try:
+        if request.content.is_eof():
+            # All of it is here already, as it is of most: nothing has to be waited for.
+            whole = request.content.read_nowait()
+            hold(len(whole))
+            if len(whole) > most:
+                raise _too_large(most)
+            return whole
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            while chunk := await request.content.readany():
-                body += chunk
-                if len(body) > most:
-                    raise _too_large(most)
+            return await _gathered(request.content, most, hold)
     except TimeoutError as error:
         raise _Answer(408, "body-timeout", f"the body took longer than {BODY_TIMEOUT_S:.0f} s") from error
-    except (aiohttp.ClientPayloadError, web.RequestPayloadError) as error:
+    except (aiohttp.ClientPayloadError, web.RequestPayloadError, ConnectionError) as error:
         raise _Answer(400, "body-cut-off", "the body ended before it was complete") from error
+
+
+async def _gathered(content: aiohttp.StreamReader, most: int, hold: Callable[[int], None]) -> bytes:
+    body = bytearray()
+    while chunk := await content.readany():
+        body += chunk
+        hold(len(chunk))
+        if len(body) > most:
+            raise _too_large(most)
     return bytes(body)
 
 
@@ -552,10 +843,13 @@ def _plain(request: web.Request, sensor: HookSensor, body: bytes) -> bytes:
     return bytes(inflated)
 
 
-def _lag_s(normalized: Normalized, received_at: datetime) -> float | None:
-    """Return how long the sensor took to tell of its newest signal, by its own clock; None when it told no time."""
+def _lag_s(normalized: Normalized, received_at: datetime, first_byte_at: datetime) -> float | None:
+    """Return how long the sensor took to tell of its newest signal, by its own clock; None when it told no time.
+
+    A signal that told none counts as observed at `received_at`.
+    """
     newest = max((signal.observed_at for signal in normalized.signals), default=received_at)
-    return None if newest == received_at else max(0.0, (received_at - newest).total_seconds())
+    return None if newest == received_at else max(0.0, (first_byte_at - newest).total_seconds())
 
 
 def _too_large(most: int) -> _Answer:

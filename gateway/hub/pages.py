@@ -23,14 +23,18 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup, escape
 
-from gateway.hub.texts import TEXTS, text
+from gateway.controls.effective import Limit
+from gateway.hub.ambience import around
+from gateway.hub.texts import TEXTS, spoken, text
 from gateway.hub.views import (
+    ApproveView,
     BlockedView,
     ChooseProviderView,
     ErrorView,
     MeView,
     RemediationView,
     RestrictedView,
+    ResumeView,
     SignedOutView,
     SignInView,
     SignOutView,
@@ -63,14 +67,17 @@ def _static(name: str) -> str:
 
 
 def _small_css(source: str) -> str:
-    return re.sub(
-        r"\s*([{};,])\s*", r"\1", re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL))
-    )
+    """Return the style without comments and the spaces that mean nothing; a selector never has one after a colon."""
+    plain = re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL))
+    return re.sub(r":\s+", ":", re.sub(r"\s*([{};,])\s*", r"\1", plain)).replace(";}", "}")
 
 
 def _small_js(source: str) -> str:
-    """Return the script without comment lines and indentation; line ends stay, so that its meaning does."""
-    lines = (line.strip() for line in source.splitlines())
+    """Return the script without comment lines, indentation and the spaces around operators.
+
+    Line ends stay, so that its meaning does; no text in our scripts holds an operator between spaces.
+    """
+    lines = (re.sub(r" (=>|[!=]==|&&|\|\||[=+?:*/-]) ", r"\1", line.strip()) for line in source.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
@@ -82,6 +89,7 @@ def _allowed(source: str) -> str:
 CSS: Final = _small_css(_static("pages.css"))
 SCRIPT: Final = _small_js(_static("pages.js"))
 LIVE_SCRIPT: Final = _small_js(_static("live.js"))
+RESUME_SCRIPT: Final = _small_js(_static("resume.js"))
 
 
 def _harmless(value: object) -> object:
@@ -109,6 +117,12 @@ def _address(untrusted: str) -> Markup:
     except ValueError:
         return Markup("/")
     return escape(candidate) if parts.scheme in {"http", "https"} and parts.netloc else Markup("/")
+
+
+def _setting(url: str) -> Markup:
+    """Return a link that opens a setting or a letter, and nothing else: ``#`` for any other."""
+    is_safe = _is_link(url) and not re.search(r"[\x00-\x20\x7f\\]", url)
+    return escape(url) if is_safe else Markup("#")
 
 
 def _markdown_renderer() -> MarkdownIt:
@@ -201,11 +215,27 @@ def _bdi(value: object) -> Markup:
 
 def _text(key: str, **values: object) -> Markup:
     """Return text `key` as HTML, each value escaped and kept apart from the direction of the sentence."""
-    return escape(TEXTS[key]).format(**{name: _bdi(value) for name, value in values.items()})
+    return _filled(spoken().template(key), values)
 
 
 def _plural(key: str, count: int, **values: object) -> Markup:
-    return _text(f"{key}_one" if count == 1 else f"{key}_many", count=count, **values)
+    return _filled(spoken().plural_template(key, count), {"count": count, **values})
+
+
+def _filled(template: str, values: Mapping[str, object]) -> Markup:
+    return escape(template).format(**{name: _bdi(value) for name, value in values.items()})
+
+
+def _hidden(name: str, value: str) -> Markup:
+    """Return a hidden field that gives a browser back exactly these characters.
+
+    INVARIANT: nothing is cleaned here; a line end in an attribute survives only as a character reference.
+    """
+    return Markup('<input type="hidden" name="{}" value="{}">').format(_attribute(name), _attribute(value))
+
+
+def _attribute(text_: str) -> Markup:
+    return Markup(str(escape(text_)).replace("\r", "&#13;").replace("\n", "&#10;"))  # noqa: S704 - escaped here
 
 
 def _owner(untrusted: str) -> Markup:
@@ -224,7 +254,7 @@ def _anchor(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:10]
 
 
-def _environment(brand: str) -> jinja2.Environment:
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gateway.hub", "templates"),
         autoescape=True,
@@ -236,6 +266,7 @@ def _environment(brand: str) -> jinja2.Environment:
     )
     environment.filters |= {
         "address": _address,
+        "setting": _setting,
         "markdown": _markdown,
         "anchor": _anchor,
         "drawing": Markup,
@@ -245,11 +276,13 @@ def _environment(brand: str) -> jinja2.Environment:
         "p": text,
         "plural": _plural,
         "owner": _owner,
-        "brand": brand,
+        "hidden": _hidden,
+        "attribute": _attribute,
         "favicon": _FAVICON,
         "css": Markup(CSS),  # noqa: S704 - our own file
         "script": Markup(SCRIPT),  # noqa: S704 - our own file
         "live_script": Markup(LIVE_SCRIPT),  # noqa: S704 - our own file
+        "resume_script": Markup(RESUME_SCRIPT),  # noqa: S704 - our own file
     }
     return environment
 
@@ -267,12 +300,13 @@ class Pages:
     """
 
     def __init__(self, *, brand: str = "", form_targets: tuple[str, ...] = ()) -> None:
-        self._environment = _environment(brand or TEXTS["brand"])
+        self._brand = brand or TEXTS["brand"]
+        self._environment = _environment()
         self._form_targets = form_targets
 
     def remediation(self, view: RemediationView, *, status: int = 403) -> web.Response:
         """Render `/.gate/fix`: 403 when a refusal led here, 200 when the person came by themselves."""
-        return self._page("remediation.html", view, status, has_form=True)
+        return _in_any_window(self._page("remediation.html", view, status, has_form=True))
 
     def blocked(self, view: BlockedView) -> web.Response:
         """Say that access policy keeps this closed."""
@@ -307,11 +341,29 @@ class Pages:
 
     def restricted(self, view: RestrictedView) -> web.Response:
         """Say what a session control refused."""
-        return self._page("restricted.html", view, 403)
+        return _in_any_window(self._page("restricted.html", view, 429 if view.control is Limit.RATE else 403))
+
+    def resume(self, view: ResumeView, *, scheme: str) -> web.Response:
+        """Offer a kept form to be sent by a click. `scheme` is that of the app.
+
+        The app may answer a form with a redirect to anywhere, and browsers hold redirects to `form-action` too. The app
+        is told nothing but our origin: the key of the form stands in our address.
+        """
+        page = self._page("resume.html", view, 200, has_form=True, form_targets=(f"{scheme}:",))
+        page.headers["Referrer-Policy"] = "strict-origin"
+        return page
+
+    def approve(self, view: ApproveView) -> web.Response:
+        """Ask an owner whether somebody may go on for some hours."""
+        return self._page("approve.html", view, 200, has_form=True)
+
+    def approved(self, view: BlockedView) -> web.Response:
+        """Say what an owner's answer did."""
+        return self._page("blocked.html", view, 200)
 
     def me(self, view: MeView) -> web.Response:
         """Render `/.gate/me`."""
-        return self._page("me.html", view, 200)
+        return self._page("me.html", view, 200, has_form=True)
 
     def _page(
         self,
@@ -322,23 +374,44 @@ class Pages:
         has_form: bool = False,
         form_targets: tuple[str, ...] = (),
     ) -> web.Response:
-        html = self._environment.get_template(template).render(view=view)
+        surroundings = around()
+        look = surroundings.look
+        html = self._environment.get_template(template).render(
+            view=view,
+            lang=spoken().language,
+            dir=spoken().direction,
+            brand=look.brand or self._brand,
+            logo=Markup(look.logo),  # noqa: S704 - a data: URL that we made
+            own_css=Markup(look.css),  # noqa: S704 - made of checked colours
+            here=surroundings.path,
+            languages=surroundings.languages,
+            help_url=surroundings.help_url,
+        )
         targets = (*self._form_targets, *form_targets) if has_form else ()
         return web.Response(
             status=status,
             text=html,
             content_type="text/html",
             charset="utf-8",
-            headers=_headers(has_form=has_form, form_targets=targets),
+            headers=_headers(has_form=has_form, form_targets=targets, own_css=look.css),
         )
 
 
-def _headers(*, has_form: bool, form_targets: tuple[str, ...]) -> dict[str, str]:
+def _in_any_window(page: web.Response) -> web.Response:
+    """Return a page that shows in a window which an app's page in a sandbox has opened, too.
+
+    Browsers show no page with an opener policy there. Source: HTML, "Cross-origin opener policies".
+    """
+    del page.headers["Cross-Origin-Opener-Policy"]
+    return page
+
+
+def _headers(*, has_form: bool, form_targets: tuple[str, ...], own_css: str = "") -> dict[str, str]:
     form_action = " ".join(["'self'", *form_targets]) if has_form else "'none'"
     policy = (
         "default-src 'none'",
-        f"style-src {_allowed(CSS)}",
-        f"script-src {_allowed(SCRIPT)} {_allowed(LIVE_SCRIPT)}",
+        " ".join(["style-src", _allowed(CSS), *([_allowed(own_css)] if own_css else [])]),
+        f"script-src {_allowed(SCRIPT)} {_allowed(LIVE_SCRIPT)} {_allowed(RESUME_SCRIPT)}",
         "img-src data:",
         "connect-src 'self'",
         f"form-action {form_action}",
@@ -355,8 +428,8 @@ def _headers(*, has_form: bool, form_targets: tuple[str, ...]) -> dict[str, str]
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",
         "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-        "Content-Language": "en",
-        "Vary": "Accept, Cookie",
+        "Content-Language": spoken().language,
+        "Vary": "Accept, Accept-Language, Cookie",
     }
 
 

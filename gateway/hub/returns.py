@@ -14,10 +14,11 @@ _AT = struct.Struct(">Q")
 
 
 class SealedReturns:
-    """Seals and opens return addresses."""
+    """Seals and opens return addresses; of another `purpose`, other texts that no URL may show."""
 
-    def __init__(self, sealer: Sealer, clock: Callable[[], datetime]) -> None:
+    def __init__(self, sealer: Sealer, clock: Callable[[], datetime], purpose: str = PURPOSE) -> None:
         self._sealer = sealer
+        self._purpose = purpose
         self._clock = clock
 
     def seal(self, url: str) -> str:
@@ -25,14 +26,14 @@ class SealedReturns:
         raw = url.encode()
         if len(raw) > MAX_URL_BYTES:
             return ""
-        return self._sealer.seal_text(PURPOSE, _AT.pack(int(self._clock().timestamp())) + raw)
+        return self._sealer.seal_text(self._purpose, _AT.pack(int(self._clock().timestamp())) + raw)
 
     def open(self, untrusted: str) -> str | None:
         """Return the URL again, None when the text is not ours or older than `LIFETIME`."""
         if not untrusted:
             return None
         try:
-            plain = self._sealer.open_text(PURPOSE, untrusted)
+            plain = self._sealer.open_text(self._purpose, untrusted)
         except SealBroken:
             return None
         (sealed_at,) = _AT.unpack_from(plain)

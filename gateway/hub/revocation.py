@@ -65,7 +65,7 @@ class Revoker:
 
     async def revoke(self, wanted: Revocation, by: str) -> Revoked:
         """End what is named and return what that was; `by` is who asked, for the audit log."""
-        found = self._found(wanted)
+        found = self.found(wanted)
         if not found:
             log.warning(
                 "revocation-found-nothing", kind=wanted.kind, id=wanted.id, reason=wanted.reason, by=by
@@ -97,7 +97,8 @@ class Revoker:
             return msgspec.structs.replace(result, is_enforced=False, fault=str(error))
         return msgspec.structs.replace(result, cut=report.cut, seconds=report.seconds)
 
-    def _found(self, wanted: Revocation) -> tuple[Session, ...]:
+    def found(self, wanted: Revocation) -> tuple[Session, ...]:
+        """Return the live sessions that are named."""
         match wanted.kind:
             case "session":
                 return tuple(session for session in self._sessions if session.id == wanted.id)

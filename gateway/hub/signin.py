@@ -19,6 +19,7 @@ from cachetools import TTLCache
 
 from compliance.model import StepUp
 from gateway.config.schema import Config
+from gateway.hub.keeping import Keeping
 from gateway.hub.pages import problem
 from gateway.hub.signin_addresses import KeptAddresses
 from gateway.hub.signin_backchannel import BackChannelLogout
@@ -87,11 +88,8 @@ MAX_CODE_RESTARTS = 1
 MAX_LINK = 8000
 """Longest address that a page links to; a longer one is linked by what is kept of it."""
 
-MAX_PASS = 64
 NOT_KEPT = "-"
 """The id of an address for which there was no room: found by nobody."""
-
-AUTH_AGE_LEEWAY_S = 5.0
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -175,6 +173,14 @@ class SignIn:
             *self._back_channel.routes(),
         ]
 
+    def note_ended(self, issuer: str, subject: str, sid: str | None) -> None:
+        """Let no sign-in that is on its way become a session of this person, or of that provider session alone."""
+        self._back_channel.note_ended(issuer, subject, sid)
+
+    def is_login_host(self, request: web.Request) -> bool:
+        """Return whether a request came to the login host."""
+        return self._fronts.front(request) == self._fronts.login
+
     # --- what the rest of the hub asks --------------------------------------------------------------------
 
     def sign_in_path(self, path: str, step_up: StepUp | None = None) -> str:
@@ -193,10 +199,13 @@ class SignIn:
         front = self._fronts.front(request)
         return None if front is None else self._fronts.session(request, front)
 
-    async def start(self, request: web.Request, *, step_up: StepUp | None = None) -> web.StreamResponse:
+    async def start(
+        self, request: web.Request, *, step_up: StepUp | None = None, kept: Keeping | None = None
+    ) -> web.StreamResponse:
         """Answer a request that needs a sign-in: redirect a navigation, tell everybody else (A6).
 
-        Only a GET or HEAD navigation sets a cookie or begins anything.
+        Only a GET or HEAD navigation sets a cookie or begins anything. `kept` is what became of a form that was sent:
+        the sign-in then leads to where it can be sent again.
         """
         front = self._fronts.front(request)
         if front is None:
@@ -207,11 +216,13 @@ class SignIn:
         wanted = NOTHING_WANTED if step_up is None else _wanted(step_up)
         if request.method in ("GET", "HEAD"):
             return self._to_login_host(request, front, self._target(front, path, wanted))
+        if kept is not None and kept.resume_url:
+            path = kept.resume_url
         url = self.sign_in_path(path, step_up)
         if len(path) > MAX_CARRIED_PATH:
-            kept = self._keep(request, self._target(front, path, wanted))
-            url = f"/.gate/login?to={seal_return(self._sealer, kept)}"
-        return finished(self._pages.sign_in_needed(request, sign_in_url=url))
+            to = self._keep(request, self._target(front, path, wanted))
+            url = f"/.gate/login?to={seal_return(self._sealer, to)}"
+        return finished(self._pages.sign_in_needed(request, sign_in_url=url, kept=kept))
 
     @web.middleware
     async def home(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -381,7 +392,8 @@ class SignIn:
             return True
         if user.auth_at is None:
             return False
-        return (self._now() - user.auth_at).total_seconds() <= wanted.max_age_s + AUTH_AGE_LEEWAY_S
+        # Exactly as access policies see it: a session that is enough here and too old there would be sent in circles.
+        return (self._now() - user.auth_at).total_seconds() < wanted.max_age_s
 
     async def _to_provider(
         self,
@@ -390,6 +402,7 @@ class SignIn:
         session: Session | None,
         *,
         restarts: int = 0,
+        is_login_forced: bool = False,
     ) -> web.StreamResponse:
         """Send the browser to the provider, with a new attempt in a cookie of its own."""
         name = to.provider or self._fronts.default_provider
@@ -407,10 +420,10 @@ class SignIn:
                 self._step_ups.pop((session.id, wanted), None)
                 return self.refusals.step_up(request, client, to)
         attempt = new_attempt(self._random_bytes)
+        # The second time the credentials are asked for again: some providers ignore `acr_values` otherwise.
+        is_login_forced = is_login_forced or tries > 0
         try:
-            # The second time the credentials are asked for again: some providers ignore `acr_values`
-            # otherwise.
-            url = await client.authorization_url(attempt, wanted=wanted, is_login_forced=tries > 0)
+            url = await client.authorization_url(attempt, wanted=wanted, is_login_forced=is_login_forced)
         except ProviderFault as fault:
             return self.refusals.provider(request, client, fault, to)
         pending = PendingLogin(
@@ -421,6 +434,7 @@ class SignIn:
             session=None if session is None else session.id,
             restarts=restarts,
             wanted=wanted,
+            is_login_forced=is_login_forced,
         )
         text = seal_pending(self._sealer, pending)
         if len(text) > MAX_PENDING_TEXT:
@@ -560,6 +574,11 @@ class SignIn:
         user = signed_in.user
         if self._is_over(signed_in, pending):
             return self.refusals.signed_out_meanwhile(request, pending.to)
+        before = self._fronts.session(request, self._fronts.login)
+        if not pending.is_login_forced and self._back_channel.is_of_ended(
+            user.issuer, user.subject, signed_in.token.sid, user.auth_at
+        ):
+            return await self._to_provider(request, pending.to, before, is_login_forced=True)
         facts = SignInFacts(
             user=user,
             devices=signed_in.devices,
@@ -567,7 +586,6 @@ class SignIn:
             id_token=signed_in.raw_id_token,
             refresh_token=signed_in.refresh_token,
         )
-        before = self._fronts.session(request, self._fronts.login)
         session = None
         if before is not None and (before.user.issuer, before.user.subject) == (user.issuer, user.subject):
             session = await self._sessions.reauthenticate(before.id, facts)

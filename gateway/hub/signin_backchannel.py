@@ -75,8 +75,31 @@ class BackChannelLogout:
 
     def has_ended(self, issuer: str, subject: str, sid: str | None, started_at: float) -> bool:
         """Return whether a logout came for this person or provider session since a sign-in began (B12)."""
+        return started_at <= self._last_end(issuer, subject, sid)
+
+    def is_of_ended(
+        self, issuer: str, subject: str, sid: str | None, authenticated_at: datetime | None
+    ) -> bool:
+        """Return whether a sign-in may rest on a provider session that has ended, for all that the provider proves.
+
+        Providers announce an end before it is complete, and an open tab that was cut is back there within that time.
+        """
+        ended_at = self._last_end(issuer, subject, sid)
+        if not ended_at:
+            return False
+        return authenticated_at is None or authenticated_at.timestamp() <= ended_at
+
+    def _last_end(self, issuer: str, subject: str, sid: str | None) -> float:
         names = [_subject_name(issuer, subject)] + ([] if sid is None else [_sid_name(issuer, sid)])
-        return any(started_at <= self._ended_at.get(name, float("-inf")) for name in names)
+        return max(self._ended_at.get(name, 0.0) for name in names)
+
+    def note_ended(self, issuer: str, subject: str, sid: str | None) -> None:
+        """Remember an end told by other means, so that no sign-in that began before it becomes a session.
+
+        `sid` None ends all of the person's, else that session of the provider alone.
+        """
+        name = _subject_name(issuer, subject) if sid is None else _sid_name(issuer, sid)
+        self._ended_at[name] = self._now().timestamp()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Take one logout token (B10): 200 when what it names has ended, 400 when it is not to be believed."""

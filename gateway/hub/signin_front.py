@@ -91,7 +91,8 @@ class Fronts:
         if path is None:
             return of_host[0] if of_host else None
         plain = path.partition("?")[0]
-        below = [app for app in of_host if plain.startswith(app.path_prefix)]
+        # A page of ours belongs to no app more than to another of its host.
+        below = [app for app in of_host if plain.startswith((app.path_prefix, "/.gate/"))]
         return max(below, key=lambda app: len(app.path_prefix), default=None)
 
     def session(self, request: web.Request, front: Front) -> Session | None:

@@ -8,11 +8,13 @@ from aiohttp import web
 
 from compliance.model import User
 from gateway.hub import wording
+from gateway.hub.keeping import Keeping, kept_view
 from gateway.hub.pages import Pages, problem
 from gateway.hub.signin_front import is_browser
 from gateway.hub.signin_views import Refusal
 from gateway.hub.views import ErrorView
 from gateway.hub.wording import PageContext
+from gateway.remediation.forms import Lost
 
 
 class HubSignInPages:
@@ -55,10 +57,15 @@ class HubSignInPages:
             action_text=view.action_text if action is None or not action.text else action.text,
         )
 
-    def sign_in_needed(self, request: web.Request, *, sign_in_url: str) -> web.Response:
+    def sign_in_needed(
+        self, _request: web.Request, *, sign_in_url: str, kept: Keeping | None = None
+    ) -> web.Response:
         """Return the page for a form that was sent without a session."""
-        view = wording.sign_in_needed(self._context(), sign_in_url=sign_in_url, method=request.method)
-        return self._pages.sign_in_needed(view)
+        context = self._context()
+        shown = kept_view(context, kept or Keeping(lost=Lost.NOBODY))
+        return self._pages.sign_in_needed(
+            wording.sign_in_needed(context, sign_in_url=sign_in_url, kept=shown)
+        )
 
     def confirm_sign_out(
         self,

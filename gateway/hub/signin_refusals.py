@@ -15,6 +15,7 @@ from aiohttp import web
 from gateway.decision.reference import new_reference
 from gateway.hub.signin_front import Front, Fronts, finished
 from gateway.hub.signin_views import PageAction, Refusal, SignInPages
+from gateway.hub.texts import TEXTS, text
 from gateway.oidc.callback import Callback, meaning_of_error
 from gateway.oidc.faults import CallbackReason, ProviderFault, ProviderReason, TokenRefused
 from gateway.oidc.io import ProviderClient
@@ -65,8 +66,8 @@ class Refusals:
             status=503,
             code="store-unavailable",
             words="cannot-check",
-            title="Sign-in is not possible right now",
-            text="The gateway cannot save sessions at the moment. Try again shortly.",
+            title=text("signin_store_title"),
+            text=text("signin_store_lead"),
             retry_after_s=RETRY_AFTER_S,
         )
         return self.answer(request, refusal, detail=str(fault))
@@ -76,8 +77,8 @@ class Refusals:
         refusal = Refusal(
             status=400,
             code="address-not-served",
-            title="This address cannot be used to sign in",
-            text="Signing in needs https and a host name that the gateway serves.",
+            title=text("signin_address_title"),
+            text=text("signin_address_lead"),
             advice=(),
         )
         return self.answer(request, refusal)
@@ -88,9 +89,9 @@ class Refusals:
             status=400,
             code=code,
             words="state-expired",
-            title="This sign-in link no longer works",
-            text="Sign-in links are short-lived and count once. Open the app again to get a new one.",
-            action=None if to is None else PageAction(self._again(to), "Open the app"),
+            title=text("signin_link_title"),
+            text=text("signin_link_lead"),
+            action=None if to is None else PageAction(self._again(to), text("signin_open_app")),
         )
         return self.answer(request, refusal, to=to)
 
@@ -114,9 +115,8 @@ class Refusals:
         refusal = Refusal(
             status=429,
             code="sign-in-loop",
-            title="Signing in goes round in circles",
-            text="You were signed in several times, but the app keeps asking. Wait a minute and open the app again;"
-            " if that does not help, tell your administrator the code below.",
+            title=text("signin_loop_title"),
+            text=text("signin_loop_lead"),
             retry_after_s=int(LOOP_WINDOW_S),
         )
         return self.answer(request, refusal, to=to)
@@ -127,9 +127,9 @@ class Refusals:
             status=400,
             code="start-cookie-missing",
             words="state-unknown",
-            title="Your browser keeps no cookies for this app",
-            text="Signing in needs a cookie of this site. Allow cookies here, or begin again in this window.",
-            action=PageAction(self._again(to), "Begin again"),
+            title=text("signin_cookies_title"),
+            text=text("signin_cookies_lead"),
+            action=PageAction(self._again(to), text("signin_begin_again")),
         )
         return self.answer(request, refusal, to=to)
 
@@ -139,8 +139,8 @@ class Refusals:
             status=400,
             code="signed-out-meanwhile",
             words="state-expired",
-            title="You were signed out while signing in",
-            text="Your sign-in service ended this sign-in before it was finished here.",
+            title=text("signin_out_meanwhile_title"),
+            text=text("signin_out_meanwhile_lead"),
             action=PageAction(self._again(to)),
         )
         return self.answer(request, refusal, to=to)
@@ -150,10 +150,10 @@ class Refusals:
         refusal = Refusal(
             status=410,
             code="return-address-forgotten",
-            title="You are signed in, but not where you wanted",
-            text="The address that you opened is too long to be kept for so long. Open the app and go there again.",
+            title=text("signin_forgotten_title"),
+            text=text("signin_forgotten_lead"),
             advice=(),
-            action=PageAction(f"{to.origin}/", "Open the app"),
+            action=PageAction(f"{to.origin}/", text("signin_open_app")),
         )
         return self.answer(request, refusal, to=to)
 
@@ -167,15 +167,16 @@ class Refusals:
         """The provider said no, in the words of OAuth (C4)."""
         error = answer.error or ""
         meaning = meaning_of_error(error)
-        said = "".join(sign for sign in answer.error_description if sign.isprintable()).strip()
+        words = _words_of(error)
+        says = _says(client.label, answer.error_description)
         refusal = Refusal(
             status=meaning.status,
             code="provider-said-no",
             words="provider-unavailable" if meaning.status == WAIT_AND_RETRY else "provider-refused",
-            title=meaning.title,
-            text=meaning.text + (f" {client.label} says: {said}" if said else ""),
+            title=text(f"oauth_{words}_title"),
+            text=" ".join(filter(None, (text(f"oauth_{words}_lead"), says))),
             provider=client.label,
-            action=PageAction(self._again(to), "Try again") if meaning.is_retry_useful else None,
+            action=PageAction(self._again(to), text("try_again")) if meaning.is_retry_useful else None,
             retry_after_s=RETRY_AFTER_S if meaning.status == WAIT_AND_RETRY else None,
         )
         return self.answer(request, refusal, to=to, detail=f"{client.provider.name}: {error[:60]}")
@@ -188,7 +189,7 @@ class Refusals:
         to: ReturnTo,
     ) -> web.Response:
         """The provider cannot be used: now, because of our registration, or because of what it sent."""
-        again = PageAction(self._again(to), "Try again")
+        again = PageAction(self._again(to), text("try_again"))
         if fault.is_temporary:
             refusal = Refusal(
                 status=503,
@@ -202,8 +203,8 @@ class Refusals:
                 status=500,
                 code=fault.reason,
                 words="internal",
-                title="Sign-in is misconfigured",
-                text=f"{client.label} does not accept this gateway. An administrator has to look.",
+                title=text("signin_misconfigured_title"),
+                text=text("signin_misconfigured_lead", provider=client.label),
             )
         else:
             refusal = Refusal(status=502, code=fault.reason, words="provider-invalid", action=again)
@@ -219,7 +220,7 @@ class Refusals:
             code=refused.reason,
             words="provider-invalid",
             provider=client.label,
-            action=PageAction(self._again(to), "Try again"),
+            action=PageAction(self._again(to), text("try_again")),
         )
         return self.answer(request, refusal, to=to, detail=f"{client.provider.name}: {refused.detail}")
 
@@ -229,11 +230,11 @@ class Refusals:
             status=403,
             code="step-up-not-met",
             words="provider-refused",
-            title="A stronger sign-in is needed",
-            text=f"This app asks for a stronger or fresher sign-in than {client.label} gave.",
-            advice=("Ask your administrator which second factor you need.",),
+            title=text("signin_stronger_title"),
+            text=text("signin_stronger_lead", provider=client.label),
+            advice=(text("signin_stronger_advice"),),
             provider=client.label,
-            action=PageAction(f"{to.origin}/", "Back to the app"),
+            action=PageAction(f"{to.origin}/", text("signin_back")),
         )
         return self.answer(request, refusal, to=to)
 
@@ -243,10 +244,10 @@ class Refusals:
             status=403,
             code="cross-site-sign-out",
             words="cross-site-request",
-            title="Sign-out was not sent from here",
-            text="Another site tried to sign you out. If it was you, use the button.",
+            title=text("signin_cross_title"),
+            text=text("signin_cross_lead"),
             advice=(),
-            action=PageAction("/.gate/logout", "Sign out"),
+            action=PageAction("/.gate/logout", text("sign_out")),
         )
         return self.answer(request, refusal)
 
@@ -255,11 +256,28 @@ class Refusals:
         refusal = Refusal(
             status=400,
             code="sign-out-state-mismatch",
-            title="This sign-out was not begun here",
-            text="The sign-in service sent you back, but not for a sign-out of this browser.",
-            advice=("Check there whether you are signed out.",),
+            title=text("signin_state_title"),
+            text=text("signin_state_lead"),
+            advice=(text("signin_state_advice"),),
         )
         return self.answer(request, refusal)
+
+
+_MISCONFIGURED = frozenset(
+    {"invalid_request", "invalid_scope", "unauthorized_client", "unsupported_response_type"}
+)
+
+
+def _words_of(error: str) -> str:
+    """Return which texts explain an error code of OAuth; unknown codes share one."""
+    if error in _MISCONFIGURED:
+        return "misconfigured"
+    return error if f"oauth_{error}_title" in TEXTS else "unknown"
+
+
+def _says(provider: str, untrusted: str) -> str:
+    said = "".join(sign for sign in untrusted if sign.isprintable()).strip()
+    return text("oauth_says", provider=provider, said=said) if said else ""
 
 
 class HasRefusals(Protocol):

@@ -6,6 +6,7 @@ import msgspec
 from aiohttp import web
 
 from compliance.model import User
+from gateway.hub.keeping import Keeping
 
 
 class PageAction(msgspec.Struct, frozen=True):
@@ -43,7 +44,9 @@ class SignInPages(Protocol):
         """Return a page that says what went wrong; `reference` finds it in the log."""
         ...
 
-    def sign_in_needed(self, request: web.Request, *, sign_in_url: str) -> web.Response:
+    def sign_in_needed(
+        self, request: web.Request, *, sign_in_url: str, kept: Keeping | None = None
+    ) -> web.Response:
         """Return a 401 page with a link: a form was sent without a session; it is not sent again by itself."""
         ...
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
-from compliance.model import SessionControl
+from gateway.controls.effective import Limit
 
 
 class OperatingSystem(StrEnum):
@@ -55,6 +55,18 @@ class Moment(msgspec.Struct, frozen=True):
     ago: str
 
 
+class KeptView(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a form that could not be sent: kept until a moment, or `lost`, which says what to do.
+
+    `uploads` are the names of files that have to be chosen again. `text_url` "" offers no text file.
+    """
+
+    until: Moment | None = None
+    uploads: tuple[str, ...] = ()
+    lost: str = ""
+    text_url: str = ""
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """What every page may show. An empty text leaves its part of the page out.
 
@@ -69,6 +81,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = ""
     sign_out_url: str = "/.gate/logout"
     stops: tuple[Stop, ...] = ()
+    kept: KeptView | None = None
 
 
 class ProblemStatus(StrEnum):
@@ -82,13 +95,38 @@ class ProblemStatus(StrEnum):
     DONE = "done"
 
 
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """How a person may go on although a rule is not met. "" leaves a way out.
+
+    `snooze_url` puts the rule off, `ask_url` asks an owner; `waiting` says that an owner has been asked, `link_url` is
+    the address that the owner opens, `mail_url` a letter with it.
+    """
+
+    snooze_url: str = ""
+    snooze: str = ""
+    ask_url: str = ""
+    ask: str = ""
+    waiting: str = ""
+    link_url: str = ""
+    mail_url: str = ""
+
+
+class AppState(msgspec.Struct, frozen=True, kw_only=True):
+    """Another app of this person, and whether it can be used now on this device."""
+
+    title: str
+    url: str
+    state: StepState
+    text: str
+
+
 class ProblemView(msgspec.Struct, frozen=True, kw_only=True):
     """One thing to fix, or one that was.
 
     `key` is stable while the same cause lasts. `is_silence` means that nothing is wrong as far as we know,
     we only have not heard. `text` describes it; `seen` is the value that was detected, `wanted` the one
     needed. `steps` are plain texts from a sensor; `fix_md` and `why_md` come from the configuration.
-    `other_fixes` are (system, Markdown).
+    `other_fixes` are (system, Markdown). `setting_url` opens the system's own settings, `link_url` says more.
     """
 
     key: str
@@ -109,6 +147,9 @@ class ProblemView(msgspec.Struct, frozen=True, kw_only=True):
     own_fix_system: str = ""
     own_fix_md: str = ""
     other_fixes: tuple[tuple[str, str], ...] = ()
+    setting_url: str = ""
+    link_url: str = ""
+    offer: Offer | None = None
 
 
 class SensorView(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,7 +186,8 @@ class RemediationView(View, frozen=True, kw_only=True):
     `can_continue` says whether the wanted app may be used now; when it turns true while the page is open,
     the page takes the person to `continue_url`. `returns_by_itself` does the same without JavaScript (after
     five seconds). `deadline` is when access ends in the grace period. `recheck_url` "" leaves the button
-    out. `csrf` is a hidden field of its form.
+    out. `csrf` is a hidden field of its form. Without JavaScript the page turns to `refresh_url` every 15 seconds,
+    unless it `is_still`: `still_url` leads to a page that is, for whoever needs longer to read or to write.
     """
 
     kind: RemediationKind
@@ -169,6 +211,10 @@ class RemediationView(View, frozen=True, kw_only=True):
     status_url: str = "/.gate/status"
     csrf: str = ""
     returns_by_itself: bool = False
+    refresh_url: str = ""
+    still_url: str = ""
+    is_still: bool = False
+    apps: tuple[AppState, ...] = ()
 
     @property
     def open_count(self) -> int:
@@ -199,6 +245,33 @@ class RemediationView(View, frozen=True, kw_only=True):
             [(sensor.name, sensor.last and sensor.last.at) for sensor in self.waiting],
         )
         return hashlib.sha256(msgspec.json.encode(said)).hexdigest()[:16]
+
+
+class FileAgain(msgspec.Struct, frozen=True):
+    """A file field of a kept form: the names of the files that were chosen, which have to be chosen again."""
+
+    field: str
+    filenames: tuple[str, ...]
+
+
+class ResumeView(View, frozen=True, kw_only=True):
+    """`/.gate/resume`: a kept form, to be sent by a click.
+
+    `fields` are its fields exactly as they were, in order; `shown` are the names that may be listed. `can_send` is
+    false for what no page can give back to a browser unchanged.
+    """
+
+    title: str
+    lead: str
+    target: str
+    fields: tuple[tuple[str, str], ...]
+    is_multipart: bool
+    shown: tuple[str, ...]
+    files: tuple[FileAgain, ...]
+    can_send: bool
+    typed: Moment
+    forget_url: str
+    back_url: str
 
 
 class BlockedView(View, frozen=True, kw_only=True):
@@ -254,12 +327,11 @@ class SignedOutView(View, frozen=True, kw_only=True):
 
 
 class SignInView(View, frozen=True, kw_only=True):
-    """A sign-in is needed and must not happen by itself (a form was sent). `lost` says what was not kept."""
+    """A sign-in is needed and must not happen by itself (a form was sent)."""
 
     title: str
     lead: str
     sign_in_url: str
-    lost: str = ""
 
 
 class StepUpView(View, frozen=True, kw_only=True):
@@ -291,11 +363,58 @@ class RestrictedView(View, frozen=True, kw_only=True):
 
     title: str
     lead: str
-    control: SessionControl
+    control: Limit
     limits: tuple[str, ...] = ()
     reason: str = ""
     fix_url: str = "/.gate/fix"
     back_url: str = ""
+
+
+class SessionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One sign-in of this person, with the name of its device and how that is doing."""
+
+    since: Moment
+    last: Moment
+    device: str
+    is_this: bool
+    state: str = ""
+
+
+class SourceView(msgspec.Struct, frozen=True, kw_only=True):
+    """What one sensor says about the device: its name, its last report, how many findings are open."""
+
+    name: str
+    last: Moment | None
+    findings: str
+
+
+class TaskView(msgspec.Struct, frozen=True, kw_only=True):
+    """A task of the device."""
+
+    title: str
+    state: str
+    due: Moment
+    ticket: str = ""
+
+
+class ExceptionView(msgspec.Struct, frozen=True, kw_only=True):
+    """An exception that is in force on the device."""
+
+    rule: str
+    by: str
+    until: Moment
+
+
+class ApproveView(View, frozen=True, kw_only=True):
+    """Asks an owner whether somebody may go on for some hours. `hours` are the choices; `times` are (label, moment)."""
+
+    title: str
+    lead: str
+    facts: tuple[tuple[str, str], ...]
+    times: tuple[tuple[str, Moment], ...]
+    reason: str
+    hours: tuple[tuple[str, str], ...]
+    answer_url: str = ""
 
 
 class MeView(View, frozen=True, kw_only=True):
@@ -313,6 +432,12 @@ class MeView(View, frozen=True, kw_only=True):
     compliance: str = ""
     held: tuple[HeldItem, ...] = ()
     fix_url: str = "/.gate/fix"
+    sessions: tuple[SessionView, ...] = ()
+    sources: tuple[SourceView, ...] = ()
+    tasks: tuple[TaskView, ...] = ()
+    exceptions: tuple[ExceptionView, ...] = ()
+    data_url: str = "/.gate/me/data"
+    everywhere_url: str = "/.gate/me/sign-out-everywhere"
 
 
 def status_payload(view: RemediationView) -> dict[str, object]:

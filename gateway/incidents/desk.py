@@ -5,28 +5,28 @@ changed. An overflow is counted, and costs nothing but the record.
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
 import structlog
 
-from compliance.state import evaluate_compliance
-from gateway.decision.context import Interpretation
+from gateway.decision.context import Interpret
 from gateway.decision.explain import DecisionRecord
+from gateway.decision.judge import Interpretation, judge
 from gateway.decision.recorder import DecisionRecorder, RecordStore
 from gateway.incidents.model import Cause, Change, Incident, advance, causes, refused
 from gateway.tasks import spawn
 from risk.database import StoreFault, StoreOverloaded
 from risk.model import DeviceId, Posture
-from risk.scoring import assess
 
 log = structlog.get_logger("incidents")
 
 MAX_QUEUED = 50_000
 MAX_OPEN = 10_000
 """Most open incidents kept in memory; above it no further one begins."""
-SLICE = 32
+SLICE = 8
 """Devices evaluated between two turns of the event loop."""
 RETRY_S = 2.0
 
@@ -78,7 +78,9 @@ class IncidentDesk:
         clock: Callable[[], datetime],
         make_id: Callable[[], str],
         observer: Observer,
+        interpret: Interpret = judge,
     ) -> None:
+        self._interpret = interpret
         self._store = store
         self._posture = posture
         self._interpretation = interpretation
@@ -135,14 +137,14 @@ class IncidentDesk:
         """Look at every device with an open incident: the rules may have changed."""
         self.look(tuple(self._open))
 
-    def refused(self, device_id: str | None, at: datetime, app: str, code: str) -> None:
-        """A request from this device was refused; looks at devices with an incident, or that time alone made worse."""
+    def refused(self, device_id: str | None, app: str, code: str) -> None:
+        """Note a refused request: looks at devices with an incident, or that time alone made worse."""
         if device_id is None or (device_id not in self._queue and len(self._queue) >= MAX_QUEUED):
             return
         incidents = self._open.get(device_id, {}).values()
         if incidents and all(each.first_refused_at is not None for each in incidents):
             return
-        self._queue[device_id] = _merged(self._queue.get(device_id), _Look(None, (at, app, code)))
+        self._queue[device_id] = _merged(self._queue.get(device_id), _Look(None, (self._clock(), app, code)))
         self._stir()
 
     # --- inside ----------------------------------------------------------------------------------------------
@@ -165,7 +167,7 @@ class IncidentDesk:
 
     async def _drain(self) -> None:
         while self._queue:
-            for device_id in list(self._queue)[:SLICE]:
+            for device_id in list(itertools.islice(self._queue, SLICE)):
                 self._evaluate(device_id, self._queue.pop(device_id))
             await asyncio.sleep(0)
         await self._write()
@@ -215,15 +217,7 @@ class IncidentDesk:
 
     def _causes(self, posture: Posture, now: datetime) -> tuple[Cause, ...]:
         meaning = self._interpretation()
-        risk = assess(posture, meaning.sensors, now)
-        compliance = evaluate_compliance(
-            posture,
-            meaning.policies,
-            risk=risk,
-            sensors=meaning.sensors,
-            now=now,
-            uncovered=meaning.uncovered,
-        )
+        risk, compliance = self._interpret(posture, meaning, now)
         return causes(risk, compliance, meaning.policies)
 
     def _note(self, incident: Incident, *, is_new: bool) -> None:
@@ -264,7 +258,8 @@ class IncidentRecorder(DecisionRecorder):
     async def now(self, record: DecisionRecord) -> bool:
         """Write a record and return whether it is kept."""
         if self.incidents is not None:
-            self.incidents.refused(record.device_id, record.decided_at, record.app, record.code)
+            # Now, and not when it was decided: the decision may have been made for the streams that were cut.
+            self.incidents.refused(record.device_id, record.app, record.code)
         return await super().now(record)
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 import msgspec
 
 from compliance.model import CompliancePolicy, ComplianceResult, ComplianceState, RiskRule, RuleResult
-from compliance.state import ComplianceReason
+from compliance.reasons import ComplianceReason
 from risk.model import RISK_ORDER, RiskAssessment, RiskContribution
 
 MAX_CAUSES = 16
@@ -95,7 +95,7 @@ def causes(
     rules = {(policy.name, rule.name): rule for policy in policies for rule in policy.rules}
     found: dict[str, Cause] = {}
     for result in compliance.results:
-        if result.state is not ComplianceState.NONCOMPLIANT:
+        if result.state is not ComplianceState.NONCOMPLIANT or not result.is_required:
             continue
         rule = rules.get((result.policy, result.rule))
         if result.reason == ComplianceReason.RISK_TOO_HIGH and isinstance(rule, RiskRule):

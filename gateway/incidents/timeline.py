@@ -20,7 +20,11 @@ def timeline(incident: Incident, now: datetime) -> Iterator[str]:
     device = _one_line(incident.device) or incident.device_id
     level = f" ({incident.level})" if incident.level else ""
     yield f"INCIDENT  {incident.id}   {device}   {_one_line(incident.title)}{level}   {state}"
-    yield from (f"  {_moment(at)}  {what}" for at, what in _steps(incident))
+    if incident.observed_at is not None:
+        observer = f"observed by {incident.sensor or 'a sensor'} (its own clock)"
+        yield f"  {_moment(incident.observed_at)}  {observer}"
+    in_order = sorted(_steps(incident), key=lambda step: step[0])
+    yield from (f"  {_moment(at)}  {what}" for at, what in in_order)
     if incident.is_open:
         yield f"  {'':23}  open for {span((now - incident.opened_at).total_seconds())}"
     if incident.enforced_in_s is not None:
@@ -28,8 +32,7 @@ def timeline(incident: Incident, now: datetime) -> Iterator[str]:
 
 
 def _steps(incident: Incident) -> Iterator[tuple[datetime, str]]:
-    if incident.observed_at is not None:
-        yield incident.observed_at, f"observed by {incident.sensor or 'a sensor'} (its own clock)"
+    """Yield what happened by our own clock; a request may be refused by one worker before all enforce."""
     began = incident.received_at
     if began is None:
         yield incident.opened_at, "access got worse by time alone"

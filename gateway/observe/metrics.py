@@ -1,5 +1,7 @@
 """Prometheus metrics of the gateway. Names end in their unit; no user, device or address is ever a label."""
 
+from functools import cached_property
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -37,6 +39,13 @@ class Metrics:
         )
         self.durable = self._window(
             "posturegate_durable_seconds", "From a webhook's first byte until its signals are on disk."
+        )
+        self.evaluated = self._window(
+            "posturegate_evaluated_seconds",
+            "From a webhook's first byte until risk and compliance of its devices are known.",
+        )
+        self.answered = self._window(
+            "posturegate_answered_seconds", "From a webhook's first byte until its answer has left the hub."
         )
         self.sensor_lag = Histogram(
             "posturegate_sensor_lag_seconds",
@@ -95,7 +104,15 @@ class Metrics:
             "posturegate_build_info", "Version.", ["version", "revision"], registry=self.registry
         )
         self._workers: dict[str, dict[str, float]] = {}
+        self._sensors: dict[str, SensorFigures] = {}
         self.registry.register(self)
+
+    def of_sensor(self, sensor: str) -> "SensorFigures":
+        """Return the figures of one sensor; "" is whoever named none. Sensors are few, so all are kept."""
+        found = self._sensors.get(sensor)
+        if found is None:
+            found = self._sensors[sensor] = SensorFigures(self, sensor)
+        return found
 
     def _window(self, name: str, text: str, *labels: str) -> Histogram:
         return Histogram(name, text, labels or ["sensor"], buckets=WINDOW_BUCKETS, registry=self.registry)
@@ -120,3 +137,52 @@ class Metrics:
     def describe(self) -> list[Metric]:
         """Return nothing: the workers' figures are known only at run time."""
         return []
+
+
+class SensorFigures:
+    """The figures of one sensor at hand: to find them by their labels costs more than to count."""
+
+    def __init__(self, metrics: Metrics, sensor: str) -> None:
+        self._metrics = metrics
+        self._sensor = sensor
+        self._verdicts: dict[str, Counter] = {}
+        self._signals: dict[str, Counter] = {}
+
+    def verdict(self, verdict: str) -> Counter:
+        """Return the count of deliveries that ended so."""
+        found = self._verdicts.get(verdict)
+        if found is None:
+            found = self._verdicts[verdict] = self._metrics.deliveries.labels(self._sensor, verdict)
+        return found
+
+    def signals(self, verdict: str) -> Counter:
+        """Return the count of signals that ended so."""
+        found = self._signals.get(verdict)
+        if found is None:
+            found = self._signals[verdict] = self._metrics.signals.labels(self._sensor, verdict)
+        return found
+
+    @cached_property
+    def enforcement(self) -> Histogram:
+        """Seconds to enforcement everywhere."""
+        return self._metrics.enforcement.labels(self._sensor)
+
+    @cached_property
+    def answered(self) -> Histogram:
+        """Seconds to the answer's last byte."""
+        return self._metrics.answered.labels(self._sensor)
+
+    @cached_property
+    def lag(self) -> Histogram:
+        """Seconds by the sensor's own clock."""
+        return self._metrics.sensor_lag.labels(self._sensor)
+
+    @cached_property
+    def durable(self) -> Histogram:
+        """Seconds until durable."""
+        return self._metrics.durable.labels(self._sensor)
+
+    @cached_property
+    def evaluated(self) -> Histogram:
+        """Seconds until it was known what the change means."""
+        return self._metrics.evaluated.labels(self._sensor)

@@ -1,7 +1,7 @@
 """From a provider's claims to the user that policies speak of (rules U3 to U5) and to device claims. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +15,8 @@ MAX_NAME = 256
 MAX_EMAIL = 320
 MAX_DEVICE_VALUE = 256
 MAX_PATH_PARTS = 10
+MAX_KEPT_VALUES = 100
+MAX_KEPT_TEXT = 256
 
 _EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,255}\Z")
 _MISSING = object()
@@ -25,6 +27,8 @@ class UserRules(msgspec.Struct, frozen=True, kw_only=True):
 
     provider: str
     groups_claim: str = "groups"
+    roles_claim: str = ""
+    keep_claims: tuple[str, ...] = ()
     is_email_verification_required: bool = True
 
 
@@ -85,6 +89,11 @@ def user_of(
     names, are_groups_known = groups(merged, rules.groups_claim)
     if is_userinfo_missing and not has_claim(token.claims, rules.groups_claim):
         are_groups_known = False
+    roles, are_roles_known = (
+        groups(merged, rules.roles_claim) if rules.roles_claim else (frozenset[str](), False)
+    )
+    if is_userinfo_missing and not has_claim(token.claims, rules.roles_claim):
+        are_roles_known = False
     email, is_verified = _email(sources)
     texts = {token.subject}
     if email and (is_verified or not rules.is_email_verification_required):
@@ -98,10 +107,39 @@ def user_of(
         names=frozenset(texts),
         groups=names,
         are_groups_known=are_groups_known,
+        roles=roles,
+        are_roles_known=are_roles_known,
         acr=token.acr,
         amr=token.amr,
         auth_at=token.auth_at,
+        claims=kept_claims(merged, rules.keep_claims),
     )
+
+
+def kept_claims(claims: Mapping[str, Any], paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the values of the claims at these paths, as texts; absent ones and those that are no scalars are left out.
+
+    >>> kept_claims({"dept": "it", "levels": [1, 2], "ok": True, "x": {}}, ("dept", "levels", "ok", "x", "none"))
+    {'dept': ('it',), 'levels': ('1', '2'), 'ok': ('true',)}
+    """
+    kept: dict[str, tuple[str, ...]] = {}
+    for path in paths:
+        value = lookup(claims, path)
+        values = value if isinstance(value, list) else [value]
+        texts = [_claim_text(each) for each in values[:MAX_KEPT_VALUES]]
+        if value is not None and all(text is not None for text in texts):
+            kept[path] = tuple(text for text in texts if text is not None)
+    return kept
+
+
+def _claim_text(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str) and len(value) <= MAX_KEPT_TEXT and value.isprintable():
+        return value
+    return None
 
 
 def merged_claims(token: IdToken, userinfo: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -231,6 +231,8 @@ class ProviderClient:
         rules = UserRules(
             provider=self.provider.name,
             groups_claim=self.provider.groups_claim,
+            roles_claim=self.provider.roles_claim,
+            keep_claims=self.provider.keep_claims,
             is_email_verification_required=self.provider.require_email_verified,
         )
         return SignedIn(
@@ -408,7 +410,14 @@ class ProviderClient:
         access_token: str,
     ) -> tuple[dict[str, Any] | None, bool]:
         """Return userinfo claims, and whether they were needed and are missing (U1, U2)."""
-        wanted = [self.provider.groups_claim, "email", "name", *(device.claim for device in self._devices)]
+        roles = [self.provider.roles_claim] if self.provider.roles_claim else []
+        wanted = [
+            self.provider.groups_claim,
+            *roles,
+            "email",
+            "name",
+            *(device.claim for device in self._devices),
+        ]
         if not self.provider.userinfo or all(has_claim(token.claims, path) for path in wanted):
             return None, False
         if metadata.userinfo_endpoint is None:

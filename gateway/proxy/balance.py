@@ -1,8 +1,10 @@
 """Several addresses of one app: each exchange goes to the one that has the least to do, and none to a dead one.
 
 An address is left out while its circuit is broken (`pool.BREAK_AFTER` connections in a row that could not be made) or
-while its active check fails. A connection that cannot be made costs an exchange nothing: nothing has been sent, so it
-goes on to the next address. When there is none, its fault is the fault of the exchange.
+while its active check fails, and comes last after as many connections in a row that brought no answer. A connection
+that cannot be made costs an exchange nothing: nothing has been sent, so it goes on to the next address. When there is
+none, its fault is the fault of the exchange. What may be sent twice is, when an address ends a connection unanswered:
+then it is another's turn.
 """
 
 import asyncio
@@ -39,6 +41,7 @@ class UpstreamGroup:
 
     def __init__(self, pools: Sequence[UpstreamPool], health: HealthCheck | None = None) -> None:
         self._pools = tuple(pools)
+        self.has_others = len(pools) > 1
         self._turn = 0
         self._attempts: dict[Lessee, _Attempt] = {}
         self._down: set[UpstreamPool] = set()
@@ -77,7 +80,8 @@ class UpstreamGroup:
         able = [
             pool for pool in in_turn if pool not in tried and pool not in self._down and pool.is_available
         ]
-        return min(able, key=lambda pool: pool.busy, default=None)
+        steady = [pool for pool in able if not pool.is_suspect]
+        return min(steady or able, key=lambda pool: pool.busy, default=None)
 
     def settle(self, lessee: Lessee) -> None:
         """The attempt of `lessee` is over."""

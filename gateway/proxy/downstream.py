@@ -9,6 +9,8 @@ noticed at the next deadline, or at the next write to it.
 """
 
 import asyncio
+import fcntl
+import math
 import socket
 import ssl
 import struct
@@ -16,25 +18,26 @@ import time
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, cast
 
-from gateway.proxy.exchange import DISCARD_BYTES, Exchange
+from gateway.proxy.exchange import DISCARD_BYTES, HALF_CLOSED_S, Exchange
 from gateway.proxy.tls import asked_name
 from gateway.wire.faults import FaultCode, RequestFault, WireFault
 from gateway.wire.forwarded import Address, client_chain, forwarding_lines, parse_address, untrusted_hops
 from gateway.wire.problem import problem_response
 from gateway.wire.reader import RequestReader
 from gateway.wire.request import RequestHead
+from gateway.wire.spare import SparePage, accepted_by_person, page_response
 
 if TYPE_CHECKING:
     from gateway.proxy.server import Front
 
 LINGER_S = 2.0
-"""How long a closing connection is still read, so that the client can read our answer."""
+"""How long a closing connection that goes on sending is waited for, so that the client can read our answer."""
 
-LINGER_BYTES = 1 << 20
+LINGER_MAX_S = 30.0
+"""How long it is read in all: a browser shows the answer to an upload only when it has sent the whole of it."""
+
+LINGER_BYTES = 1 << 30
 """How much of it."""
-
-HALF_CLOSED_S = 1.0
-"""How long a client that has ended its side may still wait for the answer: most that do so have gone away."""
 
 NO_ADDRESS = IPv4Address("127.0.0.1")
 """Address of the peer on a Unix socket."""
@@ -47,9 +50,15 @@ OPTIONS_ANSWER = b"HTTP/1.1 204 No Content\r\nAllow: GET, HEAD, POST, PUT, PATCH
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
+_SIOCOUTQNSD = 0x894B
+"""Asks a TCP socket for the bytes in its send queue that were not sent. Source: linux/sockios.h."""
+_COUNT = struct.Struct("i")
 
-class Downstream(asyncio.Protocol):
-    """One client connection. `exchange` is the one that is being answered, None between two.
+
+class Downstream:
+    """One client connection, an `asyncio.Protocol`. `exchange` is the one that is being answered, None between two.
+
+    It does not inherit from that class, which has nothing but defaults: compiled, its fields then have fixed places.
 
     `announced` is the client's address where a load balancer has told it (PROXY protocol), else None.
     """
@@ -67,6 +76,8 @@ class Downstream(asyncio.Protocol):
         "_is_read_paused",
         "_is_tls",
         "_left_to_discard",
+        "_linger_until",
+        "_patience_s",
         "_read_ns",
         "_reader",
         "_transport",
@@ -92,6 +103,8 @@ class Downstream(asyncio.Protocol):
         self._is_idle = False
         self._half_closed = False
         self._left_to_discard = DISCARD_BYTES
+        self._patience_s = math.inf
+        self._linger_until = 0.0
         self._buffered_at_expiry = 0
         self.deadline = 0.0
         self.asked_name = ""
@@ -137,11 +150,12 @@ class Downstream(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more. An answer on its way may still reach it, but is not waited for long."""
         exchange = self.exchange
-        if exchange is None or exchange.is_tunnel or self._reader.in_body or self._is_tls:
+        if exchange is None or self._reader.in_body or self._is_tls:
             return False
+        self._patience_s = exchange.tunnel_ended() if exchange.is_tunnel else HALF_CLOSED_S
         self._half_closed = True
-        self.expect_within(HALF_CLOSED_S)
-        return True
+        self.expect_within(self._patience_s)
+        return self._patience_s > 0
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it ended is of no use
         """The connection is gone."""
@@ -182,6 +196,12 @@ class Downstream(asyncio.Protocol):
         """Return how many bytes wait for the client to read."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
+    def unsent(self) -> int:
+        """Return how many written bytes have not left yet: those in the transport and those in the kernel."""
+        if self._transport is None:
+            return 0
+        return self._transport.get_write_buffer_size() + _unsent_in_kernel(self._transport)
+
     def body_wanted(self) -> None:
         """The exchange takes the body now, or became a tunnel: hand over what is there."""
         exchange = self.exchange
@@ -204,9 +224,11 @@ class Downstream(asyncio.Protocol):
 
     def expect_within(self, seconds: float) -> None:
         """Have `expired` called unless something is expected anew within `seconds`."""
-        if self._half_closed and seconds > HALF_CLOSED_S:
-            seconds = HALF_CLOSED_S
-        self.deadline = self._front.now + seconds
+        self.deadline = self._front.now + min(seconds, self._patience_s)
+
+    def spare_page(self, status: int, untrusted_accepted: bytes) -> SparePage | None:
+        """Return the page that is ready for a person who cannot be told by the hub, None without one."""
+        return self._front.spare.find(status, untrusted_accepted)
 
     def pause_reading(self) -> None:
         """Take nothing more from the client."""
@@ -388,7 +410,12 @@ class Downstream(asyncio.Protocol):
             exchange.refuse(RequestFault(fault.code, fault.detail))
             return
         code = fault.code
-        self.write(problem_response(code.status, code.value, fault.detail, date=self.date, closes=True))
+        accepted = accepted_by_person(self._reader.buffer)
+        page = None if accepted is None else self._front.spare.find(code.status, accepted)
+        if page is None:
+            self.write(problem_response(code.status, code.value, fault.detail, date=self.date, closes=True))
+        else:
+            self.write(page_response(code.status, page, date=self.date, closes=True))
         self._end(lingers=True)
 
     def _end(self, *, lingers: bool = False) -> None:
@@ -407,6 +434,7 @@ class Downstream(asyncio.Protocol):
             self._transport.close()
             return
         self._left_to_discard = LINGER_BYTES
+        self._linger_until = self._front.now + LINGER_MAX_S
         self.expect_within(LINGER_S)
         self.resume_reading()
         if can_end:
@@ -414,8 +442,11 @@ class Downstream(asyncio.Protocol):
 
     def _discard_ending(self, size: int) -> None:
         self._left_to_discard -= size
-        if self._left_to_discard < 0:
+        left_s = self._linger_until - self._front.now
+        if self._left_to_discard < 0 or left_s <= 0:
             self.abandon()
+        else:
+            self.expect_within(min(LINGER_S, left_s))
 
 
 def peer_address(name: object) -> Address:
@@ -428,6 +459,15 @@ def peer_address(name: object) -> Address:
 def _peer_certificate(tls: ssl.SSLObject) -> bytes:
     """Return the DER of the client's certificate, which the handshake has verified; empty without one."""
     return tls.getpeercert(binary_form=True) or b""
+
+
+def _unsent_in_kernel(transport: asyncio.Transport) -> int:
+    """Return how many bytes the kernel of this machine still has to send; 0 on a Unix socket, where none wait."""
+    handle = transport.get_extra_info("socket")
+    if handle is None or handle.family == socket.AF_UNIX:
+        return 0
+    (count,) = _COUNT.unpack(fcntl.ioctl(handle.fileno(), _SIOCOUTQNSD, bytes(_COUNT.size)))
+    return int(count)
 
 
 def _reset_on_close(transport: asyncio.Transport) -> None:

@@ -19,13 +19,12 @@ from gateway.proxy.answer import (
     AnswerPlan,
     Framing,
     interim_head,
-    is_download,
     is_event_stream,
     plan_answer,
     switching_head,
 )
 from gateway.proxy.links import ClientLink, UpstreamLink
-from gateway.proxy.ports import CutReason, Gatekeeper, Route, UpstreamFault
+from gateway.proxy.ports import BodyFilter, CutReason, Gatekeeper, Route, UpstreamFault
 from gateway.proxy.tunnel import Tunnel
 from gateway.wire.body import encode_chunk, encode_last_chunk
 from gateway.wire.client_kind import client_kind
@@ -37,17 +36,18 @@ from gateway.wire.headers import passing_trailers
 from gateway.wire.problem import problem_response
 from gateway.wire.request import CHUNKED, RequestHead
 from gateway.wire.response import ResponseHead
+from gateway.wire.spare import page_response
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 CONTINUE_AFTER_S = 1.0
 """How long a client that expects `100 Continue` waits for the upstream's before it gets ours."""
 
+HALF_CLOSED_S = 1.0
+"""How long a client that has ended its side may still wait for the answer: most that do so have gone away."""
+
 DISCARD_BYTES = 65536
 """Most bytes of an unwanted request body that are read to keep the connection alive."""
-
-BODY_PROGRESS_BYTES = 1024
-"""How much of a request's body has to come in each `stream_idle_timeout`: slower senders are dripping."""
 
 MAX_INTERIM = 16
 """Most interim responses to one request."""
@@ -57,6 +57,9 @@ MAX_ATTEMPTS = 3
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "REPORT", "SEARCH"})
 """Methods that may be repeated when a connection turns out to be gone. Source: RFC 9110 section 9.2.2."""
+
+READ_BODY = "read-only"
+"""The limit that a request's body meets when it is read."""
 
 _CONTINUES = 100
 
@@ -87,8 +90,10 @@ class Exchange:
         "_body_bytes",
         "_body_is_whole",
         "_body_progress",
+        "_filter",
         "_gatekeeper",
         "_has_continued",
+        "_held_body",
         "_interims",
         "_is_substitute",
         "_limits",
@@ -139,6 +144,8 @@ class Exchange:
         self._limits = self._server_limits = limits
         self._tunnel: Tunnel | None = None
         self._plan: AnswerPlan | None = None
+        self._filter: BodyFilter | None = None
+        self._held_body = b""
         self._attempts = 0
         self._interims = 0
         self._body_bytes = 0
@@ -174,11 +181,6 @@ class Exchange:
     def client_kind(self) -> ClientKind:
         """Browser navigation, program, or WebSocket."""
         return client_kind(self.head)
-
-    @property
-    def response_is_download(self) -> bool:
-        """Whether the upstream's answer is a file to save. False before there is an answer."""
-        return self.response is not None and is_download(self.response)
 
     @property
     def is_over(self) -> bool:
@@ -229,7 +231,16 @@ class Exchange:
             self.refuse(RequestFault(FaultCode.BODY_BYTES, "the body is longer than this app accepts"))
             return
         self._has_continued = True
+        if self.route is not None and self.route.reads_body is not None:
+            self._held_body += payload
+            if is_last and not self.route.reads_body(self._held_body):
+                self._body_is_whole = True
+                self._withhold(READ_BODY)
+                return
+            payload, self._held_body = (self._held_body, b"") if is_last else (b"", self._held_body)
         self._body_is_whole = is_last
+        if not is_last:
+            upstream.keep_answer()
         if self.head.length != CHUNKED:
             upstream.write(payload)
         else:
@@ -305,8 +316,8 @@ class Exchange:
             self.upstream_failed(UpstreamFault.PROTOCOL)
         elif response.status == _CONTINUES:
             self._continue()
-        elif self.head.version == (1, 1):
-            self.client.write(interim_head(response))
+        elif self.head.version == (1, 1) and self.route is not None:
+            self.client.write(interim_head(response, self.route.rules))
 
     def respond(self, response: ResponseHead) -> None:
         """The final response's head. What follows comes as `payload_arrived`, at least once."""
@@ -314,18 +325,23 @@ class Exchange:
         if route is None:
             return
         self.response = response
-        if route.rules.no_downloads and is_download(response):
-            self._leave_upstream()
-            self._answer_instead(self._gatekeeper.forbidden(self, "no-downloads"), 403, "download-withheld")
-            return
+        rules = route.rules
+        if rules.guard is not None:
+            limit = rules.guard.withholds(self.head, response)
+            if limit:
+                self._withhold(limit)
+                return
+            rules, self._filter = rules.guard.treat(self.head, response)
         self.phase = Phase.ANSWERING
         self._plan = plan_answer(
             response,
             method=self.head.method,
             client_version=self.head.version,
             keeps_alive=self._may_keep_alive(),
-            rules=route.rules,
+            rules=rules,
             date=self.client.date,
+            rewrite=route.rewrite,
+            authority=self.upstream.authority if route.is_own_host and self.upstream is not None else b"",
         )
 
     def payload_arrived(self, payload: bytes, *, is_last: bool, trailers: list[Field]) -> None:
@@ -333,6 +349,11 @@ class Exchange:
         plan = self._plan
         if plan is None or self.phase is not Phase.ANSWERING:
             return
+        if self._filter is not None:
+            passed = self._filtered(self._filter, payload, is_last=is_last)
+            if passed is None:
+                return
+            payload, trailers = passed, []
         if plan.framing is Framing.CHUNKED:
             if payload:
                 payload = encode_chunk(payload)
@@ -363,7 +384,10 @@ class Exchange:
         self._tunnel = Tunnel(self.client, upstream, is_websocket=self.head.upgrade == b"websocket")
         self.client.write(switching_head(response, route.rules))
         self.client.expect_within(self._limits.tunnel_idle_timeout)
-        self.client.body_wanted()
+        if self.is_draining:
+            self.cut(CutReason.GOING_AWAY)
+        else:
+            self.client.body_wanted()
 
     # --- the tunnel ------------------------------------------------------------------------------------------
 
@@ -372,6 +396,15 @@ class Exchange:
         if self._tunnel is not None:
             self._tunnel.from_client(data)
             self.client.expect_within(self._limits.tunnel_idle_timeout)
+
+    def tunnel_ended(self) -> float:
+        """The client of a tunnel sends no more: tell the upstream, and return for how long the other way stays open.
+
+        A WebSocket has nothing more to say but the answer to its close frame; most that end so have just gone away.
+        """
+        if self.upstream is None or not self.upstream.end():
+            return 0.0
+        return HALF_CLOSED_S if self.head.upgrade == b"websocket" else self._limits.tunnel_idle_timeout
 
     def tunnel_from_upstream(self, data: bytes) -> None:
         """Pass on bytes of an upgraded connection."""
@@ -446,13 +479,15 @@ class Exchange:
             extra=route.headers,
             with_body=self._sends_body,
             with_own_cookies=route.with_own_cookies,
+            removed=route.removed,
         )
 
     def _expect_more(self, *, is_last: bool) -> None:
-        """Give the client time for more of its body, if it has used the last well; the upstream, after its end."""
+        """Give the client time for more of its body unless it drips; the upstream, after its end."""
+        came = self._body_bytes - self._body_progress
         if is_last:
             self.client.expect_within(self._limits.response_timeout)
-        elif self._body_bytes - self._body_progress >= BODY_PROGRESS_BYTES or not self._body_progress:
+        elif came >= self._limits.body_progress_bytes or not self._body_progress:
             self._body_progress = self._body_bytes
             self.client.expect_within(self._limits.stream_idle_timeout)
 
@@ -469,13 +504,15 @@ class Exchange:
         """Return whether sending the request again cannot do a thing twice.
 
         A reused connection that closes before any byte of an answer was idle when the upstream gave it up; a method
-        that is idempotent, none of whose body was sent, may then be tried on a new one. Source: RFC 9112 section 9.3.1.
+        that is idempotent, none of whose body was sent, may then be tried on a new one, and where there are other
+        addresses, after a new one as well. Source: RFC 9112 section 9.3.1.
         """
-        link = self.upstream
+        link, route = self.upstream, self.route
         return (
             fault is UpstreamFault.RESET
             and link is not None
-            and link.is_reused
+            and route is not None
+            and (link.is_reused or route.pool.has_others)
             and not link.has_answered
             and not self._body_bytes
             and not self._interims
@@ -502,6 +539,24 @@ class Exchange:
         elif self.phase is Phase.ROUTING and self.route is not None:
             self.route.pool.give_up(self)
 
+    def _filtered(self, body_filter: BodyFilter, payload: bytes, *, is_last: bool) -> bytes | None:
+        """Return what of a piece of the response may go on now, None for nothing."""
+        passed = body_filter.feed(payload, is_last=is_last)
+        if passed is None:
+            self._withhold(body_filter.limit)
+        elif not passed and not is_last:
+            self.client.expect_within(self._limits.stream_idle_timeout)
+            return None
+        return passed
+
+    def _withhold(self, limit: str) -> None:
+        """Do not pass on what a guard forbids: another answer in its place, or a break where it has begun."""
+        if self.response_started:
+            self._break_off()
+            return
+        self._leave_upstream()
+        self._answer_instead(self._gatekeeper.forbidden(self, limit), 403, "response-withheld")
+
     def _give_up(self, fault: UpstreamFault) -> None:
         self._leave_upstream()
         self._answer_fault(fault)
@@ -516,6 +571,7 @@ class Exchange:
         self.client.expect_within(self._limits.response_timeout)
         self.response = None
         self._plan = None
+        self._filter = None
         if route is not None:
             self._follow(route)
         else:
@@ -525,10 +581,15 @@ class Exchange:
         closes = closes or self.head.version != (1, 1)
         self.phase = Phase.ANSWERING
         self.response_started = True
-        is_head = self.head.method == "HEAD"
-        self.client.write(
-            problem_response(status, code, detail, date=self.client.date, closes=closes, is_head=is_head)
-        )
+        is_head, date = self.head.method == "HEAD", self.client.date
+        page = None
+        if self.client_kind is ClientKind.BROWSER:
+            page = self.client.spare_page(status, self.head.header(b"accept-language") or b"")
+        if page is None:
+            answer = problem_response(status, code, detail, date=date, closes=closes, is_head=is_head)
+        else:
+            answer = page_response(status, page, date=date, closes=closes, is_head=is_head)
+        self.client.write(answer)
         self._answered(keeps_alive=not closes)
 
     def _answered(self, *, keeps_alive: bool) -> None:

@@ -11,6 +11,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from gateway.proxy.downstream import Downstream, peer_address
+from gateway.proxy.links import as_protocol
 from gateway.tasks import spawn
 from gateway.wire.faults import FaultCode, WireFault
 from gateway.wire.forwarded import Address
@@ -24,10 +25,11 @@ ACCEPT_PAUSE_S = 0.1
 
 
 class GreetingListener:
-    """Accepts on a bound socket, which it owns, for `front`. Needs a running loop."""
+    """Accepts on a bound socket, which it owns, for `front`. Needs a running loop. `sockets` holds that one."""
 
     def __init__(self, front: "Front", handle: socket.socket, tls: ssl.SSLContext | None) -> None:
         handle.settimeout(0)
+        self.sockets = (handle,)
         self._front = front
         self._tls = tls
         self._greeted: set[asyncio.Task[None]] = set()
@@ -74,7 +76,10 @@ class GreetingListener:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Downstream(self._front, announced=source), connection, ssl=self._tls
+                lambda: as_protocol(Downstream(self._front, announced=source)),
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=None if self._tls is None else self._front.limits.header_timeout,
             )
         except (OSError, EOFError):
             return  # The handshake failed; the loop has closed the connection.

@@ -3,12 +3,19 @@
 `downstream.Downstream` and `upstream.Upstream` are the real ones; tests have links that record.
 """
 
-from typing import TYPE_CHECKING, Protocol
+import asyncio
+from typing import TYPE_CHECKING, Protocol, cast
 
 from gateway.wire.forwarded import Address
+from gateway.wire.spare import SparePage
 
 if TYPE_CHECKING:
     from gateway.proxy.exchange import Exchange
+
+
+def as_protocol(link: object) -> asyncio.Protocol:
+    """Return a connection as the event loop knows it: it has every method of `asyncio.Protocol`."""
+    return cast("asyncio.Protocol", link)
 
 
 class ClientLink(Protocol):
@@ -28,8 +35,8 @@ class ClientLink(Protocol):
         """Send to the client."""
         ...
 
-    def write_buffered(self) -> int:
-        """Return how many bytes wait for the client to read."""
+    def unsent(self) -> int:
+        """Return how many written bytes have not left this machine."""
         ...
 
     def body_wanted(self) -> None:
@@ -42,6 +49,10 @@ class ClientLink(Protocol):
 
     def expect_within(self, seconds: float) -> None:
         """Call `expired` unless something is expected anew within `seconds`."""
+        ...
+
+    def spare_page(self, status: int, untrusted_accepted: bytes) -> SparePage | None:
+        """Return the page that is ready for a person who cannot be told by the hub, None without one."""
         ...
 
     def pause_reading(self) -> None:
@@ -91,6 +102,14 @@ class UpstreamLink(Protocol):
 
     def resume_reading(self) -> None:
         """Go on reading."""
+        ...
+
+    def keep_answer(self) -> None:
+        """More of the request's body comes: have an answer read even if the connection is lost meanwhile."""
+        ...
+
+    def end(self) -> bool:
+        """Send what was written, then the end of our side. Return whether the other side may go on without it."""
         ...
 
     def release(self) -> None:

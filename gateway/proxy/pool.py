@@ -7,14 +7,12 @@ import asyncio
 import ssl
 import time
 from collections import deque
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
-
-import msgspec
 
 from gateway.config.schema import Limits
 from gateway.proxy.exchange import IDEMPOTENT
-from gateway.proxy.links import UpstreamLink
+from gateway.proxy.links import UpstreamLink, as_protocol
 from gateway.proxy.ports import UpstreamFault
 from gateway.proxy.upstream import Upstream
 from gateway.tasks import spawn
@@ -56,7 +54,7 @@ class Lessee(Protocol):
         ...
 
 
-class Address(msgspec.Struct, frozen=True):
+class Address(NamedTuple):
     """Where an upstream listens. `path` is that of a Unix socket, else empty; `is_tls` for https."""
 
     host: str
@@ -117,6 +115,7 @@ class UpstreamPool:
 
     def __init__(self, url: str, limits: Limits, *, tls: ssl.SSLContext | None = None) -> None:
         self.address = parse_upstream(url)
+        self.has_others = False
         self.tls = (tls or upstream_tls()) if self.address.is_tls else None
         self.high_water = high_water(limits)
         self._connect_timeout_s = limits.connect_timeout
@@ -129,6 +128,8 @@ class UpstreamPool:
         self._is_closed = False
         self._failures = 0
         self._broken_until = 0.0
+        self._unanswered = 0
+        self._suspect_until = 0.0
         self._last_fault = UpstreamFault.UNREACHABLE
 
     @property
@@ -145,6 +146,14 @@ class UpstreamPool:
         if self._failures < BREAK_AFTER:
             return True
         return time.monotonic() >= self._broken_until and not self._waiting
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it takes connections but has ended or garbled the last `BREAK_AFTER` answers, a moment ago.
+
+        Such an address is free at once, and would draw all exchanges to it.
+        """
+        return self._unanswered >= BREAK_AFTER and time.monotonic() < self._suspect_until
 
     @property
     def last_fault(self) -> UpstreamFault:
@@ -205,6 +214,15 @@ class UpstreamPool:
             self._idle.remove(link)
         if self._waiting:
             self._connect_for_waiting()
+
+    def answered(self) -> None:
+        """An exchange got the head of its answer."""
+        self._unanswered = 0
+
+    def not_answered(self) -> None:
+        """A new connection ended, or brought nonsense, instead of an answer."""
+        self._unanswered += 1
+        self._suspect_until = time.monotonic() + BREAK_S
 
     def close(self) -> None:
         """Close idle connections now, and leased ones as they come back. Nobody can lease any more."""
@@ -282,20 +300,16 @@ class UpstreamPool:
         self._connect_for_waiting()
 
     async def _open_connection(self) -> Upstream:
-        loop = asyncio.get_running_loop()
-        address = self.address
+        loop, address, link = asyncio.get_running_loop(), self.address, Upstream(self)
+        protocol = as_protocol(link)
         if address.path:
-            _, link = await loop.create_unix_connection(lambda: Upstream(self), address.path)
+            await loop.create_unix_connection(lambda: protocol, address.path)
         elif self.tls is not None:
-            _, link = await loop.create_connection(
-                lambda: Upstream(self),
-                address.host,
-                address.port,
-                ssl=self.tls,
-                server_hostname=address.host,
+            await loop.create_connection(
+                lambda: protocol, address.host, address.port, ssl=self.tls, server_hostname=address.host
             )
         else:
-            _, link = await loop.create_connection(lambda: Upstream(self), address.host, address.port)
+            await loop.create_connection(lambda: protocol, address.host, address.port)
         return link
 
     def _watch(self) -> None:

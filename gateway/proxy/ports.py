@@ -3,6 +3,7 @@
 The data path knows nothing of policy. It parses a request head, asks the gatekeeper, and does what the route says.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +15,8 @@ from gateway.wire.prefix import PathRewrite
 if TYPE_CHECKING:
     from gateway.proxy.exchange import Exchange
     from gateway.proxy.pool import Lessee
+    from gateway.wire.request import RequestHead
+    from gateway.wire.response import ResponseHead
 
 
 class CutReason(StrEnum):
@@ -27,19 +30,51 @@ class CutReason(StrEnum):
 class ResponseRules(msgspec.Struct, frozen=True):
     """What the data path does to a response on the way to the client.
 
-    `no_downloads`: a response that is a download (`Content-Disposition: attachment`, or a type that a browser does
-    not show) is not passed on; the gatekeeper's `forbidden` route answers instead. `no_store`: `Cache-Control` is
-    replaced by `no-store`. `reserved_cookies`: names that an app may not set. `extra_headers` are added.
+    `no_store`: `Cache-Control` is replaced by `no-store`. `reserved_cookies`: names that an app may not set.
+    `extra_headers` are added, after those that are `dropped` (lower-case names). `is_resized`: the body may become
+    longer than it was. `guard` judges each response; where it withholds one, the gatekeeper's `forbidden` route answers
+    instead. None for whoever is not limited.
     """
 
-    no_downloads: bool = False
     no_store: bool = False
     reserved_cookies: tuple[bytes, ...] = ()
     extra_headers: tuple[tuple[bytes, bytes], ...] = ()
+    dropped: frozenset[bytes] = frozenset()
+    is_resized: bool = False
+    guard: "ResponseGuard | None" = None
+
+
+class BodyFilter(Protocol):
+    """What a body goes through on the way to the client."""
+
+    limit: str
+
+    def feed(self, payload: bytes, *, is_last: bool) -> bytes | None:
+        """Return what may go on now; None: nothing more may, for the reason `limit`."""
+        ...
+
+
+class ResponseGuard(Protocol):
+    """Judges and changes the responses to a limited session. Neither method may raise."""
+
+    def withholds(self, head: "RequestHead", response: "ResponseHead") -> str:
+        """Return why a response is not passed on, "" when it may be."""
+        ...
+
+    def treat(
+        self, head: "RequestHead", response: "ResponseHead"
+    ) -> tuple["ResponseRules", BodyFilter | None]:
+        """Return how the response's head is written, and what its body goes through."""
+        ...
 
 
 class Upstreams(Protocol):
-    """Where connections to an app come from: the pool of one address, or a group of them."""
+    """Where connections to an app come from: the pool of one address, or a group of them.
+
+    `has_others`: a new connection may well be to another address than the last.
+    """
+
+    has_others: bool
 
     def lease(self, lessee: "Lessee", *, is_fresh: bool) -> None:
         """Give `lessee` a connection, now or later; `upstream_failed` when there can be none.
@@ -64,7 +99,9 @@ class Route(msgspec.Struct, frozen=True):
     client's `Host`; `is_own_host` sends the name by which the chosen address knows itself. `target` None sends the
     canonical target, its path changed by `rewrite`. `limits` None keeps the server's. `send_body` False answers without
     the request's body (which is then discarded within bounds, or the connection closes after the answer).
-    `with_own_cookies` leaves the gateway's cookies in the request: only for the hub, never for an app.
+    `with_own_cookies` leaves the gateway's cookies in the request: only for the hub, never for an app. `removed` are
+    lower-case names of client fields that are not sent. `reads_body`: what tells of a whole body, of at most
+    `body_max_bytes`, whether the upstream may have it; until then nothing of it is sent.
     """
 
     pool: "Upstreams"
@@ -78,6 +115,8 @@ class Route(msgspec.Struct, frozen=True):
     send_body: bool = True
     body_max_bytes: int = 1 << 30
     with_own_cookies: bool = False
+    removed: frozenset[bytes] = frozenset()
+    reads_body: Callable[[bytes], bool] | None = None
 
 
 class UpstreamFault(StrEnum):

@@ -30,16 +30,23 @@ from pathlib import Path
 from gateway.config.schema import Limits
 from gateway.proxy.downstream import Downstream
 from gateway.proxy.greeting import GreetingListener, bound_sockets
+from gateway.proxy.links import as_protocol
 from gateway.proxy.pool import high_water
 from gateway.proxy.ports import CutReason, Gatekeeper
 from gateway.wire.faults import FaultCode
 from gateway.wire.forwarded import Address, TrustedNetworks
 from gateway.wire.request import HeadLimits
+from gateway.wire.spare import SparePages
 
 SWEEP_S = 0.5
 """How often deadlines are looked at: they are kept to this exactness, for one timer per worker."""
 
 BACKLOG = 4096
+
+UNSENT_BYTES = 128 * 1024
+"""Most bytes that the kernel takes for a client before it has sent them (and one segment): what a client behind its
+connection may still get when a worker was killed. It does not bound what is on the way, so it costs no speed.
+"""
 
 
 class Stats:
@@ -86,6 +93,7 @@ class Front:
         self.now = time.monotonic()
         self.date = _http_date()
         self.is_draining = False
+        self.spare = SparePages()
         self._tls = tls
         self._sweep_s = sweep_s
         self._servers: list[asyncio.Server | GreetingListener] = []
@@ -105,7 +113,13 @@ class Front:
                 await self.listen_socket(handle)
             return int(handles[0].getsockname()[1])
         server = await asyncio.get_running_loop().create_server(
-            self._accept, host, port, ssl=self._tls, backlog=BACKLOG, reuse_port=reuse_port or None
+            self._accept,
+            host,
+            port,
+            ssl=self._tls,
+            ssl_handshake_timeout=self._handshake_timeout_s,
+            backlog=BACKLOG,
+            reuse_port=reuse_port or None,
         )
         self._listening(server)
         chosen: int = server.sockets[0].getsockname()[1]
@@ -115,7 +129,13 @@ class Front:
         """Listen on a Unix socket. Raises `OSError`."""
         loop = asyncio.get_running_loop()
         self._listening(
-            await loop.create_unix_server(self._accept, str(path), ssl=self._tls, backlog=BACKLOG)
+            await loop.create_unix_server(
+                self._accept,
+                str(path),
+                ssl=self._tls,
+                ssl_handshake_timeout=self._handshake_timeout_s,
+                backlog=BACKLOG,
+            )
         )
 
     async def listen_socket(self, handle: socket.socket) -> None:
@@ -125,7 +145,15 @@ class Front:
             return
         loop = asyncio.get_running_loop()
         make = loop.create_unix_server if handle.family == socket.AF_UNIX else loop.create_server
-        self._listening(await make(self._accept, sock=handle, ssl=self._tls, backlog=BACKLOG))
+        self._listening(
+            await make(
+                self._accept,
+                sock=handle,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._handshake_timeout_s,
+                backlog=BACKLOG,
+            )
+        )
 
     @property
     def is_listening(self) -> bool:
@@ -196,10 +224,19 @@ class Front:
             self._head_limits = (self.limits, _head_limits(self.limits))
         return self._head_limits[1]
 
-    def _accept(self) -> Downstream:
-        return Downstream(self)
+    @property
+    def _handshake_timeout_s(self) -> float | None:
+        """A client that is slow to begin is as bad in TLS as in the head of a request."""
+        return None if self._tls is None else self.limits.header_timeout
+
+    def _accept(self) -> asyncio.Protocol:
+        return as_protocol(Downstream(self))
 
     def _listening(self, server: asyncio.Server | GreetingListener) -> None:
+        for handle in server.sockets:
+            if handle.family != socket.AF_UNIX:
+                # Accepted connections inherit it from their listener (Linux).
+                handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self._servers.append(server)
         if self._sweep is None:
             self._look_at_deadlines()

@@ -39,20 +39,20 @@ def renew(context: ssl.SSLContext, tls: Tls) -> None:
 
 
 def _choose_by_name(context: ssl.SSLContext, tls: Tls) -> None:
+    contexts = [_context(tls, each) for each in tls.certificates]
     by_name = [
         (name, chosen)
-        for each, chosen in ((each, _context(tls, each)) for each in tls.certificates)
+        for each, chosen in zip(tls.certificates, contexts, strict=True)
         for name in _names(each)
     ]
 
     def choose(connection: ssl.SSLObject, name: str | None, _default: ssl.SSLContext) -> None:
-        if name is None:
-            return
-        _NAMES[connection] = asked = name.lower()
-        for pattern, chosen in by_name:
-            if _matches(pattern, asked):
-                connection.context = chosen
-                return
+        asked = (name or "").lower()
+        if asked:
+            _NAMES[connection] = asked
+        # Never the listener's own context: what that one was told about authorities of clients cannot be renewed.
+        matching = (chosen for pattern, chosen in by_name if _matches(pattern, asked))
+        connection.context = next(matching, contexts[0])
 
     context.sni_callback = choose
 

@@ -7,8 +7,9 @@ from gateway.proxy.links import ClientLink, UpstreamLink
 from gateway.proxy.ports import CutReason
 from gateway.wire.websocket import CloseCode, FrameTracker, close_frame
 
-MAX_BUFFERED_AT_CUT = 16384
-"""With more than this written and not yet sent to the client, a cut drops it instead of adding a close frame behind."""
+MAX_UNSENT_AT_CUT = 16384
+"""With more than this written and not yet sent to the client, by us or by the kernel, a cut drops it instead of adding
+a close frame behind."""
 
 _CODE = {
     CutReason.ACCESS_ENDED: CloseCode.ACCESS_ENDED,
@@ -61,7 +62,7 @@ class Tunnel:
             tracker is not None
             and tracker.is_at_boundary
             and not tracker.has_closed
-            and self._client.write_buffered() <= MAX_BUFFERED_AT_CUT
+            and self._client.unsent() <= MAX_UNSENT_AT_CUT
         )
         if is_speakable:
             self._client.write(close_frame(_CODE[reason], _TEXT[reason]))

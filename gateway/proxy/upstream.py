@@ -4,6 +4,8 @@ Without a lease nothing may arrive; a connection on which something does is clos
 """
 
 import asyncio
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from gateway.proxy.ports import UpstreamFault
@@ -17,15 +19,24 @@ if TYPE_CHECKING:
 
 _FINAL = 200
 
+_RESCUED_BYTES = 256 * 1024
+"""Most bytes of an early answer that are read once the connection is lost."""
 
-class Upstream(asyncio.Protocol):
-    """One connection. `is_reused`: it has served before. `has_answered`: a byte of this lease's answer was read."""
+_NO_HANDLE = -1
+
+
+class Upstream:
+    """One connection, an `asyncio.Protocol` as `Downstream` is.
+
+    `is_reused`: it has served before. `has_answered`: a byte of this lease's answer was read.
+    """
 
     __slots__ = (
         "_has_head",
         "_is_head",
         "_is_paused",
         "_keeps_alive",
+        "_kept_handle",
         "_pool",
         "_reader",
         "_transport",
@@ -44,6 +55,7 @@ class Upstream(asyncio.Protocol):
         self._is_head = False
         self._is_paused = False
         self._keeps_alive = False
+        self._kept_handle = _NO_HANDLE
         self.exchange: Exchange | None = None
         self.has_answered = False
         self.is_reused = False
@@ -67,6 +79,25 @@ class Upstream(asyncio.Protocol):
         if self._transport is not None and data:
             self._transport.write(data)
 
+    def keep_answer(self) -> None:
+        """Make sure that an answer which is sent while the request's body still comes is not lost.
+
+        An upstream that answers early and closes resets the connection. Event loops learn that from the next write, and
+        forget what the kernel has received before: a second handle on the socket lets it be read all the same.
+        """
+        if self._transport is None or self._kept_handle != _NO_HANDLE:
+            return
+        if self._transport.get_extra_info("ssl_object") is None:
+            with suppress(OSError):  # Without a free descriptor it is as it was.
+                self._kept_handle = os.dup(self._transport.get_extra_info("socket").fileno())
+
+    def end(self) -> bool:
+        """Send what was written, then the end of our side. Return whether there is such a thing: not in TLS."""
+        if self._transport is None or not self._transport.can_write_eof():
+            return False
+        self._transport.write_eof()
+        return True
+
     def pause_reading(self) -> None:
         """Take nothing more from the upstream."""
         if not self._is_paused and self._transport is not None:
@@ -82,6 +113,7 @@ class Upstream(asyncio.Protocol):
     def release(self) -> None:
         """End the lease; the connection goes back to the pool if it may be used again."""
         self.exchange = None
+        self._let_go()
         self.resume_reading()
         if self._is_reusable():
             self.is_reused = True
@@ -143,6 +175,9 @@ class Upstream(asyncio.Protocol):
         """The connection is gone: without a complete answer, the exchange is told so."""
         self._pool.forget(self)
         self._transport = None
+        rescued = self._rescued()
+        if rescued:
+            self.data_received(rescued)
         self._fail(UpstreamFault.RESET)
 
     def pause_writing(self) -> None:
@@ -174,6 +209,7 @@ class Upstream(asyncio.Protocol):
             if head.status >= _FINAL:
                 self._has_head = True
                 self._keeps_alive = head.keeps_alive
+                self._pool.answered()
                 exchange.respond(head)
                 return True
             if head.status == SWITCHING_PROTOCOLS:
@@ -184,6 +220,20 @@ class Upstream(asyncio.Protocol):
             if self.exchange is not exchange:
                 return False
         return False
+
+    def _rescued(self) -> bytes:
+        """Return what had arrived when the connection was lost, as far as `keep_answer` provided for that."""
+        received = b""
+        if self._kept_handle != _NO_HANDLE and self.exchange is not None:
+            with suppress(OSError):
+                received = os.read(self._kept_handle, _RESCUED_BYTES)
+        self._let_go()
+        return received
+
+    def _let_go(self) -> None:
+        if self._kept_handle != _NO_HANDLE:
+            os.close(self._kept_handle)
+            self._kept_handle = _NO_HANDLE
 
     def _is_reusable(self) -> bool:
         """Return whether the next exchange can be sure that what it reads is the answer to its own request.
@@ -202,4 +252,6 @@ class Upstream(asyncio.Protocol):
     def _fail(self, fault: UpstreamFault) -> None:
         exchange = self.exchange
         if exchange is not None:
+            if not self._has_head and not self.is_reused:
+                self._pool.not_answered()
             exchange.upstream_failed(fault)

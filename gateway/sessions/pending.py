@@ -70,7 +70,8 @@ class ReturnTo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class PendingLogin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A sign-in that is at the provider.
 
-    `session` is the one to be strengthened; `restarts` counts lost codes.
+    `session` is the one to be strengthened; `restarts` counts lost codes. `is_login_forced`: the credentials were asked
+    for, whatever session the provider had.
     """
 
     attempt: Attempt
@@ -80,6 +81,7 @@ class PendingLogin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     session: str | None = None
     restarts: int = 0
     wanted: Wanted = NOTHING_WANTED
+    is_login_forced: bool = False
 
 
 def safe_path(untrusted: str) -> str:

@@ -39,6 +39,9 @@ MAX_HOSTS_PER_SESSION = 200
 COOKIES_PER_HOST = 3
 """Parallel tabs each bring a cookie for their host; the newest few stay good, so that none is thrown out."""
 
+MAX_ENDED = 20_000
+"""Most cookies of ended sessions that are remembered: whose form it was that came a moment too late."""
+
 UPKEEP_INTERVAL_S = 15.0
 
 ID_TOKEN = "session-id-token"  # noqa: S105 - a sealing purpose
@@ -87,6 +90,7 @@ class SessionRegistry:
         self._by_subject: dict[tuple[str, str], dict[SessionId, None]] = {}
         self._by_sid: dict[tuple[str, str], dict[SessionId, None]] = {}
         self._touched: dict[SessionId, datetime] = {}
+        self._ended: OrderedDict[str, tuple[str, Session]] = OrderedDict()
         self._unfinished: set[SessionId] = set()
         self._upkeep: asyncio.Task[None] | None = None
         self.configure(settings)
@@ -115,6 +119,10 @@ class SessionRegistry:
         for cookie in cookies:
             if cookie.session_id in self._sessions:
                 self._index_cookie(cookie)
+        ended = {session.id: session for session in sessions if session.id not in self._sessions}
+        for cookie in cookies:
+            if cookie.session_id in ended:
+                self._remember(cookie, ended[cookie.session_id])
         if over:
             await self._store.remove(over)
         return len(self._sessions)
@@ -145,6 +153,20 @@ class SessionRegistry:
         """Return the live session of a cookie's value as a client sent it, or None."""
         hashed = cookie_hash(untrusted_value)
         return None if hashed is None else self.lookup(hashed, host, now)
+
+    def lately(self, untrusted_value: str, host: str) -> Session | None:
+        """Return the session that a cookie's value names or named on `host`, live or over. It grants nothing.
+
+        Only the latest `MAX_ENDED` cookies of sessions that are over are remembered.
+        """
+        hashed = cookie_hash(untrusted_value)
+        if hashed is None:
+            return None
+        cookie = self._cookies.get(hashed)
+        if cookie is not None:
+            return self._sessions.get(cookie.session_id) if cookie.host == host_name(host) else None
+        of_host, session = self._ended.get(hashed, ("", None))
+        return session if of_host == host_name(host) else None
 
     def get(self, session_id: str, now: datetime) -> Session | None:
         """Return the live session with this id, or None."""
@@ -366,6 +388,13 @@ class SessionRegistry:
         self._cookies[cookie.hash] = cookie
         self._cookies_of[cookie.session_id][cookie.hash] = cookie
 
+    def _remember(self, cookie: HostCookie, session: Session) -> None:
+        """Remember whose a cookie was that opens nothing any more; no token is remembered."""
+        without = msgspec.structs.replace(session, sealed_id_token=None, sealed_refresh_token=None)
+        self._ended[cookie.hash] = (cookie.host, without)
+        while len(self._ended) > MAX_ENDED:
+            self._ended.popitem(last=False)
+
     def _unindex_cookie(self, cookie: HostCookie) -> None:
         self._cookies.pop(cookie.hash, None)
         self._cookies_of.get(cookie.session_id, {}).pop(cookie.hash, None)
@@ -378,8 +407,9 @@ class SessionRegistry:
         session = self._sessions.pop(session_id, None)
         if session is None:
             return None
-        for hashed in self._cookies_of.pop(session_id, {}):
+        for hashed, cookie in self._cookies_of.pop(session_id, {}).items():
             self._cookies.pop(hashed, None)
+            self._remember(cookie, session)
         _discard(self._by_subject, (session.user.issuer, session.user.subject), session_id)
         self._unindex_sid(session)
         self._touched.pop(session_id, None)

@@ -63,11 +63,7 @@ class SqliteSessionStore:
         """Return every session and cookie. Raises `StoreFault` when a row cannot be read."""
 
         def run(connection: sqlite3.Connection) -> tuple[list[Session], list[HostCookie]]:
-            sessions = connection.execute(
-                "SELECT id, created_us, seen_us, ends_us, user, devices, provider_sid, id_token, refresh_token"
-                " FROM session_session ORDER BY created_us, rowid",
-            )
-            read = [_session(row) for row in sessions]
+            read = read_sessions(connection)
             cookies = connection.execute(
                 "SELECT hash, session_id, host, created_us FROM session_cookie ORDER BY created_us, rowid",
             )
@@ -126,6 +122,15 @@ class SqliteSessionStore:
             await self._database.write(run)
         except sqlite3.Error as error:
             raise StoreFault(f"sessions cannot be written: {error}") from error
+
+
+def read_sessions(connection: sqlite3.Connection) -> list[Session]:
+    """Return every session of a file, oldest first; also for who only reads it. Raises `msgspec.MsgspecError`."""
+    rows = connection.execute(
+        "SELECT id, created_us, seen_us, ends_us, user, devices, provider_sid, id_token, refresh_token"
+        " FROM session_session ORDER BY created_us, rowid",
+    )
+    return [_session(row) for row in rows]
 
 
 def _session(row: tuple[str, int, int, int, str, str, str | None, bytes | None, bytes | None]) -> Session:

@@ -15,6 +15,9 @@ from gateway.wire.fields import CRLF, END_OF_HEAD, Field, parse_fields, split_li
 MAX_CHUNK_LINE_BYTES = 1024
 """Longest chunk-size line, extensions included."""
 
+MAX_EXTENSION_BYTES = 16384
+"""Most bytes of chunk extensions in one body: each is dropped, so that they only cost (CVE-2023-39326)."""
+
 MAX_TRAILER_BYTES = 8192
 """Most bytes of a trailer section."""
 
@@ -97,13 +100,23 @@ class UnsizedBody:
 class ChunkedBody:
     """A body in chunks. Extensions are checked and dropped; trailers are checked and kept."""
 
-    __slots__ = ("_carry", "_in_trailers", "_left", "_wants_crlf", "is_complete", "rest", "trailers")
+    __slots__ = (
+        "_carry",
+        "_extension_bytes",
+        "_in_trailers",
+        "_left",
+        "_wants_crlf",
+        "is_complete",
+        "rest",
+        "trailers",
+    )
 
     def __init__(self) -> None:
         self.is_complete = False
         self.rest = b""
         self.trailers: list[Field] = []
         self._carry = b""
+        self._extension_bytes = 0
         self._left = 0
         self._wants_crlf = False
         self._in_trailers = False
@@ -164,6 +177,9 @@ class ChunkedBody:
         match = _CHUNK_LINE.fullmatch(line)
         if match is None:
             raise WireFault(FaultCode.CHUNK, "a chunk-size line is malformed")
+        self._extension_bytes += len(line) - match.end(1)
+        if self._extension_bytes > MAX_EXTENSION_BYTES:
+            raise WireFault(FaultCode.CHUNK, "the body has too many chunk extensions")
         self._left = int(match[1], 16)
         self._wants_crlf = self._left > 0
         self._in_trailers = self._left == 0

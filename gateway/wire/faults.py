@@ -14,6 +14,7 @@ class FaultCode(StrEnum):
     HEADER = "header-malformed"
     HEADER_COUNT = "too-many-headers"
     HEADER_BYTES = "headers-too-large"
+    NOMINATION = "connection-names-protected-field"
     HOST = "host-malformed"
     FRAMING = "framing-ambiguous"
     LENGTH = "length-malformed"
@@ -27,6 +28,7 @@ class FaultCode(StrEnum):
     PROXY_HEADER = "proxy-header-malformed"
     MISDIRECTED = "misdirected-request"
     CERTIFICATE = "client-certificate-required"
+    ORIGIN = "websocket-origin-refused"
 
     @property
     def status(self) -> int:
@@ -47,6 +49,7 @@ _STATUS = {
     FaultCode.CONNECTIONS: 429,
     FaultCode.MISDIRECTED: 421,
     FaultCode.CERTIFICATE: 403,
+    FaultCode.ORIGIN: 403,
 }
 
 

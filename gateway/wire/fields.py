@@ -7,7 +7,6 @@ Source: RFC 9110 section 5, RFC 9112 sections 2.2 and 5.
 """
 
 import re
-from functools import lru_cache
 
 from gateway.wire.faults import FaultCode, WireFault
 
@@ -49,6 +48,11 @@ def split_lines(block: bytes) -> list[bytes]:
     return lines
 
 
+def is_printable(line: bytes) -> bool:
+    """Return whether `line` is free of control characters but the tab."""
+    return not line.translate(None, _PRINTABLE)
+
+
 def parse_fields(lines: list[bytes]) -> list[Field]:
     """Return the fields of `lines` in their order. Raises `WireFault` for a line that is not `name: value`.
 
@@ -81,12 +85,6 @@ def index_fields(fields: list[Field]) -> dict[bytes, bytes]:
         else:
             index[name] = held + (b"; " if name == b"cookie" else b", ") + value
     return index
-
-
-@lru_cache(maxsize=256)
-def connection_options(value: bytes) -> frozenset[bytes]:
-    """Return the lower-case options of a `Connection` value; remembered, since few are ever used."""
-    return frozenset(list_members(value))
 
 
 def list_members(value: bytes) -> list[bytes]:

@@ -8,13 +8,12 @@ from functools import lru_cache
 
 from gateway.wire.cookies import without_own
 from gateway.wire.fields import CRLF, Field, list_members
-from gateway.wire.headers import PASSES_UPSTREAM, nominated
+from gateway.wire.headers import PASSES_UPSTREAM, connection_options
 from gateway.wire.request import CHUNKED, RequestHead
 
+_NONE: frozenset[bytes] = frozenset()
 _USUALLY_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-_HARMLESS_CONNECTION = frozenset(
-    {None, b"keep-alive", b"close", b"Keep-Alive", b"Close", b"Upgrade", b"upgrade"}
-)
+_HARMLESS_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close", b"Upgrade", b"upgrade"})
 
 
 def upstream_head(
@@ -26,13 +25,17 @@ def upstream_head(
     extra: tuple[Field, ...],
     with_body: bool,
     with_own_cookies: bool,
+    removed: frozenset[bytes] = _NONE,
 ) -> bytes:
     """Return the whole request head. `forwarding` is from `forwarded.forwarding_lines`.
 
-    `extra` is a tuple of fields that replace the client's of the same names. Raises `ValueError` when one of them would
-    break its line: a bug of whoever made it, never of the client.
+    `extra` is a tuple of fields that replace the client's of the same names; those of the lower-case names
+    `removed` are left out. Raises `ValueError` when one of them would break its line: a bug of whoever made it, never
+    of the client.
     """
     extra_lines, replaced = _render_extra(extra)
+    if removed:
+        replaced |= removed
     lines = [b"%b %b HTTP/1.1\r\nHost: %b" % (head.method.encode(), target, host)]
     lines += _lines_for_hub(head, replaced) if with_own_cookies else _lines_for_app(head, replaced)
     if head.length or head.method in _USUALLY_WITH_BODY:
@@ -79,8 +82,8 @@ def _passing_lines(head: RequestHead, replaced: frozenset[bytes]) -> list[bytes]
     """Return the client's lines that pass unchanged."""
     passes = PASSES_UPSTREAM
     connection = head.header(b"connection")
-    if connection not in _HARMLESS_CONNECTION:
-        replaced |= nominated(connection)
+    if connection is not None and connection not in _HARMLESS_CONNECTION:
+        replaced |= connection_options(connection)
     fields = zip(head.lines, head.headers, strict=True)
     if replaced:
         return [line for line, (name, _) in fields if passes[name] and name not in replaced]

@@ -8,8 +8,10 @@ Source: RFC 9110 section 7.6.1; the protected names are those by which the commo
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
-from gateway.wire.fields import Field, connection_options
+from gateway.wire.faults import FaultCode, WireFault
+from gateway.wire.fields import Field, list_members
 
 HOP_BY_HOP = frozenset(
     {
@@ -82,17 +84,22 @@ PROTECTED_PREFIXES = (
 
 CONNECTION_MAY_NOT_NAME = frozenset(
     {
-        b"host",
-        b"cookie",
-        b"content-length",
-        b"content-type",
         b"authorization",
         b"cache-control",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"cookie",
         b"expect",
+        b"host",
+        b"location",
+        b"origin",
         b"range",
+        b"set-cookie",
     },
 )
-"""Fields that a `Connection` header cannot have removed: without them an app would decide on another request."""
+"""Fields that no `Connection` header may have removed: the other side would read another message without them."""
 
 _NEVER_IN_TRAILERS = frozenset(
     {
@@ -143,19 +150,20 @@ PASSES_UPSTREAM = _Passing()
 """`PASSES_UPSTREAM[name]`: whether a client's field of this lower-case name goes to the upstream as it is."""
 
 
-def nominated(connection: bytes | None) -> frozenset[bytes]:
-    """Return the names that a `Connection` value lets us remove: never a protected or decisive one.
+@lru_cache(maxsize=256)
+def connection_options(value: bytes) -> frozenset[bytes]:
+    """Return the lower-case options of a `Connection` value; those that are names of fields have them removed.
 
-    >>> sorted(nominated(b"close, X-Hop, X-Gate-User, Cookie"))
+    Raises `WireFault` when it names a protected or decisive field: no honest client or app does, and to remove one
+    makes somebody else's message of it. Remembered, since few values are ever used. Source: RFC 9110 section 7.6.1.
+
+    >>> sorted(connection_options(b"Close, X-Hop"))
     [b'close', b'x-hop']
     """
-    if connection is None:
-        return frozenset()
-    return frozenset(
-        name
-        for name in connection_options(connection)
-        if name not in CONNECTION_MAY_NOT_NAME and not is_protected(name)
-    )
+    options = frozenset(list_members(value))
+    if any(option in CONNECTION_MAY_NOT_NAME or is_protected(option) for option in options):
+        raise WireFault(FaultCode.NOMINATION, "the Connection header names a field that it may not remove")
+    return options
 
 
 def passing_trailers(trailers: Iterable[Field]) -> list[Field]:

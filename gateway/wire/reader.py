@@ -4,16 +4,17 @@ Readers are pulled: the caller feeds what was read, asks for the next head or fo
 between any two; that is what bounds pipelining. Any split of the bytes into reads gives the same messages.
 """
 
-from gateway.wire.body import Body
-from gateway.wire.faults import FaultCode, RequestFault, WireFault
+from gateway.wire.body import Body, ChunkedBody
+from gateway.wire.faults import WireFault
 from gateway.wire.fields import CRLF, END_OF_HEAD, Field
-from gateway.wire.request import HeadLimits, RequestHead, check_begun, parse_request
-from gateway.wire.response import MAX_RESPONSE_HEAD_BYTES, ResponseHead, parse_response
+from gateway.wire.request import CHUNKED, HeadLimits, RequestHead, check_begun, parse_request
+from gateway.wire.response import ResponseHead, check_response_begun, parse_response
 
 MAX_REPEATED = 4096
 """Longest head that is remembered, and compared with the next; at most `HeadLimits.head_bytes`."""
 
 _NO_TRAILERS: list[Field] = []
+_FINAL = 200
 
 
 class _Reader:
@@ -64,21 +65,24 @@ class _Reader:
 class RequestReader(_Reader):
     """Requests of one client connection."""
 
-    __slots__ = ("_last", "_last_block", "_limits")
+    __slots__ = ("_has_skipped_line", "_last", "_last_block", "_limits")
 
     def __init__(self, limits: HeadLimits) -> None:
         super().__init__()
         self._limits = limits
+        self._has_skipped_line = False
         self._last: RequestHead | None = None
         self._last_block = b""
 
     def next_head(self) -> RequestHead | None:
-        """Return the next head, None when it is not there whole. Raises `RequestFault`.
+        """Return the next head, None when it is not there whole. Raises `WireFault`.
 
-        One empty line before it is ignored (RFC 9112 section 2.2).
+        One empty line before it is ignored (RFC 9112 section 2.2). What there is of a body in chunks has been checked
+        when this returns, so that no upstream hears of a request that is known to be broken.
         """
         data = self.buffer
-        if data.startswith(CRLF):
+        if data.startswith(CRLF) and not self._has_skipped_line:
+            self._has_skipped_line = True
             self.buffer = data = data[2:]
         end = data.find(END_OF_HEAD)
         if end < 0:
@@ -86,8 +90,11 @@ class RequestReader(_Reader):
                 check_begun(data, self._limits)
             return None
         head = self._repeated(data, end) or self._parsed(data, end)
-        self.buffer = data[end + 4 :]
+        self._has_skipped_line = False
+        self.buffer = rest = data[end + 4 :]
         self._begin_body(head.body())
+        if rest and head.length == CHUNKED:
+            ChunkedBody().feed(rest)
         return head
 
     def _parsed(self, data: bytes, end: int) -> RequestHead:
@@ -110,18 +117,21 @@ class RequestReader(_Reader):
             return None
         try:
             return last.again(data[:split])
-        except WireFault as fault:
-            raise RequestFault(fault.code, fault.detail) from None
+        except WireFault:
+            return None  # It is parsed whole then, and refused as if nothing were remembered.
 
 
 class ResponseReader(_Reader):
     """Responses of one upstream connection."""
 
-    __slots__ = ("_method",)
+    __slots__ = ("_last", "_last_block", "_last_method", "_method")
 
     def __init__(self) -> None:
         super().__init__()
         self._method = ""
+        self._last: ResponseHead | None = None
+        self._last_block = b""
+        self._last_method = ""
 
     def expect(self, method: str) -> None:
         """The next response answers a request with `method`."""
@@ -132,12 +142,25 @@ class ResponseReader(_Reader):
         """Return the next head, interim or final, None when it is not there whole. Raises `WireFault`."""
         end = self.buffer.find(END_OF_HEAD)
         if end < 0:
-            if len(self.buffer) > MAX_RESPONSE_HEAD_BYTES:
-                raise WireFault(FaultCode.HEADER_BYTES, "the response head is too long")
+            if self.buffer:
+                check_response_begun(self.buffer)
             return None
-        head = parse_response(self.buffer[:end], self._method)
+        head = self._parsed(self.buffer[:end])
         self.buffer = self.buffer[end + 4 :]
         self._begin_body(head.body())
+        return head
+
+    def _parsed(self, block: bytes) -> ResponseHead:
+        """Return the head that `block` is: the last one of this connection if it was the very same. Raises `WireFault`.
+
+        Polled and static resources repeat theirs byte for byte. What sets a cookie is not kept in memory.
+        """
+        last = self._last
+        if last is not None and block == self._last_block and self._method == self._last_method:
+            return last
+        head = parse_response(block, self._method)
+        if len(block) <= MAX_REPEATED and head.status >= _FINAL and head.header(b"set-cookie") is None:
+            self._last, self._last_block, self._last_method = head, block, self._method
         return head
 
     def end(self) -> bool:

@@ -11,19 +11,20 @@ Source: RFC 9112 sections 2, 3, 6 and 9.
 
 import re
 from collections.abc import Callable
-
-import msgspec
+from typing import NamedTuple
 
 from gateway.wire.body import Body, ChunkedBody, SizedBody
 from gateway.wire.faults import FaultCode, RequestFault, WireFault
 from gateway.wire.fields import (
+    CRLF,
     Field,
-    connection_options,
     index_fields,
+    is_printable,
     list_members,
     parse_fields,
     split_lines,
 )
+from gateway.wire.headers import connection_options
 from gateway.wire.host import parse_host
 from gateway.wire.target import Target, parse_target
 
@@ -40,7 +41,7 @@ _NO_UPGRADE = frozenset({b"h2c", b"h2", b"h3"})
 _ASTERISK = Target(b"*", "*", None, b"*", is_ambiguous=True)
 
 
-class HeadLimits(msgspec.Struct, frozen=True):
+class HeadLimits(NamedTuple):
     """Bounds of a request head."""
 
     request_line_bytes: int = 16384
@@ -93,10 +94,12 @@ class RequestHead:
     target: Target
     version: tuple[int, int]
 
-    def __init__(self, lines: list[bytes], headers: list[Field]) -> None:
+    def __init__(
+        self, lines: list[bytes], headers: list[Field], header: Callable[[bytes], bytes | None], memo: Memo
+    ) -> None:
         self.lines = lines
         self.headers = headers
-        self.header: Callable[[bytes], bytes | None] = index_fields(headers).get
+        self.header = header
         self.authority = b""
         self.host = ""
         self.port: int | None = None
@@ -104,16 +107,14 @@ class RequestHead:
         self.upgrade = b""
         self.keeps_alive = False
         self.expects_continue = False
-        self.memo = Memo()
+        self.memo = memo
 
     def again(self, line: bytes) -> "RequestHead":
         """Return the head of another HTTP/1.1 request with the same fields and no body. Raises `WireFault`."""
         method, raw_target, minor = parse_request_line(line)
-        head = RequestHead.__new__(RequestHead)
-        head.lines, head.headers, head.header = self.lines, self.headers, self.header
+        head = RequestHead(self.lines, self.headers, self.header, self.memo)
         head.authority, head.host, head.port = self.authority, self.host, self.port
-        head.length, head.upgrade, head.expects_continue = 0, b"", False
-        head.keeps_alive, head.memo = self.keeps_alive, self.memo
+        head.keeps_alive = self.keeps_alive
         head.version = (1, minor)
         head.method = method.decode()
         head.target = _target(head, raw_target)
@@ -139,12 +140,13 @@ class RequestHead:
 def parse_request(block: bytes, limits: HeadLimits) -> RequestHead:
     """Return the head that `block` is, without its empty line at the end. Raises `RequestFault`."""
     check_size(block, limits)
+    lines = _split_head(block)
+    method, raw_target, minor = parse_request_line(lines.pop(0))
     try:
-        lines = split_lines(block)
-        method, raw_target, minor = parse_request_line(lines.pop(0))
         if len(lines) > limits.fields:
             raise RequestFault(FaultCode.HEADER_COUNT, f"more than {limits.fields} header fields")
-        head = RequestHead(lines, parse_fields(lines))
+        fields = parse_fields(lines)
+        head = RequestHead(lines, fields, index_fields(fields).get, Memo())
     except WireFault as fault:
         raise RequestFault(fault.code, fault.detail) from None
     head.version = (1, minor)
@@ -159,12 +161,23 @@ def parse_request(block: bytes, limits: HeadLimits) -> RequestHead:
 def check_begun(block: bytes, limits: HeadLimits) -> None:
     """Refuse the beginning of a head as soon as it can no longer become a good one. Raises `RequestFault`."""
     check_size(block, limits)
-    try:
-        lines = split_lines(block.removesuffix(b"\r"))
-    except WireFault as fault:
-        raise RequestFault(fault.code, fault.detail) from None
+    lines = _split_head(block.removesuffix(b"\r"))
     if len(lines) > 1:
         parse_request_line(lines[0])
+
+
+def _split_head(block: bytes) -> list[bytes]:
+    """Return the lines of a head. Raises `RequestFault`.
+
+    A request line that is wrong is the fault rather than what is wrong behind it: as if one had come after the other.
+    """
+    try:
+        return split_lines(block)
+    except WireFault as fault:
+        line, is_whole, _ = block.partition(CRLF)
+        if is_whole and is_printable(line):
+            parse_request_line(line)
+        raise RequestFault(fault.code, fault.detail) from None
 
 
 def check_size(block: bytes, limits: HeadLimits) -> None:
@@ -233,7 +246,7 @@ def _read_connection(head: RequestHead) -> None:
     if connection is None:
         head.keeps_alive = is_current
     else:
-        options = connection_options(connection)
+        options = _options(connection)
         head.keeps_alive = b"close" not in options and (is_current or b"keep-alive" in options)
         if is_current and b"upgrade" in options and not head.length:
             head.upgrade = _upgrade(head.header(b"upgrade"))
@@ -242,6 +255,14 @@ def _read_connection(head: RequestHead) -> None:
         if expectation.lower() != b"100-continue":
             raise RequestFault(FaultCode.EXPECTATION, "the only expectation known is `100-continue`")
         head.expects_continue = head.length != 0
+
+
+def _options(connection: bytes) -> frozenset[bytes]:
+    """Return the options of a `Connection` header. Raises `RequestFault`."""
+    try:
+        return connection_options(connection)
+    except WireFault as fault:
+        raise RequestFault(fault.code, fault.detail) from None
 
 
 def _upgrade(protocols: bytes | None) -> bytes:

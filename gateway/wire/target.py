@@ -6,11 +6,12 @@ Three things can become of a spelling:
     escapes get upper-case digits, dot segments are resolved, repeated slashes become one. The upstream is sent the
     result, so there is nothing left for it to read otherwise.
 *ambiguous* - where real apps and their frameworks disagree, and honest clients use the spelling: `%2F` (GitLab), `%5C`,
-    `;params`, an escaped percent sign that begins another escape, escapes that are not UTF-8. It is passed on as it
-    is, with `is_ambiguous` set: such a path is never public and never benefits from a path-based allowance.
+    `;params`, an escaped percent sign that begins another escape, escapes that are not UTF-8, characters that some
+    systems take for a dot or slash (the full-width ones). It is passed on as it is, with `is_ambiguous` set: such a
+    path is never public and never benefits from a path-based allowance.
 *refused* - where no honest client goes: raw backslash, `#`, spaces, control and non-ASCII characters, broken escapes,
-    escaped control characters, dot segments above the root, and dot segments that appear only after another round of
-    decoding (`..%2f`, `%252e%252e/`, `..;/`).
+    escaped control characters, overlong UTF-8, dot segments above the root, and dot segments that appear only after
+    another round of decoding, or where an upstream ends a segment early (`..%2f`, `%252e%252e/`, `..;/`, `..%3f`).
 
 INVARIANT: canonicalising is idempotent, and a path that is not ambiguous contains no escape, dot segment, parameter or
 empty segment that an upstream could still resolve.
@@ -21,15 +22,15 @@ Source: RFC 9112 section 3.2, RFC 3986 sections 5.2.4 and 6.2.2.
 import re
 from contextlib import suppress
 from functools import lru_cache
+from typing import NamedTuple
+from unicodedata import normalize
 from urllib.parse import unquote_to_bytes
-
-import msgspec
 
 from gateway.wire.faults import FaultCode, RequestFault
 from gateway.wire.host import parse_host
 
 
-class Target(msgspec.Struct, frozen=True):
+class Target(NamedTuple):
     """A request target.
 
     `raw` as it was sent. `path` is canonical, begins with a slash, and keeps its escapes. `query` without its question
@@ -51,8 +52,11 @@ _ABSOLUTE = re.compile(rb"(?i:(https?))://([^/?#]*)([^#]*)")
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _ESCAPED_CONTROL = re.compile(rb"%(?:[01][0-9A-F]|7F)")
+_OVERLONG = re.compile(rb"%C[01]%[89AB]|%E0%[89]|%F0%8")
 _AMBIGUOUS = re.compile(rb";|%3B|%2F|%5C|%25(?=[0-9A-Fa-f]{2})")
 _PARAMETERS = re.compile(rb"(?:;|%3[Bb])[^/]*")
+_SEGMENT_END = re.compile(rb"[;?#]")
+_SIGNS = "./\\%;?#"
 _SLASHES = re.compile(rb"//+")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _DECODING_ROUNDS = 3
@@ -71,7 +75,7 @@ def parse_target(raw: bytes, host: bytes) -> Target:
         return plain
     if not raw.startswith(b"/"):
         raw, untouched = _origin_form(raw, host), raw
-        return msgspec.structs.replace(parse_target(raw, host), raw=untouched)
+        return parse_target(raw, host)._replace(raw=untouched)
     path, mark, query = raw.partition(b"?")
     if _ALLOWED_QUERY.fullmatch(query) is None:
         raise RequestFault(FaultCode.TARGET, "the query has a fragment, a space, or a non-ASCII character")
@@ -125,6 +129,8 @@ def canonical_path(path: bytes) -> bytes:
     path = _ESCAPE.sub(_normal_escape, path)
     if _ESCAPED_CONTROL.search(path) is not None:
         raise RequestFault(FaultCode.TARGET, "the path has an escaped control character")
+    if _OVERLONG.search(path) is not None:
+        raise RequestFault(FaultCode.TARGET, "the path has a character in more bytes of UTF-8 than it takes")
     path = _without_dot_segments(_SLASHES.sub(b"/", path))
     if _hides_dot_segments(path):
         raise RequestFault(FaultCode.TARGET, "the path hides dot segments behind escapes or parameters")
@@ -135,7 +141,7 @@ def readings(path: str) -> tuple[str, ...]:
     """Return every way in which servers are known to read a canonical path, itself first, each in canonical form.
 
     Some strip `;parameters` of a segment, some decode escaped slashes, backslashes and percent signs before they look
-    for segments. Only an ambiguous path has more than one reading.
+    for segments, some replace characters by their plain likeness. Only an ambiguous path has more than one reading.
 
     >>> readings("/office;v=1/a%2Fb")
     ('/office;v=1/a%2Fb', '/office/a%2Fb', '/office/a/b')
@@ -150,7 +156,7 @@ def readings(path: str) -> tuple[str, ...]:
                 found.setdefault(
                     _without_dot_segments(_SLASHES.sub(b"/", each) or b"/").decode(errors="replace")
                 )
-        decoded = unquote_to_bytes(stripped).replace(b"\\", b"/")
+        decoded = _folded(unquote_to_bytes(stripped)).replace(b"\\", b"/")
         if decoded == raw:
             break
         raw = decoded
@@ -162,10 +168,18 @@ def is_ambiguous(canonical: bytes) -> bool:
     if _AMBIGUOUS.search(canonical) is not None:
         return True
     try:
-        unquote_to_bytes(canonical).decode()
+        text = unquote_to_bytes(canonical).decode()
     except UnicodeDecodeError:
         return True
-    return False
+    if text.isascii():
+        return False
+    plain = normalize("NFKC", text)
+    return any(plain.count(sign) > text.count(sign) for sign in _SIGNS)
+
+
+def _folded(path: bytes) -> bytes:
+    """Return `path` with characters that have a plain likeness replaced by it, as some file systems do."""
+    return path if path.isascii() else normalize("NFKC", path.decode(errors="replace")).encode()
 
 
 def _normal_escape(match: re.Match[bytes]) -> bytes:
@@ -198,7 +212,7 @@ def _hides_dot_segments(path: bytes) -> bool:
     """
     for _ in range(_DECODING_ROUNDS):
         for segment in path.replace(b"\\", b"/").split(b"/"):
-            if segment.partition(b";")[0] in {b".", b".."}:
+            if _SEGMENT_END.split(segment, maxsplit=1)[0].rstrip(b" ") in {b".", b".."}:
                 return True
         decoded = unquote_to_bytes(path)
         if decoded == path:

@@ -169,5 +169,25 @@ SAMPLES: tuple[Sample, ...] = (
             ),
         ),
     ),
+    Sample(
+        name="identity-alert",
+        payload={
+            "composite_id": "cid:idp:1",
+            "product": "idp",
+            "severity": 50,
+            "status": "new",
+            "display_name": "Unusual sign-in",
+            "source_account_upn": "robin@example.com",
+            "timestamp": "2026-03-02T10:00:00Z",
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                level=Severity.MEDIUM,
+                external_id="alert:cid:idp:1",
+                user_ids=(Identifier("upn", "robin@example.com"),),
+            ),
+        ),
+    ),
     Sample(name="no-alert", payload={"title": "x"}, rejected=("not-an-alert",)),
 )

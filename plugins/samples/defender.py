@@ -216,5 +216,33 @@ SAMPLES: tuple[Sample, ...] = (
         ignored=2,
         pulls=("users/1",),
     ),
+    Sample(
+        name="alert-about-an-account",
+        payload={
+            "id": "da8",
+            "status": "new",
+            "severity": "medium",
+            "title": "Unfamiliar sign-in",
+            "lastUpdateDateTime": "2026-03-02T11:00:00Z",
+            "evidence": [
+                {
+                    "@odata.type": "#microsoft.graph.security.userEvidence",
+                    "userAccount": {"userPrincipalName": "robin@example.com", "azureAdUserId": "u-1"},
+                },
+                {
+                    "@odata.type": "#microsoft.graph.security.userEvidence",
+                    "userAccount": {"userSid": "S-1-5-18", "userPrincipalName": "system@example.com"},
+                },
+            ],
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                level=Severity.MEDIUM,
+                external_id="alert:da8",
+                user_ids=(Identifier("upn", "robin@example.com"), Identifier("entra-user-id", "u-1")),
+            ),
+        ),
+    ),
     Sample(name="nothing-of-defender", payload={"a": 1}, rejected=("not-a-defender-object",)),
 )

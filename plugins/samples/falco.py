@@ -96,6 +96,35 @@ SAMPLES: tuple[Sample, ...] = (
         payload=_EVENT | {"rule": "Test rule", "hostname": "falcosidekick", "source": "internal"},
         ignored=1,
     ),
+    Sample(
+        name="in-a-pod-of-a-node",
+        payload=_EVENT | {"hostname": "falco-x2kq9", "output_fields": {"k8smeta.node.name": "node-7"}},
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(Identifier("hostname", "node-7"),),
+                level=Severity.LOW,
+                expires_at=_EXPIRES,
+            ),
+        ),
+    ),
+    Sample(
+        name="audit-of-kubernetes-about-a-person",
+        payload={
+            "rule": "Create Privileged Pod",
+            "priority": "Error",
+            "time": "2026-03-02T09:15:30Z",
+            "source": "k8s_audit",
+            "output_fields": {"ka.user.name": "robin@example.com"},
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                level=Severity.HIGH,
+                user_ids=(Identifier("upn", "robin@example.com"),),
+            ),
+        ),
+    ),
     Sample(name="no-event", payload={"hostname": "build-03"}, rejected=("not-an-event",)),
     Sample(
         name="unreadable-time",

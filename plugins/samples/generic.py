@@ -133,8 +133,66 @@ SAMPLES: tuple[Sample, ...] = (
     ),
     Sample(
         name="no-items",
-        payload={"alerts": []},
+        payload={"alert": []},
         options={"items": "alerts", "device": [{"kind": "serial", "path": "sn"}]},
         rejected=("no-items",),
+    ),
+    Sample(
+        name="nothing-to-report",
+        payload={"alerts": []},
+        options={"items": "alerts", "device": [{"kind": "serial", "path": "sn"}]},
+        ignored=1,
+    ),
+    Sample(
+        name="items-within-items",
+        payload={
+            "tenant": "corp",
+            "hosts": [
+                {"serial": "SN-1", "findings": [{"id": "q1", "severity": 5}, {"id": "q2", "severity": 2}]},
+                {"serial": "localhost", "findings": [{"id": "q1", "severity": 5}]},
+                {"serial": "SN-3", "findings": [{"id": "q3", "severity": 5, "type": "info"}]},
+            ],
+        },
+        options={
+            "items": "hosts[*].findings",
+            "device": [{"kind": "serial", "path": "^.serial"}],
+            "user": [{"kind": "email", "path": ["^.owner", "^.mail"]}],
+            "level": {"path": "severity", "table": {"2": "low", "5": "critical"}},
+            "external_id": "id",
+            "category": "^^.tenant",
+            "only": {"path": {"path": "type", "value": "vulnerability"}, "equals": ["vulnerability"]},
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(Identifier("serial", "SN-1"),),
+                level=Severity.CRITICAL,
+                external_id="q1",
+            ),
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(Identifier("serial", "SN-1"),),
+                level=Severity.LOW,
+                external_id="q2",
+            ),
+        ),
+        rejected=("no-device",),
+        ignored=1,
+    ),
+    Sample(
+        name="about-a-person",
+        payload={"user": "robin@example.com", "admin": "NT AUTHORITY\\SYSTEM", "risk": "high"},
+        options={
+            "device": [],
+            "user": [{"kind": "email", "path": "user"}, {"kind": "upn", "path": "admin"}],
+            "level": {"path": "risk"},
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                level=Severity.HIGH,
+                user_ids=(Identifier("email", "robin@example.com"),),
+            ),
+        ),
     ),
 )

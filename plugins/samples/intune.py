@@ -60,7 +60,7 @@ def _compliance(facts: dict[str, str | int | float | bool | None], level: Severi
         level=level,
         external_id=f"compliance:{_ID}",
         observed_at=_AT,
-        facts=facts,
+        facts={**facts, "owner": "robin@example.com"},
         user_ids=_ROBIN,
     )
 
@@ -123,6 +123,7 @@ SAMPLES: tuple[Sample, ...] = (
                     "managed": True,
                     "disk_encrypted": True,
                     "jailbroken": True,
+                    "owner": "robin@example.com",
                     "os_version": "10.0.26100.1",
                     "grace_until": "2026-03-05T06:00:00Z",
                 },

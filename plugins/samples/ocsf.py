@@ -200,6 +200,30 @@ SAMPLES: tuple[Sample, ...] = (
         payload=_event(5019, security_level_id=1, security_states=[]),
         expected=(Expected(type=SignalType.RISK_LEVEL, device_ids=_IDS, level=Severity.NONE, resolves=True),),
     ),
+    Sample(
+        name="data-security-finding",
+        payload=_DETECTION | {"class_uid": 2006, "type_uid": 200601},
+        expected=(Expected(type=SignalType.DETECTION, device_ids=_IDS, level=Severity.HIGH),),
+    ),
+    Sample(
+        name="inventory",
+        payload=_event(
+            5001,
+            device={
+                "hw_info": {"serial_number": "SN-9"},
+                "is_managed": True,
+                "is_compliant": False,
+                "os": {"version": "15.3"},
+            },
+        ),
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=(Identifier("serial", "SN-9"),),
+                facts={"managed": True, "compliant": False, "os_version": "15.3"},
+            ),
+        ),
+    ),
     Sample(name="a-class-that-says-nothing-of-devices", payload=_event(3002), ignored=1),
     Sample(name="no-event", payload={"finding_info": {"uid": "f"}}, rejected=("not-an-event",)),
     Sample(name="no-device", payload=_DETECTION | {"device": {}}, rejected=("no-device",)),

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from plugins.contract import Expected, Sample
-from risk.model import Identifier, SignalType
+from risk.model import Identifier, Severity, SignalType
 
 _DEVICE = (Identifier("sensor-device-id", "guo14", "sample"),)
 _AT = datetime(2026, 3, 2, 9, 15, 30, 250000, tzinfo=UTC)
@@ -80,6 +80,46 @@ SAMPLES: tuple[Sample, ...] = (
                 user_ids=(),
             ),
         ),
+    ),
+    Sample(
+        name="risk-of-a-person",
+        payload=_hook(
+            _event(
+                "user.risk.detect",
+                target=[{"id": "00u7", "type": "User", "alternateId": "Ana@example.com"}],
+                debugContext={
+                    "debugData": {"risk": "{level=HIGH, previousLevel=LOW, detectionName=Session hijack}"}
+                },
+            ),
+            _event("user.lifecycle.unsuspend", target=[{"id": "00u7", "type": "User"}]),
+            _event("user.account.report_suspicious_activity_by_enduser"),
+        ),
+        expected=(
+            Expected(
+                type=SignalType.RISK_LEVEL,
+                level=Severity.HIGH,
+                external_id="okta-user-risk",
+                observed_at=_AT,
+                user_ids=(Identifier("okta-user-id", "00u7"), Identifier("upn", "Ana@example.com")),
+            ),
+            Expected(
+                type=SignalType.REMEDIATION,
+                external_id="okta-account:suspended",
+                resolves=True,
+                user_ids=(Identifier("okta-user-id", "00u7"),),
+            ),
+            Expected(
+                type=SignalType.DETECTION,
+                level=Severity.HIGH,
+                user_ids=(Identifier("okta-user-id", "00u1"), Identifier("upn", "robin@example.com")),
+                expires_at=datetime(2026, 3, 9, 9, 15, 30, 250000, tzinfo=UTC),
+            ),
+        ),
+    ),
+    Sample(
+        name="an-account-event-without-a-person",
+        payload=_hook(_event("user.account.lock")),
+        rejected=("no-user",),
     ),
     Sample(
         name="a-device-event-without-a-device",

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from plugins.asking.crowdstrike import AsksCrowdstrike
 from plugins.contract import Normalized, Sample, after
 from plugins.levels import Range, level_of_score, level_of_word
 from plugins.payload import list_at, parse_number, text_at, text_of
@@ -81,11 +82,12 @@ class CrowdstrikeOptions(Strict, frozen=True):
     ttl: Duration = 604800.0
 
 
-class CrowdstrikeSensor:
+class CrowdstrikeSensor(AsksCrowdstrike):
     """Reads CrowdStrike Falcon alerts and assessments."""
 
     kind: ClassVar[str] = "crowdstrike"
     title: ClassVar[str] = "CrowdStrike Falcon"
+    identity_kinds: ClassVar[tuple[str, ...]] = ("serial", "sensor-device-id", "hostname", "upn")
     options_type: ClassVar[type[Strict]] = CrowdstrikeOptions
     samples: ClassVar[tuple[Sample, ...]] = SAMPLES
 
@@ -119,9 +121,15 @@ def _alert(reader: Reader, options: CrowdstrikeOptions) -> Made:
     if not alert:
         raise ItemFault("condition-missing", "`composite_id` is no text")
     reader.device("serial", "serial_number", "device.serial_number", "device.system_serial_number")
-    reader.device("sensor-device-id", "device_id", "device.device_id", "agent_id", "aid", "sensor_id")
-    reader.device("hostname", "host", "hostname", "device.hostname", "host_name")
-    reader.need_device("`device_id`, `host`, `serial_number`, `device`")
+    reader.device(
+        "sensor-device-id",
+        *("device_id", "device.device_id", "agent_id", "aid", "sensor_id", "source_endpoint_sensor_id"),
+    )
+    reader.device("hostname", "host", "hostname", "device.hostname", "host_name", "source_endpoint_host_name")
+    reader.user("upn", "source_account_upn")
+    if not reader.user_ids:
+        # An identity alert is about the account when it knows no endpoint.
+        reader.need_device("`device_id`, `host`, `serial_number`, `device`")
     reader.user("upn", "user_principal")
     reader.user("upn", "user")
     reader.user("upn", "user_name")

@@ -17,15 +17,16 @@ change notifications through webhooks".
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from plugins.contract import Collector, Handshake, Normalized, Sample, after
+from plugins.asking.defender import AsksDefender
+from plugins.contract import Collector, Fragment, Handshake, Normalized, Sample, after
 from plugins.levels import level_of_word
-from plugins.payload import dig, digest, list_at, object_at, text_at, text_of
+from plugins.payload import MAX_ITEMS, dig, digest, list_at, object_at, text_at, text_of
 from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, rows
 from plugins.samples.defender import SAMPLES
 from risk.model import Severity, SignalType
@@ -49,19 +50,29 @@ class DefenderOptions(Strict, frozen=True):
     Field: ttl: how long a streamed alert counts; the stream never says that one was resolved.
     Field: client_state_sha256: SHA-256 (hex) of the `clientState` values of your Graph subscriptions: items with
         another one are dropped. Unset, every item is taken.
+    Field: pull: what a `pull` asks for: `alerts` of Microsoft Graph, or `machines` of Defender for Endpoint, whose
+        `url` is `https://api.securitycenter.microsoft.com`.
     """
 
     levels: dict[str, Severity] = msgspec.field(default_factory=dict)
     exposure_levels: dict[str, Severity] = msgspec.field(default_factory=dict)
     ttl: Duration = 604800.0
     client_state_sha256: tuple[str, ...] = ()
+    pull: Literal["alerts", "machines"] = "alerts"
 
 
-class DefenderSensor:
+class DefenderSensor(AsksDefender):
     """Reads Defender machines, alerts and streamed rows."""
 
     kind: ClassVar[str] = "defender"
     title: ClassVar[str] = "Microsoft Defender"
+    identity_kinds: ClassVar[tuple[str, ...]] = (
+        "mde-machine-id",
+        "entra-device-id",
+        "hostname",
+        "upn",
+        "entra-user-id",
+    )
     options_type: ClassVar[type[Strict]] = DefenderOptions
     samples: ClassVar[tuple[Sample, ...]] = SAMPLES
     handshakes: ClassVar[tuple[Handshake, ...]] = (Handshake.GRAPH,)
@@ -86,6 +97,24 @@ class DefenderSensor:
         if items and all(text_at(each, "subscriptionId") for each in items):
             return _notified(items, options)
         return gather(frame, items, lambda reader: _object(reader, options), prefix)
+
+    def fragments(self, payload: Any) -> list[Fragment]:
+        """Return the rows of alerts: what was found and on which machine come in messages of their own."""
+        alerts = ((text_at(row, "properties", "AlertId"), row) for row in _rows_of(payload)[:MAX_ITEMS])
+        return [Fragment(alert, row) for alert, row in alerts if alert and _table(row) in {INFO, EVIDENCE}]
+
+    def joined(self, payload: Any, earlier: Sequence[Any]) -> Any:
+        """Return the rows with those of the same alerts that came before."""
+        return {"records": [*_rows_of(payload), *earlier][:MAX_ITEMS]}
+
+
+def _rows_of(payload: Any) -> list[Any]:
+    """Return the streamed rows of a payload, none for any other object."""
+    records = dig(payload, "records")
+    if isinstance(records, list):
+        return records
+    is_row = isinstance(dig(payload, "properties"), dict) and dig(payload, "category") is not None
+    return [payload] if is_row else []
 
 
 def _object(reader: Reader, options: DefenderOptions) -> list[Made]:
@@ -180,7 +209,7 @@ def _alert(reader: Reader, options: DefenderOptions) -> list[Made]:
         device.signal(
             SignalType.REMEDIATION if is_over else SignalType.DETECTION,
             external_id=f"alert:{alert}",
-            event_id=digest(alert, device.device_ids[0].value, reader.item),
+            event_id=digest(alert, (device.device_ids or device.user_ids)[0].value, reader.item),
             observed_at=observed_at,
             level=None if is_over else level,
             title=title,
@@ -189,11 +218,21 @@ def _alert(reader: Reader, options: DefenderOptions) -> list[Made]:
             category=category,
             resolves=is_over,
         )
-        for device in _devices(reader)
+        for device in _devices(reader) or _person(reader)
     ]
     if not made:
-        raise ItemFault("no-device", "no device in `evidence`, and no `machineId`")
+        raise ItemFault("no-device", "no device and no user in `evidence`, and no `machineId`")
     return made
+
+
+def _person(reader: Reader) -> list[Reader]:
+    """Return a reader for the people of an alert that knows no device (of an identity, of a mailbox), if any."""
+    one = Reader(reader.frame, reader.item, reader.prefix)
+    one.used = dict(reader.used)
+    for kind, value in _users(list_at(reader.item, "evidence")[:MAX_EVIDENCE]):
+        if one.add_user(kind, value):
+            one.used.setdefault(f"user.{kind}", f"{reader.prefix}evidence")
+    return [one] if one.user_ids else []
 
 
 def _devices(reader: Reader) -> list[Reader]:

@@ -55,6 +55,7 @@ class ElasticSensor:
 
     kind: ClassVar[str] = "elastic"
     title: ClassVar[str] = "Elastic Security"
+    identity_kinds: ClassVar[tuple[str, ...]] = ("hostname", "sensor-device-id", "upn")
     options_type: ClassVar[type[Strict]] = ElasticOptions
     samples: ClassVar[tuple[Sample, ...]] = SAMPLES
 

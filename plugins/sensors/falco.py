@@ -40,6 +40,10 @@ PRIORITIES: dict[str, Severity] = {
 }
 
 
+NODE_NAMES = ("output_fields.k8smeta.node.name", "output_fields.k8s.node.name", "output_fields.evt.hostname")
+"""What names the node better than the `hostname` of a Falco that runs in a pod."""
+
+
 class FalcoOptions(Strict, frozen=True):
     """Settings of the kind.
 
@@ -58,6 +62,7 @@ class FalcoSensor:
 
     kind: ClassVar[str] = "falco"
     title: ClassVar[str] = "Falco, Falcosidekick"
+    identity_kinds: ClassVar[tuple[str, ...]] = ("hostname", "upn")
     options_type: ClassVar[type[Strict]] = FalcoOptions
     samples: ClassVar[tuple[Sample, ...]] = SAMPLES
 
@@ -82,7 +87,8 @@ def _event(reader: Reader, options: FalcoOptions) -> list[Made]:
     if rule.casefold() in {each.casefold() for each in options.ignore_rules}:
         return []
     observed_at = reader.time("time", "output_fields.evt.time.iso8601", "output_fields.evt.time")
-    reader.device("hostname", "hostname")
+    reader.device("hostname", *NODE_NAMES, "hostname")
+    reader.user("upn", "output_fields.ka.user.name")
     is_internal = rule.casefold().startswith(INTERNAL)
     if is_internal:
         reader.need_device("`hostname`")

@@ -6,6 +6,7 @@
 | vulnerability | for each host an exposure |
 | host status with `host_ids` | for each host the posture fact `reporting: false` |
 | activity `mdm_unenrolled`, `mdm_enrolled` | posture fact `managed` |
+| hosts of the API, with their policies | posture facts; each policy failed or closed by passing |
 | any other activity, host status without ids | ignored |
 
 Fleet NEVER says that a host passes again or that a CVE is gone, so those conditions expire (`ttl`). It names
@@ -20,9 +21,12 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from plugins.asking.fleet import AsksFleet
 from plugins.contract import Collector, Normalized, Sample, after
 from plugins.payload import dig, digest, list_at, object_at, parse_number, parse_time, text_at, text_of
+from plugins.reading import is_junk
 from plugins.samples.fleet import SAMPLES
+from plugins.sensors.fleet_hosts import hosts_of
 from risk.model import Identifier, Severity, Signal, SignalType
 from risk.values import Duration, Strict
 
@@ -68,11 +72,12 @@ class _Frame(msgspec.Struct, frozen=True):
     options: FleetOptions
 
 
-class FleetSensor:
+class FleetSensor(AsksFleet):
     """Reads Fleet webhooks."""
 
     kind: ClassVar[str] = "fleet"
     title: ClassVar[str] = "Fleet"
+    identity_kinds: ClassVar[tuple[str, ...]] = ("serial", "sensor-device-id", "hostname")
     options_type: ClassVar[type[Strict]] = FleetOptions
     samples: ClassVar[tuple[Sample, ...]] = SAMPLES
 
@@ -86,13 +91,22 @@ class FleetSensor:
         headers: Mapping[str, str],
     ) -> Normalized:
         """Return one signal per host that the body names."""
+        if list_at(payload, "hosts") and not object_at(payload, "policy"):
+            common: dict[str, Any] = {"sensor": sensor, "received_at": received_at, "options": options}
+            return hosts_of(payload, ids_of=_host_ids, level_of=_policy_level, **common)
+        return self._webhook(payload, options, sensor, received_at, headers.get("webhook-id", ""))
+
+    @staticmethod
+    def _webhook(
+        payload: Any, options: FleetOptions, sensor: str, received_at: datetime, message_id: str
+    ) -> Normalized:
         gathered = Collector()
         stamp = text_of(dig(payload, "timestamp"))
         observed_at = parse_time(stamp) if stamp else received_at
         if observed_at is None:
             gathered.reject(0, "time-unreadable", f"`timestamp`: `{stamp[:64]}` is no time", payload)
             return gathered.done()
-        frame = _Frame(sensor, received_at, observed_at, bool(stamp), headers.get("webhook-id", ""), options)
+        frame = _Frame(sensor, received_at, observed_at, bool(stamp), message_id, options)
         if object_at(payload, "policy"):
             return _hosts(gathered, payload, frame, _policy, ("hosts",))
         if object_at(payload, "vulnerability"):
@@ -138,11 +152,11 @@ def _host_ids(host: Any, sensor: str) -> tuple[Identifier, ...]:
     number, name = text_at(host, "id"), text_at(host, "hostname")
     serial = text_at(host, "hardware_serial")
     found = []
-    if serial:
+    if serial and not is_junk("serial", serial):
         found.append(Identifier("serial", serial))
     if number:
         found.append(Identifier("sensor-device-id", number, sensor))
-    if name:
+    if name and not is_junk("hostname", name):
         found.append(Identifier("hostname", name))
     return tuple(found)
 

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from plugins.asking.intune import AsksIntune
 from plugins.contract import Normalized, Sample, after
 from plugins.levels import level_of_word
 from plugins.payload import parse_time, text_of
@@ -71,11 +72,20 @@ class IntuneOptions(Strict, frozen=True):
     ttl: Duration = 259200.0
 
 
-class IntuneSensor:
+class IntuneSensor(AsksIntune):
     """Reads Intune devices and log rows."""
 
     kind: ClassVar[str] = "intune"
     title: ClassVar[str] = "Microsoft Intune"
+    identity_kinds: ClassVar[tuple[str, ...]] = (
+        "serial",
+        "intune-device-id",
+        "entra-device-id",
+        "udid",
+        "hostname",
+        "upn",
+        "entra-user-id",
+    )
     options_type: ClassVar[type[Strict]] = IntuneOptions
     samples: ClassVar[tuple[Sample, ...]] = SAMPLES
 
@@ -162,6 +172,7 @@ def _device(reader: Reader, row_time: datetime | None, options: IntuneOptions) -
         jailbroken=jailbroken,
         os_version=reader.text("facts.os_version", "osVersion", "OSVersion"),
         grace_until=grace if compliant is False and parse_time(grace) else None,
+        owner=next((each.value for each in reader.user_ids if each.kind == "upn"), None),
     )
     made = [_compliance(reader, name, observed_at, level, facts, jailbroken=bool(jailbroken))]
     if jailbroken is not None:
@@ -201,6 +212,8 @@ def _compliance(
         title = "The device is jailbroken or rooted"
     elif is_bad:
         title = "The device does not meet its compliance policies"
+    elif level is None:
+        title = "Intune does not say whether the device meets its compliance policies"
     return reader.signal(
         SignalType.POSTURE_FACT,
         external_id=f"compliance:{name}",

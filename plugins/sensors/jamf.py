@@ -6,6 +6,7 @@
 | `ComputerAdded`, `MobileDeviceEnrolled` | posture fact `managed: true` |
 | `MobileDeviceUnEnrolled` | posture fact `managed: false` |
 | `ComputerCheckIn`, `ComputerInventoryCompleted`, and their like | posture fact `os_version`, or a sign of life |
+| computers of the API | posture facts |
 | every other event | ignored |
 
 Jamf numbers computers and mobile devices apart, so its number is kept with its family: `computer:52`. A smart
@@ -19,9 +20,10 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from plugins.asking.jamf import AsksJamf
 from plugins.contract import Collector, Normalized, Sample
 from plugins.payload import MAX_ITEMS, dig, digest, list_at, object_at, text_at, text_of
-from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known
+from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, truth
 from plugins.samples.jamf import SAMPLES
 from risk.model import Severity, SignalType
 from risk.values import Strict
@@ -63,11 +65,12 @@ class JamfOptions(Strict, frozen=True):
     groups: dict[str, JamfGroup] = msgspec.field(default_factory=dict)
 
 
-class JamfSensor:
+class JamfSensor(AsksJamf):
     """Reads Jamf Pro webhooks."""
 
     kind: ClassVar[str] = "jamf"
     title: ClassVar[str] = "Jamf Pro"
+    identity_kinds: ClassVar[tuple[str, ...]] = ("serial", "udid", "sensor-device-id", "upn")
     options_type: ClassVar[type[Strict]] = JamfOptions
     samples: ClassVar[tuple[Sample, ...]] = SAMPLES
 
@@ -82,6 +85,8 @@ class JamfSensor:
     ) -> Normalized:
         """Return the signals of one event."""
         frame = Frame(sensor, received_at)
+        if list_at(payload, "computers"):
+            return gather(frame, list_at(payload, "computers"), _computer, "computers[{n}].")
         event = text_at(payload, "webhook", "webhookEvent")
         if event.startswith("SmartGroup") and event.endswith("MembershipChange"):
             return _group(frame, payload, event, options)
@@ -113,6 +118,35 @@ def _event(reader: Reader, event: str) -> list[Made]:
             title=f"Jamf: {event}",
             facts=facts,
             sources={"facts.managed": "webhook.webhookEvent"} if event in MANAGED else {},
+        )
+    ]
+
+
+def _computer(reader: Reader) -> list[Made]:
+    """Return what the inventory of the API says of a computer."""
+    reader.device("serial", "hardware.serialNumber")
+    reader.device("udid", "udid")
+    number = text_of(reader.get("id")).strip()
+    if number and reader.add_device("sensor-device-id", f"computer:{number}"):
+        reader.used["device.sensor-device-id"] = "id"
+    reader.need_device("`hardware.serialNumber`, `udid`, `id`")
+    reader.user("upn", "userAndLocation.email")
+    vault = text_of(
+        reader.get("diskEncryption.bootPartitionEncryptionDetails.partitionFileVault2State")
+    ).casefold()
+    facts = known(
+        os_version=reader.text("facts.os_version", "operatingSystem.version"),
+        platform=reader.text("facts.platform", "general.platform"),
+        managed=truth(reader.get("general.remoteManagement.managed")),
+        disk_encrypted=vault == "encrypted" if vault and vault != "unknown" else None,
+    )
+    return [
+        reader.signal(
+            SignalType.POSTURE_FACT if facts else SignalType.HEARTBEAT,
+            external_id="jamf-device",
+            observed_at=reader.time("general.lastContactTime", "general.reportDate"),
+            title="Jamf: inventory",
+            facts=facts,
         )
     ]
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from plugins.asking.kolide import AsksKolide
 from plugins.contract import Normalized, Sample, after
 from plugins.payload import text_of
 from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, truth
@@ -52,11 +53,12 @@ class KolideOptions(Strict, frozen=True):
     ttl: Duration | None = None
 
 
-class KolideSensor:
+class KolideSensor(AsksKolide):
     """Reads Kolide webhooks."""
 
     kind: ClassVar[str] = "kolide"
     title: ClassVar[str] = "1Password Device Trust (Kolide)"
+    identity_kinds: ClassVar[tuple[str, ...]] = ("serial", "sensor-device-id", "hostname", "upn")
     options_type: ClassVar[type[Strict]] = KolideOptions
     samples: ClassVar[tuple[Sample, ...]] = SAMPLES
 

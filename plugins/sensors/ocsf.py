@@ -2,10 +2,11 @@
 
 | class | becomes |
 |---|---|
-| 2004 detection finding, 2001 security finding | detection; `Close` or `Resolved` closes it |
+| 2004 detection, 2001 security, 2006 data security finding | detection; `Close` or `Resolved` closes it |
 | 2003 compliance finding | posture fact with `state`; `Pass` closes it |
 | 2002 vulnerability finding | exposure; `Close` or `Resolved` closes it |
 | 5019 device config state change | risk level by `security_level_id`, facts of the device |
+| 5001 device inventory info | facts of the device |
 | any other class | ignored |
 
 The condition is `finding_info.uid`, the message `metadata.uid`. A suppressed finding is muted, not fixed, and a
@@ -26,8 +27,8 @@ from plugins.samples.ocsf import SAMPLES
 from risk.model import Severity, SignalType
 from risk.values import Duration, Strict
 
-DETECTIONS = frozenset({2001, 2004})
-VULNERABILITY, COMPLIANCE, DEVICE_STATE = 2002, 2003, 5019
+DETECTIONS = frozenset({2001, 2004, 2006})
+VULNERABILITY, COMPLIANCE, INVENTORY, DEVICE_STATE = 2002, 2003, 5001, 5019
 
 SEVERITIES: dict[str, Severity] = {
     "1": Severity.INFORMATIONAL,
@@ -106,7 +107,7 @@ def _event(reader: Reader, options: OcsfOptions) -> list[Made]:
     class_uid = parse_number(text_at(reader.item, "class_uid"))
     if class_uid is None:
         raise ItemFault("not-an-event", "`class_uid` is missing")
-    if class_uid not in DETECTIONS | {VULNERABILITY, COMPLIANCE, DEVICE_STATE}:
+    if class_uid not in DETECTIONS | {VULNERABILITY, COMPLIANCE, INVENTORY, DEVICE_STATE}:
         return []
     observed_at = reader.time("time", "time_dt", "finding_info.modified_time")
     event_uid = reader.text("event_id", "metadata.uid")
@@ -115,6 +116,8 @@ def _event(reader: Reader, options: OcsfOptions) -> list[Made]:
         _users(device)
         if class_uid == DEVICE_STATE:
             signal, sources = _state(device, options, observed_at)
+        elif class_uid == INVENTORY:
+            signal, sources = _inventory(device, observed_at)
         elif class_uid == COMPLIANCE:
             signal, sources = _compliance(device, options, observed_at)
         else:
@@ -264,6 +267,23 @@ def _compliance(reader: Reader, options: OcsfOptions, observed_at: datetime) -> 
 
 def _fact(name: str, options: OcsfOptions) -> str:
     return options.facts.get(name) or ASSESSMENT_FACTS.get(name.casefold().replace(" ", "_"), "")
+
+
+def _inventory(reader: Reader, observed_at: datetime) -> Made:
+    """Return what an inventory says of a device; compliance with whatever the product holds it to is its own fact."""
+    facts = known(
+        managed=truth(reader.get("device.is_managed")),
+        compliant=truth(reader.get("device.is_compliant")),
+        os_version=text_of(reader.get("device.os.version")).strip(),
+    )
+    return reader.signal(
+        SignalType.POSTURE_FACT,
+        external_id="inventory",
+        observed_at=observed_at,
+        title="Inventory of the device",
+        facts=facts,
+        sources={"facts": "device"},
+    )
 
 
 def _state(reader: Reader, options: OcsfOptions, observed_at: datetime) -> Made:

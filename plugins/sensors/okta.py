@@ -4,22 +4,28 @@
 |---|---|
 | with a `device` object, such as a sign-in | posture facts as Okta Verify saw them |
 | `device.lifecycle.…`, `device.enrollment.…` | posture facts `registered`, `device_status` |
-| about people alone | ignored: risk of people is not acted on yet |
+| `user.risk.detect`, `user.risk.change` | risk level of the user |
+| `user.account.report_suspicious_activity_by_enduser` | detection about the user, for `detection_ttl` |
+| `user.lifecycle.…`, `user.account.lock`, `…unlock` | condition of the user by `lifecycle`, closed by its opposite |
+| others about people alone | ignored |
 
 The device is the id of its record at Okta; the display name that people give it is no hostname. The actor of a
 lifecycle event is the administrator, of any other the person at the device. Source: Okta, "Event Hooks", "System
-Log".
+Log", "Identity Threat Protection Event Types".
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+import msgspec
 
 from plugins.contract import Handshake, Normalized, Sample, after
 from plugins.payload import list_at, text_at, text_of
 from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, rows, truth
 from plugins.samples.okta import SAMPLES
-from risk.model import SignalType
+from risk.model import Severity, SignalType
 from risk.values import Duration, Strict
 
 STATUSES: dict[str, tuple[bool, str]] = {
@@ -32,14 +38,47 @@ STATUSES: dict[str, tuple[bool, str]] = {
     "device.lifecycle.delete": (False, "deleted"),
 }
 
+RISK_EVENTS = frozenset({"user.risk.detect", "user.risk.change"})
+REPORTED = "user.account.report_suspicious_activity_by_enduser"
+
+STATES: dict[str, tuple[str, bool]] = {
+    "user.lifecycle.suspend": ("suspended", True),
+    "user.lifecycle.unsuspend": ("suspended", False),
+    "user.lifecycle.deactivate": ("deactivated", True),
+    "user.lifecycle.activate": ("deactivated", False),
+    "user.lifecycle.reactivate": ("deactivated", False),
+    "user.lifecycle.delete.initiated": ("deactivated", True),
+    "user.account.lock": ("locked", True),
+    "user.account.unlock": ("locked", False),
+}
+"""Which state of an account an event begins or ends."""
+
+LEVELS: dict[str, Severity] = {
+    "high": Severity.HIGH,
+    "medium": Severity.MEDIUM,
+    "low": Severity.LOW,
+    "none": Severity.NONE,
+}
+_LEVEL = re.compile(r"(?:^|[{,\s])level=([A-Za-z]+)")
+
 
 class OktaOptions(Strict, frozen=True):
     """Settings of the kind.
 
     Field: ttl: how long what a sign-in told of a device counts; `null` until another one tells otherwise.
+    Field: detection_ttl: how long what a person reported counts: Okta never says that it is settled.
+    Field: lifecycle: what an account that is in a state carries; a state that is not named is ignored.
     """
 
     ttl: Duration | None = 604800.0
+    detection_ttl: Duration | None = 604800.0
+    lifecycle: dict[Literal["suspended", "deactivated", "locked"], Severity] = msgspec.field(
+        default_factory=lambda: {
+            "suspended": Severity.HIGH,
+            "deactivated": Severity.HIGH,
+            "locked": Severity.MEDIUM,
+        }
+    )
 
 
 class OktaSensor:
@@ -47,6 +86,7 @@ class OktaSensor:
 
     kind: ClassVar[str] = "okta"
     title: ClassVar[str] = "Okta event hooks"
+    identity_kinds: ClassVar[tuple[str, ...]] = ("serial", "sensor-device-id", "okta-user-id", "upn")
     options_type: ClassVar[type[Strict]] = OktaOptions
     samples: ClassVar[tuple[Sample, ...]] = SAMPLES
     handshakes: ClassVar[tuple[Handshake, ...]] = (Handshake.OKTA,)
@@ -69,6 +109,8 @@ def _event(reader: Reader, options: OktaOptions) -> list[Made]:
     kind = reader.text("category", "eventType")
     if not kind:
         raise ItemFault("not-an-event", "`eventType` is missing")
+    if kind in RISK_EVENTS or kind in STATES or kind == REPORTED:
+        return _about_user(reader, kind, options)
     is_of_device = kind in STATUSES
     if not is_of_device and not isinstance(reader.get("device"), dict):
         return []
@@ -99,6 +141,85 @@ def _event(reader: Reader, options: OktaOptions) -> list[Made]:
             sources={"facts": "eventType" if is_of_device else "device"},
         )
     ]
+
+
+def _about_user(reader: Reader, kind: str, options: OktaOptions) -> list[Made]:
+    """Return what an event says of a person."""
+    _identify_user(reader, is_of_actor=kind == REPORTED)
+    rest: dict[str, Any] = {
+        "event_id": reader.text("event_id", "uuid"),
+        "observed_at": reader.time("published"),
+        "title": reader.text("title", "displayMessage") or kind,
+        "category": kind,
+    }
+    if kind in RISK_EVENTS:
+        level = _risk_level(reader)
+        return [
+            reader.signal(
+                SignalType.RISK_LEVEL,
+                external_id="okta-user-risk",
+                level=level,
+                resolves=level is Severity.NONE,
+                sources={"level": "debugContext.debugData.risk"},
+                **rest,
+            )
+        ]
+    if kind == REPORTED:
+        expires_at = after(rest["observed_at"], options.detection_ttl)
+        condition = f"okta-reported:{rest['event_id']}"
+        return [
+            reader.signal(
+                SignalType.DETECTION,
+                external_id=condition,
+                level=Severity.HIGH,
+                expires_at=expires_at,
+                sources={"level": "eventType"},
+                **rest,
+            )
+        ]
+    state, is_open = STATES[kind]
+    if state not in options.lifecycle:
+        return []
+    return [
+        reader.signal(
+            SignalType.DETECTION if is_open else SignalType.REMEDIATION,
+            external_id=f"okta-account:{state}",
+            level=options.lifecycle[state] if is_open else None,
+            resolves=not is_open,
+            sources={"level": "eventType"},
+            **rest,
+        )
+    ]
+
+
+def _identify_user(reader: Reader, *, is_of_actor: bool) -> None:
+    """Take the person that the event is about. Raises `ItemFault` when it names nobody."""
+    people = [] if is_of_actor else [each for each in list_at(reader.item, "target")[:32] if _is_user(each)]
+    person = people[0] if people else reader.get("actor") if is_of_actor else None
+    if person is not None and _is_user(person):
+        if identifier := text_at(person, "id"):
+            reader.add_user("okta-user-id", identifier)
+        reader.add_user("upn", text_at(person, "alternateId"))
+    if not reader.user_ids:
+        raise ItemFault("no-user", "no person at `target` of type `User`, `actor` of type `User`")
+
+
+def _is_user(value: Any) -> bool:
+    return text_at(value, "type").casefold() in {"user", "appuser"}
+
+
+def _risk_level(reader: Reader) -> Severity:
+    """Return the level of a risk event: a member, or `level=…` in the text that Okta writes there."""
+    risk = reader.get("debugContext.debugData.risk")
+    found = text_at(risk, "level") if isinstance(risk, dict) else ""
+    text = text_of(risk)
+    if not found and (match := _LEVEL.search(text)) is not None:
+        found = match[1]
+    if not found:
+        found = (
+            text_of(reader.get("debugContext.debugData.riskLevel", "debugContext.debugData.level")) or text
+        )
+    return LEVELS.get(found.strip().casefold(), Severity.UNKNOWN)
 
 
 def _identify_target(reader: Reader) -> None:

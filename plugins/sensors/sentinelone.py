@@ -51,6 +51,7 @@ class SentineloneSensor:
 
     kind: ClassVar[str] = "sentinelone"
     title: ClassVar[str] = "SentinelOne"
+    identity_kinds: ClassVar[tuple[str, ...]] = ("sensor-device-uuid", "sensor-device-id", "hostname", "upn")
     options_type: ClassVar[type[Strict]] = SentineloneOptions
     samples: ClassVar[tuple[Sample, ...]] = SAMPLES
 

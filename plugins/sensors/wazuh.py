@@ -72,6 +72,7 @@ class WazuhSensor:
 
     kind: ClassVar[str] = "wazuh"
     title: ClassVar[str] = "Wazuh"
+    identity_kinds: ClassVar[tuple[str, ...]] = ("sensor-device-id", "hostname")
     options_type: ClassVar[type[Strict]] = WazuhOptions
     samples: ClassVar[tuple[Sample, ...]] = SAMPLES
 

@@ -24,7 +24,7 @@ from gateway.config.schema import Config
 from gateway.config.sensors import load_config
 from gateway.decision.assertion import AssertionSigner
 from gateway.decision.context import DeviceEvidence, Situation, situation
-from gateway.decision.ticket import TicketMaker, utc_now
+from gateway.decision.ticket import TicketMaker
 from gateway.feed.protocol import Ticket, TicketReply, encode
 from gateway.feed.worker_side import FeedWorker, TicketKey
 from gateway.hub.runtime import make_runtime
@@ -72,7 +72,7 @@ def _measured(bench: Bench) -> Section:
 
     known = facts(1)
     maker = TicketMaker(
-        AssertionSigner.load(bench.folder / "assertion-key.pem"), issuer="https://gate.example", clock=utc_now,
+        AssertionSigner.load(bench.folder / "assertion-key.pem"), issuer="https://gate.example",
         make_code=lambda: "d_" + secrets.token_hex(10), make_id=lambda: secrets.token_hex(10),
     )  # fmt: skip
 

@@ -63,7 +63,8 @@ apps:
 devices:
   - {{from: claim, claim: device_id, kind: serial}}
 sensors:
-  - name: edr
+  - &edr
+    name: edr
     kind: generic
     max_silence: 10h
     rate: 10000000
@@ -79,6 +80,7 @@ sensors:
       title: title
       resolves: {{path: state, equals: [closed]}}
       facts: {{disk_encrypted: disk}}
+  - {{<<: *edr, name: mdm}}
 compliance:
   policies:
     - name: healthy laptop
@@ -169,7 +171,11 @@ class Gate:
     @property
     def hook_url(self) -> str:
         """Return the sensor's webhook."""
-        return self.url("/.gate/hooks/edr")
+        return self.hook_of("edr")
+
+    def hook_of(self, sensor: str) -> str:
+        """Return the webhook of a sensor; `mdm` is one like `edr`, for benches that need two."""
+        return self.url(f"/.gate/hooks/{sensor}")
 
     def hook_headers(self) -> dict[str, str]:
         """Return the headers of the sensor."""

@@ -1,16 +1,19 @@
 """`intake`: deliveries of sensors, each durable and enforced before it is answered."""
 
 import secrets
+from collections.abc import Iterator, Sequence
 
 from tests.bench.bench import Bench
 from tests.bench.gate import Gate, Seeds, Setup, running_gate
+from tests.bench.large import Large, deliver_large
 from tests.bench.machine import cost
 from tests.bench.processes import BenchFault
-from tests.bench.report import Section, at_least, median
+from tests.bench.report import Section, at_least, at_most, median, percentile
 from tests.bench.wrk import Load, wrk
 
 DEVICES = 10_000
 BATCH = 100
+LARGE = 10_000
 
 SCRIPT = """
 local thread_number, sent = 0, 0
@@ -55,6 +58,15 @@ async def run(bench: Bench) -> Section:
                 )
             )  # fmt: skip
             figures[f"{size}x{senders}"] = [load.per_s for load, _ in runs]
+        large = [
+            await deliver_large(gate, rows=LARGE, devices=DEVICES) for _ in range(max(2, bench.rounds - 2))
+        ]
+    rows += _large_rows(large)
+    figures["large_s"] = [each.seconds for each in large]
+    alone, beside = (
+        [wait for each in large for wait in each.alone_ms],
+        [wait for each in large for wait in each.beside_ms],
+    )
     return Section(
         name="intake",
         title=f"Durable intake, {DEVICES:,} devices, one worker",
@@ -66,13 +78,39 @@ async def run(bench: Bench) -> Section:
                 " durable (SQLite, `synchronous=FULL`) and enforced. Hub, worker and senders run where the kernel puts"
                 " them. CPU is of all processes of the gateway."
             ),
+            (
+                f"The delivery of {LARGE:,} signals is one body; its figures are the median and the worst of its runs."
+                " Meanwhile another sensor sends single signals, one after the other: the delay is its p99 less the"
+                " median of the same without the large delivery."
+            ),
         ],
         targets=[
             at_least("single-signal deliveries", 3000, best[1], "/s"),
             at_least("signals in batches", 30_000, best[BATCH], "/s"),
+            at_most(f"{LARGE:,} signals in one delivery", 1, median([each.seconds for each in large]), "s"),
+            at_most(
+                "another sensor's delay meanwhile",
+                20,
+                max(0.0, percentile(beside, 0.99) - percentile(alone, 0.5)),
+                "ms",
+            ),
         ],
         figures=figures,
     )
+
+
+def _large_rows(large: Sequence[Large]) -> Iterator[tuple[str, ...]]:
+    seconds = [each.seconds for each in large]
+    yield (
+        f"{LARGE:,} signals in one delivery", f"{1 / median(seconds):,.2f}", f"{LARGE / median(seconds):,.0f}",
+        f"{median(seconds) * 1000:.2f}", f"{max(seconds) * 1000:.2f}",
+        f"{median([each.cpu_us for each in large]):.0f}",
+    )  # fmt: skip
+    alone = [wait for each in large for wait in each.alone_ms]
+    beside = [wait for each in large for wait in each.beside_ms]
+    for name, waits in (("alone", alone), ("beside it", beside)):
+        p50, p99 = percentile(waits, 0.5), percentile(waits, 0.99)
+        yield (f"one signal of another sensor, {name}", "", "", f"{p50:.2f}", f"{p99:.2f}", "")
 
 
 async def deliver(bench: Bench, gate: Gate, *, devices: int, size: int, senders: int) -> Load:
@@ -82,6 +120,6 @@ async def deliver(bench: Bench, gate: Gate, *, devices: int, size: int, senders:
         bench.folder, gate.hook_url, gate.hook_headers(), seconds=bench.seconds, cores=bench.cores.every,
         connections=senders, script=script,
     )  # fmt: skip
-    if load.refused or load.broken:
+    if load.refused or load.broken or not load.requests:
         raise BenchFault(f"{load.refused} of {load.requests} deliveries were refused, {load.broken} broke")
     return load

@@ -15,7 +15,8 @@ from risk.model import DeviceId, Identifier, Severity, Signal, SignalType
 from risk.packing import pack_signal
 from risk.snapshot import RiskState
 from risk.sqlite import SCHEMA, SqliteDecisionStore, SqliteRiskStore
-from risk.store import Batch, DeadLetter, DeviceRow, Retention, SeenRow, SignalRow
+from risk.store import Batch, DeadLetter, DeviceRow, MergedRow, Retention, SeenRow, SignalRow, UserRow
+from risk.users import UserId
 
 T0 = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 DEVICE = DeviceId("dev_1")
@@ -67,7 +68,27 @@ async def test_a_batch_is_kept_whole(store):
     assert await store.load() == [DeviceRow(DEVICE, "serial\x1f\x1fsn-1", b"posture-0")]
     assert await store.signals(DEVICE, 10) == [signal(0)]
     assert await store.seen([b"key-0", b"key-9"]) == {b"key-0": b"digest"}
-    assert await store.dead_letters(None, 10) == [DeadLetter(T0, "edr", "no-device", "error 0", b"body")]
+    assert await store.dead_letters(None, 10) == [
+        DeadLetter(T0, "edr", "no-device", "error 0", b"body", id=1)
+    ]
+
+
+async def test_records_of_users_are_kept_and_replaced(store):
+    user = UserId(DeviceId("usr_1"))
+    await store.commit(Batch(users=[UserRow(user, b"one")]))
+    await store.commit(Batch(users=[UserRow(user, b"two")]))
+    assert await store.load_users() == [UserRow(user, b"two")]
+
+
+async def test_a_record_that_is_merged_is_gone_and_its_signals_are_the_others(store):
+    await store.commit(batch(0))
+    other = DeviceId("dev_2")
+    row = DeviceRow(other, "serial\x1f\x1fsn-2", b"posture")
+    await store.commit(Batch(devices=[row], merged=[MergedRow(DEVICE, other)]))
+    assert await store.load() == [row]
+    assert await store.load_merged() == [MergedRow(DEVICE, other)]
+    assert await store.signals(other, 9) == [signal(0)]
+    assert await store.signals(DEVICE, 9) == []
 
 
 async def test_a_device_is_replaced(store):

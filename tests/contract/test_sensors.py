@@ -50,8 +50,8 @@ def assert_bounded(normalized):
     for signal in normalized.signals:
         assert signal.sensor == "sample"
         assert signal.received_at == RECEIVED
-        # A detection that names no device is kept as a dead letter by the intake, with all that it says.
-        assert signal.device_ids or signal.type is SignalType.DETECTION
+        # A detection that names neither device nor user is kept as a dead letter by the intake, with all that it says.
+        assert signal.device_ids or signal.user_ids or signal.type is SignalType.DETECTION
         assert 0 < len(signal.external_id) <= MAX_ID_CHARS + 40
         assert 0 < len(signal.event_id) <= MAX_ID_CHARS + 40
         assert signal.observed_at.tzinfo is not None

@@ -6,9 +6,9 @@ next raise it is *open*; otherwise anything may be true. The rules:
 
 * FRESH: a request that lies within a closed time is never answered by the app.
 * STREAM: no byte that an app produced within a closed time ever reaches a client. Apps stamp what they produce, so the
-  bound on a stream is exact. How many older bytes may still be read after the 2xx: a cut drops what the gateway and
-  its kernel hold, so only what had already left for the client (`RECEIVED_MOST`: its receive buffer, and what is on
-  its way); a worker that had to be killed leaves the kernel what it had written to the socket (`WRITTEN_MOST`).
+  bound on a stream is exact. How many older bytes may still be read after the 2xx (`docs/exposure.md` says why): of
+  a stream that was reset, what had left for the client before (`RECEIVED_MOST`); of a WebSocket that was told why,
+  what may lie before the close frame besides; of a worker that was killed, what its kernel had not sent besides.
 * ENDED: a stream that was open before a raise is over before the run is.
 * BACK: a request that lies within an open time is not refused; it may fail (502, 503, a lost connection) while parts of
   the gateway are down, but when all faults are over it is answered.
@@ -17,10 +17,20 @@ next raise it is *open*; otherwise anything may be true. The rules:
 from collections.abc import Iterator
 from typing import NamedTuple
 
-RECEIVED_MOST = 512 * 1024
-"""Most bytes read after the 2xx from a stream that was cut: the receive buffer, and what is in flight."""
-WRITTEN_MOST = 4 * 1024 * 1024 + RECEIVED_MOST
-"""The same from a worker that was killed: the kernel's largest send buffer (`tcp_wmem`) besides."""
+from gateway.proxy.server import UNSENT_BYTES
+from gateway.proxy.tunnel import MAX_UNSENT_AT_CUT
+
+RECEIVE_BUFFER = 65536
+"""Receive buffer of slow clients, as the kernel counts it (twice what is asked for)."""
+SEGMENT = 65536
+"""Most bytes of a segment on the loopback device."""
+RECEIVED_MOST = RECEIVE_BUFFER + SEGMENT
+"""Most bytes read after the 2xx from a stream that was reset: the client's receive buffer, and one segment that was
+being put into it."""
+TOLD_MOST = RECEIVED_MOST + MAX_UNSENT_AT_CUT
+"""The same from a WebSocket that got a close frame."""
+KILLED_MOST = RECEIVED_MOST + UNSENT_BYTES + SEGMENT
+"""The same from a worker that was killed."""
 
 APP_STATUSES = frozenset({101, 200})
 FAILURES = frozenset({0, 502, 503, 504})
@@ -132,10 +142,16 @@ def _judge_streams(history: History) -> Iterator[Violation]:
                 )
             if stream.opened_at < span.begins:
                 read = sum(size for _, read_at, size in stream.pieces if read_at > span.begins)
-                if read > (RECEIVED_MOST if "reset" in stream.end.lower() else WRITTEN_MOST):
-                    yield Violation("STREAM", f"{what}: {read} bytes read after the 2xx")
+                if read > _most_read(stream.end):
+                    yield Violation("STREAM", f"{what}: {read} bytes read after the 2xx, end {stream.end!r}")
                 if stream.ended_at is None:
                     yield Violation("ENDED", f"{what}: open before a raise, and still open")
+
+
+def _most_read(end: str) -> int:
+    if "reset" in end.lower():
+        return RECEIVED_MOST
+    return TOLD_MOST if end == "code 4403" else KILLED_MOST
 
 
 def _spans_of(history: History) -> dict[str, list[Span]]:

@@ -11,6 +11,9 @@ from collections.abc import Awaitable, Callable
 
 from tests.faults.world import World
 
+BACK_SHARE = 0.7
+BACK_WITHIN_S = 12.0
+
 
 class Injector:
     """Chooses faults by its own random numbers. `done` says what it did, and when."""
@@ -43,7 +46,13 @@ class Injector:
             self._say(text)
 
     async def kill_hub(self) -> str:
-        return f"killed the hub {self._kill(self._world.pids('hub'), signal.SIGKILL)}"
+        """Mostly with time to come back; sometimes what follows hits one that has hardly begun."""
+        pid = self._kill(self._world.pids("hub"), signal.SIGKILL)
+        if self._random.random() < BACK_SHARE:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BACK_WITHIN_S):
+                    await self._world.ready()
+        return f"killed the hub {pid}"
 
     async def kill_worker(self) -> str:
         return f"killed a worker {self._kill(self._world.pids('worker'), signal.SIGKILL)}"

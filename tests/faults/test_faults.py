@@ -29,7 +29,12 @@ async def test_under_kills_stops_stalls_and_reloads_no_rule_is_broken(tmp_path: 
     told(f"seed {SEED}\n{summary(report.history)}")
     assert report.violations == []
     assert [change.is_raise for change in report.history.changes].count(True) >= 4
-    assert {stream.kind for stream in report.history.streams} == {"websocket", "events", "slow"}
+    assert {stream.kind for stream in report.history.streams} == {
+        "websocket",
+        "events",
+        "slow",
+        "slow websocket",
+    }
 
 
 @pytest.mark.timeout(120)

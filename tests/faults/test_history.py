@@ -2,7 +2,17 @@
 
 import pytest
 
-from tests.faults.history import RECEIVED_MOST, Change, History, Request, Stream, judge, spans
+from tests.faults.history import (
+    KILLED_MOST,
+    RECEIVED_MOST,
+    TOLD_MOST,
+    Change,
+    History,
+    Request,
+    Stream,
+    judge,
+    spans,
+)
 
 RAISE = Change("d", is_raise=True, sent_at=10.0, answered_at=11.0)
 LOWER = Change("d", is_raise=False, sent_at=20.0, answered_at=21.0)
@@ -54,7 +64,12 @@ def test_a_piece_produced_within_a_closed_time_breaks_stream_however_late_it_is_
 def test_more_than_buffers_hold_after_the_border_breaks_stream() -> None:
     assert rules(streams=(stream((10.5, 11.5, RECEIVED_MOST)),)) == []
     assert rules(streams=(stream((10.5, 11.5, RECEIVED_MOST + 1)),)) == ["STREAM"]
-    assert rules(streams=(stream((10.5, 11.5, RECEIVED_MOST + 1))._replace(end="complete"),)) == []
+    told = stream((10.5, 11.5, TOLD_MOST))._replace(end="code 4403")
+    assert rules(streams=(told,)) == []
+    assert rules(streams=(told._replace(pieces=((10.5, 11.5, TOLD_MOST + 1),)),)) == ["STREAM"]
+    killed = stream((10.5, 11.5, KILLED_MOST))._replace(end="complete")
+    assert rules(streams=(killed,)) == []
+    assert rules(streams=(killed._replace(pieces=((10.5, 11.5, KILLED_MOST + 1),)),)) == ["STREAM"]
 
 
 def test_a_stream_that_outlives_a_raise_breaks_ended() -> None:

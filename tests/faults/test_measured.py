@@ -69,11 +69,13 @@ async def test_an_incident_from_observation_to_access_restored(tmp_path: Path) -
         steps = ("observed by edr", "webhook received", "durable", "enforced, answered", "open exchanges cut",
                  "first request refused", "remediated", "access restored", "exposure window: ")  # fmt: skip
         positions = [text.index(step) for step in steps]
-        assert positions == sorted(positions)
+        assert positions == sorted(positions), text
 
         for name in (
             'posturegate_durable_seconds_count{sensor="edr"}',
             'posturegate_enforcement_seconds_count{sensor="edr"}',
+            'posturegate_evaluated_seconds_count{sensor="edr"}',
+            'posturegate_answered_seconds_count{sensor="edr"}',
             'posturegate_worker_enforcement_seconds_count{worker="w1"}',
         ):
             assert await metric(world, name) >= 3

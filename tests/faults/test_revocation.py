@@ -99,3 +99,23 @@ async def test_a_user_by_subject_and_what_cannot_be_done(world: World, seats: li
     await world.stop()
     code, output = await revoke(world, "user", "user-of-SER-B")
     assert (code, "no running gateway" in output) == (1, True)
+
+
+async def test_an_override_keeps_a_device_out_until_it_is_taken_back(world: World, seats: list[Seat]) -> None:
+    """What `revoke device` does not do: who is signed in again there stays out."""
+
+    async def override(*arguments: str) -> tuple[int, str]:
+        config = ("--reason", "laptop stolen", "--config", str(world.config_path))
+        return await world.cli("device", "override", "SER-A", *arguments, *config)
+
+    first, second = seats
+    async with new_http() as http:
+        mine, others = await open_socket(http, world, first), await open_socket(http, world, second)
+        code, output = await override("--level", "high", "--for", "7d")
+        assert code == 0, output
+        assert await close_code(mine) == 4403
+        assert [await status(http, world, seat) for seat in seats] == [403, 200]
+        assert (await others.receive()).type is aiohttp.WSMsgType.TEXT
+        code, output = await override("--end")
+        assert code == 0, output
+        assert await status(http, world, first) == 200

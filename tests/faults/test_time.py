@@ -23,7 +23,7 @@ async def cut_by_time(world: World, seat: Seat, *, opens_as: int = 200) -> int:
         async with http.get(world.url("/events", "wiki"), headers=headers) as events:
             assert events.status == 200
             with pytest.raises(aiohttp.ClientPayloadError):
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(40):
                     await events.content.read()
         assert await close_code(socket) == 4403
         return await status(http, world, seat)
@@ -56,7 +56,7 @@ async def test_a_signal_that_expires_opens_again(tmp_path: Path) -> None:
         assert await status(http, world, seat) == 403
         headers = {"Cookie": seat.cookies["notes"], "Accept": "text/event-stream"}
         async with http.get(world.url("/.gate/status/stream", "notes"), headers=headers) as stream:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(40):
                 while b'"can_continue":true' not in await stream.content.readline():
                     pass
         assert await status(http, world, seat) == 200
@@ -64,7 +64,7 @@ async def test_a_signal_that_expires_opens_again(tmp_path: Path) -> None:
 
 async def test_a_session_that_reaches_its_absolute_end(tmp_path: Path) -> None:
     async with running_world(tmp_path, starts=False) as world, new_http() as http:
-        (seat,) = await world.seat(["SER-A"], lives=timedelta(seconds=5))
+        (seat,) = await world.seat(["SER-A"], lives=timedelta(seconds=12))
         await world.start()
         await world.told(http, signal_body("SER-A", "hb", kind="heartbeat"))
         assert await cut_by_time(world, seat) == 401
@@ -72,13 +72,13 @@ async def test_a_session_that_reaches_its_absolute_end(tmp_path: Path) -> None:
 
 async def test_a_session_that_nobody_uses(tmp_path: Path) -> None:
     """Idle: streams that were open do not outlive the session, and the page's status stream says signed out."""
-    extra = "sessions: {idle: 3s, absolute: 1h}"
+    extra = "sessions: {idle: 12s, absolute: 1h}"
     async with running_world(tmp_path, starts=False, extra=extra) as world, new_http() as http:
         (seat,) = await world.seat(["SER-A"])
         await world.start()
         await world.told(http, signal_body("SER-A", "hb", kind="heartbeat"))
         headers = {"Cookie": seat.cookies["notes"], "Accept": "text/event-stream"}
         async with http.get(world.url("/.gate/status/stream", "notes"), headers=headers) as stream:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(40):
                 assert b"event: signed-out" in await stream.content.read()
         assert await status(http, world, seat) == 401

@@ -2,18 +2,25 @@
 
 import asyncio
 import random
+import re
 import socket
 import time
 from collections.abc import Awaitable, Callable
 
 import aiohttp
 
-from tests.faults.history import Change, History, Request, Stream
+from tests.faults.history import APP_STATUSES, RECEIVE_BUFFER, Change, History, Request, Stream
 from tests.faults.world import APPS, Seat, World, new_http, signal_body
 
-RECEIVE_BUFFER = 32768
 REQUEST_S = 8.0
 PAUSE_S = 0.02
+HANDSHAKE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+)
+STAMP = re.compile(rb"([0-9.]+) \.")
+"""A line of bulk: when the app produced it, and filling."""
+CLOSE_4403 = b"\x11\x33access"
 
 Habit = Callable[[aiohttp.ClientSession, Seat, str], Awaitable[None]]
 
@@ -71,6 +78,7 @@ class People:
             self._keep(self.websocket, seat, "notes"),
             self._keep(self.events, seat, "wiki"),
             self._keep(self.slow_download, seat, "notes"),
+            self._keep(self.slow_websocket, seat, "wiki"),
         ]
 
     async def _keep(self, do: Habit, seat: Seat, app: str) -> None:
@@ -156,8 +164,15 @@ class People:
 
     async def slow_download(self, _http: aiohttp.ClientSession, seat: Seat, app: str) -> None:
         """A client that reads less than it is sent, with a small buffer, until the connection ends."""
+        await self._slow(seat, app, "slow", "GET /bulk HTTP/1.1\r\nAccept: text/plain")
+
+    async def slow_websocket(self, _http: aiohttp.ClientSession, seat: Seat, app: str) -> None:
+        """The same on a WebSocket."""
+        await self._slow(seat, app, "slow websocket", f"GET /bulk-ws HTTP/1.1\r\n{HANDSHAKE}")
+
+    async def _slow(self, seat: Seat, app: str, kind: str, request: str) -> None:
         handle = socket.socket()
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER // 2)
         handle.setblocking(False)  # noqa: FBT003 - how sockets are told
         began_at = time.monotonic()
         loop = asyncio.get_running_loop()
@@ -165,16 +180,16 @@ class People:
         try:
             async with asyncio.timeout(REQUEST_S):
                 await loop.sock_connect(handle, ("127.0.0.1", self._world.port))
-                head = f"GET /bulk HTTP/1.1\r\nHost: {app}.localhost:{self._world.port}\r\nCookie: {seat.cookies[app]}"
-                await loop.sock_sendall(handle, f"{head}\r\nAccept: text/plain\r\n\r\n".encode())
+                head = f"{request}\r\nHost: {app}.localhost:{self._world.port}\r\nCookie: {seat.cookies[app]}"
+                await loop.sock_sendall(handle, f"{head}\r\n\r\n".encode())
                 first = await loop.sock_recv(handle, 2048)
             if not first:
                 return
             status = int(first.split(b" ", 2)[1])
             self._noted(seat, app, began_at, status)
-            if status != 200:
+            if status not in APP_STATUSES:
                 return
-            stream = OpenStream(self._recorder, seat, app, "slow")
+            stream = OpenStream(self._recorder, seat, app, kind)
             await self._read_slowly(handle, stream)
         except (OSError, TimeoutError) as error:
             if stream is not None:
@@ -188,10 +203,10 @@ class People:
         while not self._stopping.is_set():
             data = await loop.sock_recv(handle, 4096)
             if not data:
-                stream.ended("end")
+                stream.ended("code 4403" if CLOSE_4403 in rest else "end")
                 return
             *lines, rest = (rest + data).split(b"\n")
-            stamps = [line.split(b" ", 1)[0] for line in lines if b" ." in line]
+            stamps = [match[1] for line in lines if (match := STAMP.search(line))]
             for stamp in stamps:
                 stream.piece(stamp, 1024)
             await asyncio.sleep(0.02)

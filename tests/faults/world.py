@@ -93,11 +93,19 @@ class Seat(NamedTuple):
 class App:
     """Stamps every piece with the clock at which it produced it."""
 
+    def __init__(self) -> None:
+        self.is_waiting = asyncio.Event()
+        self.page_may_end = asyncio.Event()
+
     def application(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/ws", self.websocket)
         app.router.add_get("/events", self.events)
         app.router.add_get("/bulk", self.bulk)
+        app.router.add_get("/bulk-ws", self.bulk_websocket)
+        app.router.add_get("/file", self.file)
+        app.router.add_get("/slow-page", self.slow_page)
+        app.router.add_route("*", "/wait", self.wait)
         app.router.add_route("*", "/{path:.*}", self.page)
         return app
 
@@ -106,8 +114,8 @@ class App:
 
     async def websocket(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()
-        await socket.prepare(request)
         with contextlib.suppress(ConnectionError):
+            await socket.prepare(request)
             while not socket.closed:
                 await socket.send_str(f"{time.monotonic():.6f}")
                 await asyncio.sleep(TICK_S)
@@ -115,8 +123,8 @@ class App:
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
         with contextlib.suppress(ConnectionError):
+            await response.prepare(request)
             while True:
                 await response.write(f"data: {time.monotonic():.6f}\n\n".encode())
                 await asyncio.sleep(TICK_S)
@@ -125,12 +133,52 @@ class App:
     async def bulk(self, request: web.Request) -> web.StreamResponse:
         """A download that never ends: lines of 1 KiB, as fast as they are taken."""
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-        await response.prepare(request)
         with contextlib.suppress(ConnectionError):
+            await response.prepare(request)
             while True:
-                await response.write(f"{time.monotonic():.6f} ".encode().ljust(1023, b".") + b"\n")
+                await response.write(_bulk_line())
                 await asyncio.sleep(0.001)
         return response
+
+    async def bulk_websocket(self, request: web.Request) -> web.StreamResponse:
+        """The same lines, each in a frame."""
+        socket = web.WebSocketResponse()
+        with contextlib.suppress(ConnectionError):
+            await socket.prepare(request)
+            while not socket.closed:
+                await socket.send_str(_bulk_line().decode())
+                await asyncio.sleep(0.001)
+        return socket
+
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        """A download that never ends, as a browser saves it."""
+        headers = {"Content-Type": "application/zip", "Content-Disposition": 'attachment; filename="a.zip"'}
+        response = web.StreamResponse(headers=headers)
+        with contextlib.suppress(ConnectionError):
+            await response.prepare(request)
+            while True:
+                await response.write(_bulk_line())
+                await asyncio.sleep(TICK_S)
+        return response
+
+    async def slow_page(self, request: web.Request) -> web.StreamResponse:
+        """A page that ends when `page_may_end` is set."""
+        response = web.StreamResponse(headers={"Content-Type": "text/html; charset=utf-8"})
+        await response.prepare(request)
+        await response.write(b"<!doctype html><p>begun" + b"." * 4096)
+        await self.page_may_end.wait()
+        await response.write(b"</p>ended")
+        return response
+
+    async def wait(self, _request: web.Request) -> web.StreamResponse:
+        """Say that a request is here, then neither read its body nor answer it."""
+        self.is_waiting.set()
+        await asyncio.Event().wait()
+        return web.Response()
+
+
+def _bulk_line() -> bytes:
+    return f"{time.monotonic():.6f} ".encode().ljust(1023, b".") + b"\n"
 
 
 class World:
@@ -138,6 +186,7 @@ class World:
 
     def __init__(self, folder: Path, ports: list[int], workers: int, **options: str) -> None:
         self.folder = folder
+        self.app = App()
         self.port, self.ops_port, self.app_port = ports
         self.workers = workers
         self.options = options
@@ -307,7 +356,7 @@ async def running_world(
     """Run apps, and the gateway if `starts`, until the block ends."""
     world = World(folder, free_ports(3), workers, **options)
     runner = web.AppRunner(
-        App().application(), handler_cancellation=True, shutdown_timeout=0.1, access_log=None
+        world.app.application(), handler_cancellation=True, shutdown_timeout=0.1, access_log=None
     )
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", world.app_port, backlog=1024).start()

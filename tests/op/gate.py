@@ -82,7 +82,7 @@ class Pages:
         headers = {} if refusal.retry_after_s is None else {"Retry-After": str(refusal.retry_after_s)}
         return web.Response(status=refusal.status, text=said, headers=headers)
 
-    def sign_in_needed(self, request: web.Request, *, sign_in_url: str) -> web.Response:
+    def sign_in_needed(self, request: web.Request, *, sign_in_url: str, kept: object = None) -> web.Response:
         return web.Response(status=401, text=f"sign-in-needed\nlink {sign_in_url}")
 
     def confirm_sign_out(

@@ -105,7 +105,9 @@ def install() -> None:
 
 def is_installed() -> bool:
     """Return whether the packages are there."""
-    return (HERE / "node_modules" / "oidc-provider" / "package.json").exists()
+    return all(
+        (HERE / "node_modules" / name / "package.json").exists() for name in ("oidc-provider", "axe-core")
+    )
 
 
 @asynccontextmanager

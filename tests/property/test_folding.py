@@ -1,12 +1,18 @@
 """Folding gives the same posture in every order and with every repetition (below the bounds)."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+import msgspec
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from risk.folding import MAX_OPENINGS, fold
-from risk.model import DeviceId, Posture, Severity, Signal, SignalType
+from risk.folding import MAX_OPENINGS, fold, join
+from risk.intake import Intake
+from risk.memory import MemoryRiskStore
+from risk.model import DeviceId, Identifier, Posture, Severity, Signal, SignalType
+from risk.snapshot import RiskState
+from risk.users import linked, new_record, reach, spelled, together
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 minutes = st.integers(0, 12).map(lambda minute: T0 + timedelta(minutes=minute))
@@ -106,3 +112,111 @@ def test_a_value_counts_since_it_was_first_stated_without_another_between(statem
     bound = max(others, default=T0 - timedelta(1))
     mine = [each.observed_at for each in history if each.facts["disk_encrypted"] is fact.value]
     assert fact.since == min((at for at in mine if at > bound), default=fact.observed_at)
+
+
+@given(histories(), st.randoms())
+def test_a_history_that_was_told_to_two_records_is_the_same_once_they_are_joined(pair, random):
+    history, shuffled = pair
+    first = [each for each in shuffled if random.random() < 0.6]
+    second = [each for each in history if each not in first] + first[:2]
+    assert join(folded(first), folded(second)) == folded(history)
+    assert join(folded(second), folded(first)) == folded(history)
+
+
+PEOPLE = [
+    Identifier("email", "ana@example.org"),
+    Identifier("upn", "Ana@Example.org"),
+    Identifier("entra-user-id", "E1"),
+    Identifier("entra-user-id", "e2"),
+    Identifier("okta-user-id", "00u1"),
+    Identifier("sub", "7", "https://op.example"),
+]
+
+
+def told_of_people(history):
+    """Return the records after statements that each name some identifiers, as the intake folds them."""
+    records = {}
+    for each, names in history:
+        found = spelled(names)
+        for user_id, identifier in found.items():
+            record = linked(records.get(user_id) or new_record(user_id, identifier), found.values())
+            records[user_id] = fold(record, each)
+    return records
+
+
+@given(
+    st.lists(
+        st.tuples(signals(), st.lists(st.sampled_from(PEOPLE), min_size=1, max_size=3)),
+        min_size=1,
+        max_size=MAX_OPENINGS - 1,
+    ),
+    st.lists(st.sampled_from(PEOPLE), min_size=1, max_size=2),
+    st.randoms(),
+)
+def test_what_is_known_of_a_person_does_not_depend_on_the_order_either(history, asked, random):
+    shuffled = history + random.choices(history, k=4)
+    random.shuffle(shuffled)
+    one, other = told_of_people(history), told_of_people(shuffled)
+    assert one == other
+    ids, found = reach(asked, one.get)
+    again, found_again = reach(list(reversed(asked)), other.get)
+    assert set(ids) == set(again)
+    whole, whole_again = together(found), together(found_again)
+    if whole is None or whole_again is None:
+        assert whole is whole_again
+        return
+    assert (whole.findings, whole.facts, whole.heard) == (
+        whole_again.findings,
+        whole_again.facts,
+        whole_again.heard,
+    )
+
+
+DEVICES = {
+    "one": [
+        Identifier("serial", "S1"),
+        Identifier("entra-device-id", "e1"),
+        Identifier("mde-machine-id", "m1"),
+        Identifier("sensor-device-id", "001"),
+        Identifier("udid", "u1"),
+    ],
+    "two": [
+        Identifier("serial", "S2"),
+        Identifier("entra-device-id", "e2"),
+        Identifier("mde-machine-id", "m2"),
+        Identifier("sensor-device-id", "002"),
+    ],
+}
+
+
+@st.composite
+def told_of_devices(draw):
+    """Return statements that each name some identifiers of one of two devices."""
+    device = DEVICES[draw(st.sampled_from(sorted(DEVICES)))]
+    names = draw(st.lists(st.sampled_from(device), min_size=1, max_size=3, unique=True))
+    number = draw(st.integers(0, 10**6))
+    return msgspec.structs.replace(draw(signals()), device_ids=tuple(names), event_id=f"e{number}")
+
+
+async def known_after(history):
+    """Return what the intake knows after a history, told in deliveries of one: posture by identifiers."""
+    state = RiskState()
+    intake = Intake(state, MemoryRiskStore(), clock=lambda: T0)
+    await intake.start()
+    for each in history:
+        await intake.submit(each.sensor, [each])
+    await intake.stop()
+    postures = [state.posture(device_id) for device_id in state.device_ids()]
+    return {
+        frozenset(each.identifiers): (each.findings, each.facts, each.heard, each.contested)
+        for each in postures
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(told_of_devices(), min_size=1, max_size=9), st.randoms())
+def test_which_records_are_one_device_does_not_depend_on_the_order(history, random):
+    """Identifiers that were named together are one device, whichever came first, and know the same."""
+    shuffled = history + random.choices(history, k=3)
+    random.shuffle(shuffled)
+    assert asyncio.run(known_after(history)) == asyncio.run(known_after(shuffled))

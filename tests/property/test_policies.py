@@ -3,29 +3,42 @@
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compliance.compiled import CompiledPolicies, interpreted
 from compliance.evaluate import decide
 from compliance.model import (
     STRICTNESS,
     AccessContext,
     AccessPolicy,
     Assignment,
+    Binding,
+    ClaimCondition,
     ClientKind,
     ComplianceResult,
     ComplianceState,
     Conditions,
+    FactCondition,
+    FactState,
+    FactStateCondition,
+    FindingCondition,
     Mode,
     Outcome,
     RequestFacts,
+    SensorCondition,
+    SensorState,
     SessionControl,
     StepUp,
+    TimeWindow,
     User,
 )
 from compliance.paths import compile_paths, path_matches, pattern_fault
 from compliance.residual import compile_residual, decide_residual, residual
-from risk.model import RiskAssessment, RiskLevel
+from risk.model import Fact, Finding, Posture, RiskAssessment, RiskLevel, SensorRules, Severity, SignalType
+
+pytestmark = pytest.mark.timeout(600)
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -38,14 +51,37 @@ def rarely(strategy, default):
     return st.one_of(st.just(default), st.just(default), strategy)
 
 
-APPS = ["payroll", "wiki"]
+APPS = ["payroll", "wiki", "labs"]
 GROUPS = ["staff", "admins"]
+ROLES = ["auditor", "owner"]
+SERVICES = ["robot", "*"]
+HOSTS = ["wiki.corp.example", "*.corp.example", "x.apps.corp.example", "*.apps.corp.example"]
 USERS = ["u1", "u2", "Ana@corp.example"]
 ACRS = ["pwd", "mfa"]
 AMRS = ["otp", "hwk"]
-NETWORKS = ["office", "vpn"]
+NETWORKS = ["office", "vpn", "abroad"]
 PATHS = ["/", "/admin", "/admin/", "/api/*/keys", "/**", "/**/x", "/a*/b"]
 SECONDS = st.sampled_from([0.0, 60.0, 3600.0, 86400.0])
+
+SEVERITIES = [None, Severity.LOW, Severity.HIGH]
+AGES = st.none() | st.sampled_from([60.0, 3600.0])
+FACT_CONDITIONS = [
+    FactCondition(fact="disk", equals=True, max_age=3600.0),
+    FactCondition(fact="disk", not_equals=False),
+    FactCondition(fact="patched", newer_than=86400.0),
+    FactCondition(fact="os_version", at_least="14.2", below="15"),
+    FactCondition(fact="score", min=10, max=20),
+]
+WINDOWS = [
+    TimeWindow(days=("mon", "tue", "wed", "thu", "fri"), start="09:00", end="17:30", zone="Europe/Berlin"),
+    TimeWindow(start="22:00", end="06:00", zone="America/New_York"),
+    TimeWindow(days=("tue",), zone="Asia/Kathmandu"),
+]
+
+
+def one(value):
+    return (value,)
+
 
 ANY_OUTCOME = st.sampled_from(list(Outcome))
 ANY_MODE = st.sampled_from(list(Mode))
@@ -54,21 +90,60 @@ conditions = st.builds(
     Conditions,
     compliance=rarely(some(list(ComplianceState)), ()),
     risk=rarely(some(list(RiskLevel)), ()),
+    user_risk=rarely(some(list(RiskLevel)), ()),
+    session_risk=rarely(some(list(RiskLevel)), ()),
+    worst_risk=rarely(st.lists(st.sampled_from(list(RiskLevel)), max_size=3, unique=True).map(tuple), ()),
     device=rarely(some(["known", "unknown"]), ()),
     acr=rarely(some(ACRS), ()),
     not_acr=rarely(some(ACRS), ()),
     amr=rarely(some(AMRS), ()),
     not_amr=rarely(some(AMRS), ()),
     auth_older_than=rarely(SECONDS, None),
+    auth_within=rarely(SECONDS.filter(bool), None),
+    binding=rarely(some(list(Binding)), ()),
+    platforms=rarely(some(["macos", "windows"]), ()),
+    not_platforms=rarely(some(["macos", "linux"]), ()),
+    ownership=rarely(some(["corporate", "personal"]), ()),
+    tags=rarely(some(["kiosk", "lab"]), ()),
+    not_tags=rarely(some(["kiosk"]), ()),
+    findings=rarely(
+        st.builds(FindingCondition, at_least=st.sampled_from(SEVERITIES), older_than=AGES).map(one), ()
+    ),
+    not_findings=rarely(st.builds(FindingCondition, category=st.sampled_from(["", "malware"])).map(one), ()),
+    facts=rarely(st.sampled_from(FACT_CONDITIONS).map(one), ()),
+    fact_states=rarely(
+        st.builds(
+            FactStateCondition,
+            fact=st.sampled_from(["disk", "score"]),
+            states=some(list(FactState)),
+            max_age=AGES,
+        ).map(one),
+        (),
+    ),
+    sensors=rarely(
+        st.builds(SensorCondition, sensor=st.just("edr"), states=some(list(SensorState))).map(one), ()
+    ),
+    times=rarely(st.sampled_from(WINDOWS).map(one), ()),
+    not_times=rarely(st.sampled_from(WINDOWS).map(one), ()),
+    claims=rarely(st.just((ClaimCondition(claim="dept", one_of=("it",)),)), ()),
     providers=rarely(some(["idp", "other"]), ()),
+    hosts=rarely(some(HOSTS), ()),
+    not_hosts=rarely(some(HOSTS), ()),
     networks=rarely(some(NETWORKS), ()),
     not_networks=rarely(some(NETWORKS), ()),
     methods=rarely(some(["GET", "POST"]), ()),
+    not_methods=rarely(some(["GET", "POST"]), ()),
     paths=rarely(some(PATHS), ()),
     not_paths=rarely(some(PATHS), ()),
     clients=rarely(some(list(ClientKind)), ()),
 )
-assignments = st.builds(Assignment, users=some(USERS), groups=some(GROUPS))
+assignments = st.builds(
+    Assignment,
+    users=some(USERS),
+    groups=some(GROUPS),
+    roles=rarely(some(ROLES), ()),
+    services=rarely(some(SERVICES), ()),
+)
 step_ups = st.builds(StepUp, acr_values=some(ACRS), max_age=st.none() | SECONDS)
 
 
@@ -78,6 +153,7 @@ def policies_of(outcomes=ANY_OUTCOME, modes=ANY_MODE):
         name=st.text("pqrs", min_size=1, max_size=3),
         decision=outcomes,
         apps=rarely(some(APPS), ()),
+        not_apps=rarely(some(APPS), ()),
         include=rarely(assignments, Assignment()),
         exclude=rarely(assignments, None),
         when=conditions,
@@ -95,7 +171,10 @@ users = st.builds(
     User,
     provider=st.sampled_from(["idp", "other"]),
     issuer=st.just("https://idp.example"),
-    subject=st.just("u1"),
+    subject=st.sampled_from(["u1", "robot"]),
+    is_service=st.sampled_from([False, False, True]),
+    roles=st.frozensets(st.sampled_from(ROLES)),
+    are_roles_known=st.booleans(),
     email=st.sampled_from(["", "ana@corp.example"]),
     names=st.frozensets(st.sampled_from(USERS)),
     groups=st.frozensets(st.sampled_from(GROUPS)),
@@ -103,9 +182,53 @@ users = st.builds(
     acr=st.none() | st.sampled_from(ACRS),
     amr=st.none() | some(AMRS),
     auth_at=pasts,
+    claims=st.sampled_from([{}, {"dept": ("it",)}, {"dept": ("hr",)}]),
+)
+stated = st.builds(
+    lambda name, value, at, expires_at: Fact(
+        name=name, sensor="edr", value=value, observed_at=at, received_at=at, expires_at=expires_at
+    ),
+    st.sampled_from(["disk", "patched", "os_version", "score", "platform", "ownership", "tag.kiosk", "tags"]),
+    st.sampled_from(
+        [True, False, 15, "14.10", "15.1", "macOS", "corporate", "lab, x", "2029-12-31T18:00:00Z"]
+    ),
+    pasts.filter(bool),
+    st.none() | futures | pasts,
+)
+found = st.builds(
+    lambda number, level, is_open, at, category: Finding(
+        sensor="edr",
+        external_id=str(number),
+        type=SignalType.DETECTION,
+        level=level,
+        is_open=is_open,
+        observed_at=at,
+        received_at=at,
+        first_observed_at=at,
+        category=category,
+    ),
+    st.integers(0, 2),
+    st.sampled_from(list(Severity)),
+    st.booleans(),
+    pasts.filter(bool),
+    st.sampled_from(["", "malware", "Malware, c2"]),
+)
+postures = st.builds(
+    lambda facts, findings, heard: Posture(
+        device_id="dev_1",
+        facts={("edr", fact.name): fact for fact in facts},
+        findings={("edr", finding.external_id): finding for finding in findings},
+        heard={} if heard is None else {"edr": heard},
+    ),
+    st.lists(stated, max_size=5),
+    st.lists(found, max_size=2),
+    pasts,
 )
 contexts = st.builds(
     AccessContext,
+    posture=st.none() | postures,
+    sensors=st.sampled_from([{}, {"edr": SensorRules(name="edr", max_silence_s=7200.0)}]),
+    binding=st.sampled_from(list(Binding)),
     app=st.sampled_from(APPS),
     user=users,
     now=st.just(NOW),
@@ -115,12 +238,29 @@ contexts = st.builds(
     risk=st.builds(
         RiskAssessment, level=st.sampled_from(list(RiskLevel)), is_known=st.booleans(), changes_at=futures
     ),
+    user_risk=st.builds(
+        RiskAssessment, level=st.sampled_from(list(RiskLevel)), is_known=st.booleans(), changes_at=futures
+    ),
+    session_risk=st.builds(
+        RiskAssessment, level=st.sampled_from(list(RiskLevel)), is_known=st.booleans(), changes_at=futures
+    ),
+    host=st.sampled_from(["", "wiki.corp.example", "x.apps.corp.example"]),
     compliance=st.builds(
         ComplianceResult,
         state=st.sampled_from(list(ComplianceState)),
         results=st.just(()),
         changes_at=futures,
     ),
+)
+FACTLESS = AccessContext(
+    app="wiki",
+    user=User(provider="idp", issuer="https://idp.example", subject="u1"),
+    now=NOW,
+    device_id=None,
+    device_name="",
+    device_source="",
+    risk=RiskAssessment(level=RiskLevel.UNKNOWN, is_known=False),
+    compliance=ComplianceResult(state=ComplianceState.UNKNOWN, results=()),
 )
 requests = st.builds(
     RequestFacts,
@@ -143,6 +283,21 @@ def test_the_residual_decides_as_the_full_evaluation(policies, context, request)
     assert compiled(request) == expected
     assert compiled(request) == expected
     assert [trace.policy for trace in traces] == [policy.name for policy in policies]
+
+
+@given(policy_lists, contexts)
+def test_compiled_policies_equal_the_interpreter(policies, context):
+    ready = CompiledPolicies(tuple(policies))
+    assert ready._match(context) == interpreted(policies, context)
+
+
+def test_a_fault_while_matching_is_the_interpreters_affair():
+    broken = msgspec.structs.replace(FACTLESS, user=None)
+    policies = (
+        AccessPolicy(name="a", decision=Outcome.ALLOW),
+        AccessPolicy(name="b", decision=Outcome.BLOCK),
+    )
+    assert CompiledPolicies(policies).matching(broken) == interpreted(policies, broken)
 
 
 @given(policy_lists, contexts, requests)

@@ -8,6 +8,7 @@ import socket
 import ssl
 import sys
 import tempfile
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -121,6 +122,7 @@ class DemoUpstream:
     def __init__(self) -> None:
         self.requests: list[dict[str, str]] = []
         self.ticks = 0
+        self.forms: list[tuple[str, bytes]] = []
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=1 << 30)
@@ -128,6 +130,8 @@ class DemoUpstream:
         app.router.add_get("/events", self.events)
         app.router.add_get("/file", self.file)
         app.router.add_get("/slow", self.slow)
+        app.router.add_get("/write", self.write)
+        app.router.add_post("/save", self.save)
         app.router.add_route("*", "/{path:.*}", self.echo)
         return app
 
@@ -168,6 +172,16 @@ class DemoUpstream:
             await response.write(b"x" * 65536)
             await asyncio.sleep(0.01)
 
+    async def write(self, request: web.Request) -> web.StreamResponse:
+        """A page with a form, of type `multipart/form-data` with `?files`."""
+        kind = ' enctype="multipart/form-data"' if "files" in request.query else ""
+        return web.Response(text=FORM.replace("KIND", kind), content_type="text/html")
+
+    async def save(self, request: web.Request) -> web.StreamResponse:
+        """Take a form: what arrives is kept byte for byte."""
+        self.forms.append((request.headers["Content-Type"], await request.read()))
+        raise web.HTTPSeeOther("/saved")
+
     async def slow(self, request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(60)
         return web.Response(text="late")
@@ -182,6 +196,13 @@ socket.onclose = (event) => {
   if (event.code === 4403) location.reload();
 };
 </script>"""
+
+
+FORM = """<!doctype html><title>Write</title><h1>Write</h1>
+<form method=post action="/save?draft=7"KIND>
+<label>Title <input name=title></label><label>Text <textarea name=text></textarea></label>
+<input type=hidden name=csrf_token value="a'b&quot;<c>&amp;d"><label>File <input type=file name=file></label>
+<button name=action value=save>Save</button></form>"""
 
 
 class Stack:
@@ -365,14 +386,19 @@ class Person:
 
 @asynccontextmanager
 async def running_stack(
-    *, workers: int = 2, extra: str = "", starts: bool = True, scheme: str = "http"
+    *,
+    workers: int = 2,
+    extra: str = "",
+    starts: bool = True,
+    scheme: str = "http",
+    login: str = "login.localhost",
 ) -> AsyncIterator[Stack]:
-    """Run everything until the block ends."""
+    """Run everything until the block ends. `login` is the login host that the provider knows."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gate-")))
         ports = free_ports(3)
-        redirect = f"{scheme}://login.localhost:{ports[0]}/.gate/callback"
-        signed_out = f"{scheme}://login.localhost:{ports[0]}/.gate/signed-out"
+        redirect = f"{scheme}://{login}:{ports[0]}/.gate/callback"
+        signed_out = f"{scheme}://{login}:{ports[0]}/.gate/signed-out"
         registration = client(redirect, post_logout_redirect_uri=signed_out)
         provider = await stack.enter_async_context(running_provider([registration]))
         made = Stack(folder, provider, ports, workers=workers, extra=extra, scheme=scheme)
@@ -387,3 +413,16 @@ async def running_stack(
         finally:
             if made.process is not None:
                 await made.stop()
+
+
+@asynccontextmanager
+async def lent(stack: Stack, *conditions: str) -> AsyncIterator[Stack]:
+    """Lend a gateway that several tests use to one: what the app got is forgotten before, `conditions` closed after.
+
+    Nobody's sign-in outlives a test, for each has cookies of its own.
+    """
+    stack.upstream.requests.clear()
+    stack.upstream.forms.clear()
+    yield stack
+    for condition in conditions or ("mal-1",):
+        await stack.signal_risk("closed", event=f"over-{uuid.uuid4()}", condition=condition)

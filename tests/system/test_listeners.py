@@ -116,6 +116,68 @@ async def test_certificates_are_renewed_without_dropping_connections() -> None:
         fresh.close()
 
 
+BROWSER = "Accept: text/html\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n"
+PROGRAM = "Accept: application/json\r\n"
+NEEDS_CERTIFICATE = "public_paths: [/public]\n    client_certificate: required"
+
+
+async def test_a_missing_device_certificate_and_a_renewed_device_authority() -> None:
+    """People see a page, programs a problem; a reload makes the new authority count, whatever name clients ask for."""
+    async with running_stack(scheme="https", starts=False) as stack:
+        web, old, new = trustme.CA(), trustme.CA(), trustme.CA()
+        write_certificate(stack, web)
+        old.cert_pem.write_to_path(stack.folder / "devices.pem")
+        stack.write_config(
+            server="  tls: {certificates: [{cert: cert.pem, key: key.pem}],"
+            " client_certificates: optional, client_ca: devices.pem}",
+            **{"public_paths: [/public]": NEEDS_CERTIFICATE},
+        )
+        stack.tls = certified(web, None)
+        await stack.start()
+        page = await asked(stack, certified(web, None), BROWSER)
+        assert page.startswith(b"HTTP/1.1 403 ")
+        assert b"Content-Type: text/html" in page
+        assert b"This app opens on company devices only" in page
+        page = await asked(stack, certified(web, old), BROWSER, name="wiki.localhost")
+        assert page.startswith(b"HTTP/1.1 421 ")
+        assert b"This connection was made for another address" in page
+        problem = await asked(stack, certified(web, None), PROGRAM)
+        assert problem.startswith(b"HTTP/1.1 403 ")
+        assert b'"code":"client-certificate-required"' in problem
+        assert (await asked(stack, certified(web, old), BROWSER)).startswith(b"HTTP/1.1 200 ")
+        assert stack.upstream.requests[-1]["path"] == "/public/x"
+        new.cert_pem.write_to_path(stack.folder / "devices.pem")
+        assert (await stack.cli("reload", "--config", str(stack.config_path)))[0] == 0
+        for name in ("notes.localhost", "127.0.0.1"):
+            assert (await asked(stack, certified(web, new), PROGRAM, name=name)).startswith(b"HTTP/1.1 200 ")
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                await asked(stack, certified(web, old), PROGRAM, name=name)
+
+
+def certified(web: trustme.CA, devices: trustme.CA | None) -> ssl.SSLContext:
+    """A client that trusts the listener, and has a device certificate of `devices`."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    web.configure_trust(context)
+    if devices is not None:
+        devices.issue_cert("device.example").configure_cert(context)
+    return context
+
+
+async def asked(stack: Stack, tls: ssl.SSLContext, headers: str, *, name: str = "notes.localhost") -> bytes:
+    """Return the answer to a request for `notes`, on a connection that was made for `name` (no SNI for an address)."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", stack.port, ssl=tls, server_hostname=name)
+    try:
+        host = f"notes.localhost:{stack.port}"
+        writer.write(f"GET /public/x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n".encode())
+        received = await reader.read()
+    finally:
+        writer.close()
+    if not received:
+        raise ConnectionError("closed without an answer")
+    return received
+
+
 def write_certificate(stack: Stack, authority: trustme.CA) -> None:
     issued = authority.issue_cert("*.localhost", "localhost")
     issued.private_key_pem.write_to_path(stack.folder / "key.pem")

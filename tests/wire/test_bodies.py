@@ -1,11 +1,13 @@
 """Bodies in both directions: framing, streaming, early answers, expectations, and who stops whom."""
 
 import asyncio
+import contextlib
 
 import pytest
 
 from gateway.config.schema import Limits
 from gateway.proxy.ports import UpstreamFault
+from gateway.wire.body import encode_chunk
 from tests.wire.harness import OK, Gate, Recorder, running_gate, running_upstream, until
 
 GET = b"GET / HTTP/1.1\r\nHost: app.test\r\n\r\n"
@@ -96,11 +98,24 @@ async def test_a_response_is_framed_for_the_client(
 BROKEN = {
     "not HTTP": b"SSH-2.0-OpenSSH_9\r\n\r\n",
     "HTTP/2": b"HTTP/2.0 200 OK\r\n\r\n",
-    "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok\r\n\r\n",
+    "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+    "HTTP/0.9": b"<html>ok</html>",
+    "an empty line first": b"\r\n" + OK,
+    "status of two digits": b"HTTP/1.1 20 OK\r\n",
+    "no version": b"HTTP/1.x\r\n",
     "folded": b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 2\r\n\r\nok",
     "length and coding": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok",
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
     "unknown coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+    "two equal lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+    "signed length": b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
+    "coding in HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "interim with a length": b"HTTP/1.1 103 Early Hints\r\nContent-Length: 2\r\n\r\nok" + OK,
+    "interim in chunks": b"HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked\r\n\r\n" + OK,
+    "Connection names the length": b"HTTP/1.1 200 OK\r\nConnection: Content-Length\r\nContent-Length: 2\r\n\r\nok",
+    "space before the colon": b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok",
+    "too many fields": b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 257 + b"\r\n",
+    "too long a head": b"HTTP/1.1 200 OK\r\nA: " + b"b" * 70000,
     "NUL": b"HTTP/1.1 200 OK\r\nA: \x00\r\nContent-Length: 2\r\n\r\nok",
     "switches unasked": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
     "bad chunk at once": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
@@ -265,6 +280,35 @@ async def test_early_response_ends_the_upload(gate: Gate) -> None:
         assert await reader.read() == b""
         writer.close()
         assert len(gate.over) == 1
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 50000000", b"Transfer-Encoding: chunked"])
+async def test_early_response_of_an_upstream_that_closes_is_not_lost(gate: Gate, framing: bytes) -> None:
+    """It does not read the body, so that its closing resets the connection, which the next write finds out."""
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nearly")
+        await writer.drain()
+
+    async def upload(writer: asyncio.StreamWriter) -> None:
+        piece = b"x" * 65536 if b"Length" in framing else encode_chunk(b"x" * 65536)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(700):
+                writer.write(piece)
+                await writer.drain()
+
+    async with running_upstream(play) as url:
+        gate.route = gate.route_to(url)
+        for _ in range(5):
+            reader, writer = await gate.connect()
+            writer.write(b"POST / HTTP/1.1\r\nHost: app.test\r\n" + framing + b"\r\n\r\n")
+            uploading = asyncio.ensure_future(upload(writer))
+            answer = await reader.readuntil(b"early")
+            assert answer.startswith(b"HTTP/1.1 413 Too Large\r\n")
+            uploading.cancel()
+            writer.transport.abort()
+    assert gate.faults == []
 
 
 async def test_early_response_with_a_short_rest_keeps_the_connection(gate: Gate, recorder: Recorder) -> None:

@@ -1,14 +1,20 @@
 """Access ends while an exchange is open: from the moment `cut` returns, no byte of the app reaches the client."""
 
 import asyncio
+import contextlib
+import socket
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from compliance.model import SessionControl
 from gateway.config.schema import Limits
+from gateway.controls.effective import Profiles
+from gateway.controls.guard import Guard
 from gateway.proxy.ports import CutReason, ResponseRules
+from gateway.proxy.server import UNSENT_BYTES
 from tests.wire.harness import OK, Gate, Recorder, read_to_end, running_gate, running_upstream, until
 
 GET = b"GET / HTTP/1.1\r\nHost: app.test\r\n\r\n"
@@ -16,6 +22,9 @@ UPGRADE = (
     b"GET /socket HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\nUpgrade: %b\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
+NO_DOWNLOADS = Guard(
+    Profiles().effective(frozenset({SessionControl.NO_DOWNLOADS}), frozenset()), ResponseRules()
+).rules
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n"
 
 
@@ -98,6 +107,61 @@ async def test_cut_in_the_middle_of_a_response(gate: Gate, framing: bytes) -> No
     assert len(gate.over) == 1
 
 
+async def test_what_is_cut_is_closed_before_the_next_turn_of_the_loop_gets_to_an_acknowledgement(
+    gate: Gate,
+) -> None:
+    """The feed acknowledges by `call_soon`: by then the kernel has dropped what it had, and the client knows."""
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n" + b"x" * 2_000_000)
+        await reader.read()
+
+    def end(client: socket.socket) -> str:
+        client.setblocking(False)  # noqa: FBT003 - how sockets are told
+        try:
+            while client.recv(1 << 20):
+                pass
+        except ConnectionResetError:
+            return "reset"
+        except BlockingIOError:
+            return "still open"
+        return "complete"
+
+    async with running_upstream(play) as url:
+        gate.route = gate.route_to(url)
+        with contextlib.ExitStack() as clients:
+            opened = [
+                clients.enter_context(socket.create_connection(("127.0.0.1", gate.port))) for _ in range(8)
+            ]
+            for client in opened:
+                client.sendall(GET)
+            await until(lambda: sum(each.is_write_paused for each in gate.front._connections) == len(opened))
+            for exchange in gate.exchanges:
+                exchange.cut(CutReason.ACCESS_ENDED)
+            seen: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_soon(lambda: seen.set_result([end(each) for each in opened]))
+            assert await seen == ["reset"] * len(opened)
+
+
+async def test_a_worker_that_is_killed_leaves_the_kernel_no_more_than_the_bound(gate: Gate) -> None:
+    """The listener bounds what the kernel takes for a client before it has sent it; connections inherit that."""
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n" + b"x" * 20_000_000)
+        await reader.read()
+
+    async with running_upstream(play) as url:
+        gate.route = gate.route_to(url)
+        with socket.create_connection(("127.0.0.1", gate.port)) as client:
+            client.sendall(GET)
+            await until(lambda: any(each.is_write_paused for each in gate.front._connections))
+            (connection,) = gate.front._connections
+            in_kernel = connection.unsent() - connection.write_buffered()
+            assert 0 < in_kernel <= UNSENT_BYTES + 65536
+
+
 async def test_cut_drops_what_a_slow_reader_has_not_read(gate: Gate) -> None:
     """Bytes written before the cut, and still in the transport or the kernel, are not delivered after it."""
 
@@ -146,6 +210,10 @@ async def test_cut_of_what_is_over_does_nothing(gate: Gate) -> None:
 
 # --- response rules ------------------------------------------------------------------------------------------
 
+NO_DOWNLOADS = Guard(
+    Profiles().effective(frozenset({SessionControl.NO_DOWNLOADS}), frozenset(), None), ResponseRules()
+).rules
+
 
 @pytest.mark.parametrize(
     "headers",
@@ -156,14 +224,16 @@ async def test_cut_of_what_is_over_does_nothing(gate: Gate) -> None:
         b"Content-Type: Application/ZIP; a=b\r\n",
         b"Content-Type: application/vnd.openxmlformats-officedocument.wordprocessingml.document\r\n",
         b"Content-Type: text/csv\r\n",
+        b"Content-Type: application/pdf\r\nContent-Disposition: inline\r\n",
+        b"",
     ],
 )
 async def test_downloads_are_withheld(gate: Gate, recorder: Recorder, headers: bytes) -> None:
     recorder.answer = lambda _: b"HTTP/1.1 200 OK\r\n" + headers + b"Content-Length: 6\r\n\r\nsecret"
-    gate.route = gate.route_to(f"http://127.0.0.1:{recorder.port}", rules=ResponseRules(no_downloads=True))
+    gate.route = gate.route_to(f"http://127.0.0.1:{recorder.port}", rules=NO_DOWNLOADS)
     answer = await gate.talk(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     assert answer.startswith(b"HTTP/1.1 403 ")
-    assert b"download-withheld" in answer
+    assert b'"code":"response-withheld"' in answer
     assert b"secret" not in answer
 
 
@@ -171,13 +241,12 @@ async def test_downloads_are_withheld(gate: Gate, recorder: Recorder, headers: b
     "headers",
     [
         b"Content-Type: text/html\r\n",
-        b"Content-Type: application/pdf\r\nContent-Disposition: inline\r\n",
-        b"",
+        b"Content-Type: application/json\r\nContent-Disposition: inline\r\n",
     ],
 )
 async def test_what_is_shown_passes(gate: Gate, recorder: Recorder, headers: bytes) -> None:
     recorder.answer = lambda _: b"HTTP/1.1 200 OK\r\n" + headers + b"Content-Length: 4\r\n\r\npage"
-    gate.route = gate.route_to(f"http://127.0.0.1:{recorder.port}", rules=ResponseRules(no_downloads=True))
+    gate.route = gate.route_to(f"http://127.0.0.1:{recorder.port}", rules=NO_DOWNLOADS)
     answer = await gate.talk(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     assert answer.endswith(b"page")
 
@@ -366,3 +435,72 @@ async def test_upstream_that_leaves_a_tunnel(gate: Gate) -> None:
         assert (await read_to_end(reader)).endswith(b"\r\n\r\nbye")
         writer.close()
         await gate.done.wait()
+
+
+@pytest.mark.parametrize("protocol", [b"websocket", b"raw"])
+async def test_a_client_that_ends_its_side_of_a_tunnel(gate: Gate, protocol: bytes) -> None:
+    """The upstream sees the end of it, and what it still has to say arrives: a shell's last output, a close frame."""
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(SWITCHED % protocol)
+        said = await reader.read()
+        writer.write(b"said: " + said)
+        await writer.drain()
+
+    async with running_upstream(play) as url:
+        gate.route = gate.route_to(url)
+        reader, writer = await gate.connect()
+        writer.write(UPGRADE % protocol)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"this and that")
+        writer.write_eof()
+        assert await read_to_end(reader) == b"said: this and that"
+        await asyncio.wait_for(gate.done.wait(), 5)
+        writer.close()
+
+
+async def test_a_websocket_whose_client_went_away_is_not_kept(gate: Gate) -> None:
+    """An upstream that takes no notice of the end is left all the same."""
+    left = asyncio.Event()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(SWITCHED % b"websocket")
+        assert await reader.read() == b""
+        while not writer.is_closing():
+            await asyncio.sleep(0.01)
+            writer.write(b"\x81\x01x")
+        left.set()
+
+    async with running_upstream(play) as url:
+        gate.route = gate.route_to(url)
+        reader, writer = await gate.connect()
+        writer.write(UPGRADE % b"websocket")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await asyncio.wait_for(left.wait(), 10)
+
+
+async def test_a_websocket_that_opens_while_we_drain_is_told_to_go_away(gate: Gate) -> None:
+    asked, drains = asyncio.Event(), asyncio.Event()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await drains.wait()
+        writer.write(SWITCHED % b"websocket" + b"\x81\x01x")
+        await reader.read()
+
+    async with running_upstream(play) as url:
+        gate.route = gate.route_to(url)
+        reader, writer = await gate.connect()
+        writer.write(UPGRADE % b"websocket")
+        await asked.wait()
+        draining = asyncio.ensure_future(gate.front.drain(5))
+        await until(lambda: gate.front.is_draining)
+        drains.set()
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        assert (await read_to_end(reader))[2:4] == (1001).to_bytes(2)
+        writer.close()
+        await draining

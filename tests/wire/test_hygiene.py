@@ -113,7 +113,7 @@ async def test_client_sent_identity_does_not_arrive(gate: Gate, recorder: Record
         headers=((b"X-Gate-User", b"ana"), (b"X-Gate-Assertion", b"signed")),
     )
     await gate.talk(
-        b"GET / HTTP/1.1\r\nHost: app.test\r\nConnection: close, X-Gate-User, X-Gate-Assertion\r\n"
+        b"GET / HTTP/1.1\r\nHost: app.test\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\n"
         b"X-Gate-User: eve\r\nx-gate-user: eve\r\nX_Gate_User: eve\r\nX-Gate_User: eve\r\nRemote-User: eve\r\n"
         b"X-Forwarded-For: 10.9.9.9\r\nForwarded: for=10.9.9.9\r\nX-Forwarded-Proto: https\r\nX-Real-IP: 10.9.9.9\r\n"
         b"Cookie: a=1; __Host-gate=secret; gate=secret; b=2\r\nProxy-Authorization: x\r\nAccept: */*\r\n\r\n"
@@ -128,6 +128,7 @@ async def test_client_sent_identity_does_not_arrive(gate: Gate, recorder: Record
     assert seen.header(b"forwarded") == [b'for=127.0.0.1;host="app.test";proto=http']
     assert seen.header(b"cookie") == [b"a=1; b=2"]
     assert seen.header(b"accept") == [b"*/*"]
+    assert seen.header(b"x-hop") == []
     assert b"eve" not in recorder.raw
     assert b"secret" not in recorder.raw
     assert b"10.9.9.9" not in recorder.raw
@@ -176,6 +177,19 @@ async def test_hop_by_hop_fields_of_responses_stay_here(gate: Gate, recorder: Re
         assert absent not in answer
     assert b"X-End: 2\r\n" in answer
     assert b"Set-Cookie: a=1\r\n" in answer
+
+
+async def test_early_hints_cannot_set_our_cookies(gate: Gate, recorder: Recorder) -> None:
+    recorder.answer = lambda _: (
+        b"HTTP/1.1 103 Early Hints\r\nSet-Cookie: gate=planted\r\nContent-Length: 0\r\nLink: </a>\r\n\r\n"
+        + OK
+    )
+    gate.route = gate.route_to(
+        f"http://127.0.0.1:{recorder.port}", rules=ResponseRules(reserved_cookies=(b"gate",))
+    )
+    answer = await gate.talk(GET_CLOSE)
+    assert answer.startswith(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n")
+    assert b"planted" not in answer
 
 
 async def test_received_ns_is_of_the_first_byte(gate: Gate) -> None:

@@ -68,6 +68,25 @@ REFUSED = {
         "target-malformed",
     ),
     "dot segments, escaped twice": (get(b"GET /public/%252e%252e/admin HTTP/1.1"), 400, "target-malformed"),
+    "dot segments before an escaped question mark": (
+        get(b"GET /public/..%3f/admin HTTP/1.1"),
+        400,
+        "target-malformed",
+    ),
+    "dot segments before an escaped hash": (
+        get(b"GET /public/..%23/admin HTTP/1.1"),
+        400,
+        "target-malformed",
+    ),
+    "dot segments before an escaped space": (
+        get(b"GET /public/..%20/admin HTTP/1.1"),
+        400,
+        "target-malformed",
+    ),
+    "dot in two bytes": (get(b"GET /public/%c0%ae%c0%ae/admin HTTP/1.1"), 400, "target-malformed"),
+    "dot in three bytes": (get(b"GET /public/%e0%80%ae./admin HTTP/1.1"), 400, "target-malformed"),
+    "slash in four bytes": (get(b"GET /public/..%f0%80%80%af HTTP/1.1"), 400, "target-malformed"),
+    "an escape of another kind": (get(b"GET /public/%u002e%u002e/ HTTP/1.1"), 400, "target-malformed"),
     "dot segments with parameters": (get(b"GET /public/..;/admin HTTP/1.1"), 400, "target-malformed"),
     # Host
     "no Host": (get(headers=b""), 400, "host-malformed"),
@@ -100,6 +119,32 @@ REFUSED = {
     "too many fields": (get(headers=HOST + b"A: b\r\n" * 100), 431, "too-many-headers"),
     "too long a header": (get(headers=HOST + b"A: " + b"b" * 33000 + b"\r\n"), 431, "headers-too-large"),
     "too long a request line": (get(b"GET /" + b"a" * 17000 + b" HTTP/1.1"), 414, "target-too-long"),
+    "too long a name": (get(headers=HOST + b"A" * 129 + b": b\r\n"), 400, "header-malformed"),
+    "Connection names Host": (
+        get(headers=HOST + b"Connection: Host\r\n"),
+        400,
+        "connection-names-protected-field",
+    ),
+    "Connection names Cookie": (
+        get(headers=HOST + b"Connection: close, cookie\r\n"),
+        400,
+        "connection-names-protected-field",
+    ),
+    "Connection names an identity": (
+        get(headers=HOST + b"Connection: X-Gate-User\r\n"),
+        400,
+        "connection-names-protected-field",
+    ),
+    "Connection names an identity's twin": (
+        get(headers=HOST + b"Connection: keep-alive\r\nConnection: X_Gate_User\r\n"),
+        400,
+        "connection-names-protected-field",
+    ),
+    "Connection names the length": (
+        post(b"Connection: Content-Length\r\nContent-Length: 1\r\n", b"x"),
+        400,
+        "connection-names-protected-field",
+    ),
     "another expectation": (
         post(b"Expect: 200-ok\r\nContent-Length: 1\r\n", b"x"),
         417,
@@ -169,6 +214,7 @@ BAD_CHUNKS = {
     "extension with a bare LF": b"5;a\nb\r\nhello\r\n0\r\n\r\n",
     "extension with a bare CR": b"5;a\rb\r\nhello\r\n0\r\n\r\n",
     "extension without bound": b"5;" + b"a" * 2000 + b"\r\nhello\r\n0\r\n\r\n",
+    "extensions without bound": b"1;a=b\r\nx\r\n" * 4200 + b"0\r\n\r\n",
     "line ends in LF": b"5\nhello\r\n0\r\n\r\n",
     "data longer than its size": b"4\r\nhello\r\n0\r\n\r\n",
     "data ends in LF": b"5\r\nhello\n0\r\n\r\n",
@@ -191,6 +237,19 @@ async def test_a_broken_chunk_ends_the_request(gate: Gate, recorder: Recorder, b
     assert answer.count(b"Content-Type: application/problem+json") == 1
     assert not any(request.is_complete for request in recorder.requests)
     assert b"smuggled" not in recorder.raw
+
+
+@pytest.mark.parametrize("body", BAD_CHUNKS.values(), ids=BAD_CHUNKS.keys())
+async def test_a_chunk_that_is_known_to_be_broken_reaches_nobody(
+    gate: Gate, recorder: Recorder, body: bytes
+) -> None:
+    """Behind another request, so that all of it is there when its head is read."""
+    first = b"GET /first HTTP/1.1\r\n" + HOST + b"\r\n"
+    answer = await gate.talk(first + post(CHUNKED, body))
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.count(b'"code":"chunk-malformed"') + answer.count(b'"code":"header-malformed"') == 1
+    assert [request.target for request in recorder.requests] == [b"/first"]
+    assert b"POST" not in recorder.raw
 
 
 PASSED = {

@@ -12,6 +12,7 @@ import pytest
 from gateway.config.schema import HealthCheck, Limits
 from gateway.proxy import pool as pool_module
 from gateway.proxy.balance import UpstreamGroup
+from gateway.proxy.exchange import MAX_ATTEMPTS
 from gateway.proxy.ports import Route, UpstreamFault
 from gateway.wire.prefix import PathRewrite
 from tests.wire.harness import OK, Gate, Recorder, Seen, running_recorder, running_upstream, until
@@ -63,6 +64,39 @@ async def test_the_least_busy_address_is_next(gate: Gate) -> None:
         assert sum(len(each.requests) for each in recorders) == 11
         for _, writer in held:
             writer.transport.abort()
+
+
+async def test_an_address_that_garbles_every_answer_does_not_draw_all_exchanges(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes connections, and is free at once: the least busy of all."""
+    monkeypatch.setattr(pool_module, "BREAK_S", 3600.0)
+    async with three(gate) as (_, recorders):
+        recorders[0].answer = lambda _: b"nonsense\r\n"
+        answers = [await gate.talk(GET) for _ in range(60)]
+        failed = sum(b" 502 " in each for each in answers)
+        assert failed == len(recorders[0].requests) == pool_module.BREAK_AFTER
+        assert sum(each.endswith(b"ok") for each in answers) == 60 - failed
+
+
+async def test_an_address_that_ends_every_connection_costs_only_what_may_not_be_repeated(gate: Gate) -> None:
+    async with three(gate) as (_, recorders):
+        recorders[0].answer = lambda _: None
+        assert all([(await gate.talk(GET)).endswith(b"ok") for _ in range(12)])
+        answers = [await gate.talk(POST) for _ in range(12)]
+        posts = sum(each.method == b"POST" for one in recorders for each in one.requests)
+        assert posts == len(answers), "none is sent twice"
+
+
+async def test_addresses_that_all_break_their_answers_are_still_asked(gate: Gate) -> None:
+    async with three(gate) as (_, recorders):
+        for each in recorders:
+            each.answer = lambda _: None
+        for _ in range(20):
+            assert b" 502 " in await gate.talk(POST)
+        assert sum(len(each.requests) for each in recorders) == 20
+        assert b" 502 " in await gate.talk(GET)
+        assert sum(len(each.requests) for each in recorders) == 20 + MAX_ATTEMPTS
 
 
 async def test_the_host_is_that_of_the_chosen_address(gate: Gate) -> None:

@@ -116,6 +116,8 @@ async def both_ways(
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 65537, 1 << 20, 16 << 20])
 @pytest.mark.parametrize("kind", ["text", "binary"])
 async def test_messages_of_all_sizes(gate: Gate, compression: str | None, size: int, kind: str) -> None:
+    if compression:
+        size = min(size, 2 << 20)  # the ends need seconds for each time that they compress more
     chance = random.Random(size)  # noqa: S311 - the same message every time
     block = (
         chance.randbytes(min(size, 1 << 16)).hex() if kind == "text" else chance.randbytes(min(size, 1 << 16))

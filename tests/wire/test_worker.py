@@ -42,7 +42,7 @@ def settings(*apps: WorkerApp, **options: object) -> WorkerSettings:
         "trusted_proxies": (),
         "proxy_protocol": (),
         "accepts_client_cert": False,
-        "networks": {},
+        "networks": (),
     }
     return WorkerSettings(apps=apps, **(defaults | options))
 
@@ -159,3 +159,48 @@ async def test_no_certificate_over_plain_http(recorder: Recorder, tmp_path: Path
     async with running(tmp_path, settings(needing)) as (_, port):
         assert (await ask(port, "closed.test")).startswith(b"HTTP/1.1 403 ")
     assert recorder.requests == []
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_admitted"),
+    [
+        (None, True),
+        ("https://plain.test", True),
+        ("https://plain.test:443", True),
+        ("https://portal.test", True),
+        ("https://closed.test", False),
+        ("https://evil.plain.test", False),
+        ("http://plain.test", False),
+        ("null", False),
+    ],
+)
+async def test_which_pages_may_open_a_websocket(
+    recorder: Recorder, tmp_path: Path, origin: str | None, is_admitted: bool
+) -> None:
+    """The request of a foreign page has the person's cookies all the same, and browsers do not ask beforehand."""
+    plain = app("plain.test", recorder, websocket_origins=("https://portal.test",))
+    recorder.answer = lambda _: b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
+    line = "" if origin is None else f"Origin: {origin}\r\n"
+    async with running(tmp_path, settings(plain)) as (worker, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            f"GET /ws HTTP/1.1\r\nHost: plain.test\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n{line}\r\n".encode()
+        )
+        answer = await reader.readuntil(b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 %d " % (101 if is_admitted else 403))
+        assert len(recorder.requests) == is_admitted
+        assert worker.counters["faults_websocket-origin-refused"] == (not is_admitted)
+        if not is_admitted:
+            assert b'"code":"websocket-origin-refused"' in await reader.read()
+        writer.close()
+
+
+async def test_a_foreign_page_may_ask_for_anything_else(recorder: Recorder, tmp_path: Path) -> None:
+    """Who may read the answer is between app and browser (CORS)."""
+    async with running(tmp_path, settings(app("plain.test", recorder))) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"GET / HTTP/1.1\r\nHost: plain.test\r\nOrigin: https://evil.test\r\nConnection: close\r\n\r\n"
+        )
+        assert (await reader.read()).endswith(b"ok")
+        writer.close()

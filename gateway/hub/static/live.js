@@ -4,7 +4,10 @@
   var one = gate.one, all = gate.all, tell = gate.tell, start = d.getElementById("page").dataset;
   var seen = start.revision, paused = start.can === "no", failures = 0, busy = false, timer = 0, before = "";
 
-  // Put a freshly rendered page of ours in place of this one, keeping open folds and the focus.
+  // What the page says that is worth announcing: not when a sensor was last heard.
+  function said() { return all("h1, h3, .tag").map(el => el.textContent).join("\n"); }
+
+  // Put a freshly rendered page of ours in place of this one, keeping open folds, what is typed, and the focus.
   function swap(html) {
     var next = new DOMParser().parseFromString(html, "text/html"), fresh = one("#page[data-revision]", next);
     if (!fresh) return false;
@@ -13,12 +16,20 @@
       var same = one("#" + CSS.escape(el.id), fresh);
       if (same) same.open = true;
     });
+    all("input[id]", old).forEach(el => {
+      var same = one("#" + CSS.escape(el.id), fresh);
+      if (!same) return;
+      same.value = el.value;
+      same.checked = el.checked;
+    });
+    var caret = focus && d.activeElement.selectionStart;
     old.replaceWith(d.adoptNode(fresh));
     d.title = next.title;
     seen = fresh.dataset.revision;
     gate.enhance();
     var again = focus && d.getElementById(focus);
     if (again) again.focus({ preventScroll: true });
+    if (again && typeof caret === "number") again.setSelectionRange(caret, caret);
     return true;
   }
   function ask(url, accept, options) {
@@ -46,23 +57,27 @@
 
   // Access is back: say so, then lead the person to the page they wanted, unless they would rather stay.
   function restored(target) {
-    var url = new URL(target || start.page, location.href), left = 3;
+    var url = new URL(target || start.page, location.href), left = 5, auto = d.getElementById("auto");
     if (!/^https?:$/.test(url.protocol)) return;
     one("a", back).href = url.href;
     back.hidden = false;
     back.focus();
+    if (auto && !auto.checked) { rest(); tell(one("h2", back).textContent + ". " + words.wordStayed); return; }
     tell(one("h2", back).textContent + ". " + one("p", back).textContent);
     if (target) timer = setInterval(() => {
       left -= 1;
       if (left === 0) { clearInterval(timer); location.replace(url.href); }
     }, 1000);
   }
+  function rest() {
+    one("p", back).textContent = words.wordStayed;
+    one("button", back).hidden = true;
+  }
   function stay() {
     if (!timer) return;
     clearInterval(timer);
     timer = 0;
-    one("p", back).textContent = words.wordStayed;
-    one("button", back).hidden = true;
+    rest();
     one("a", back).focus();
     tell(words.wordStayed);
   }
@@ -75,9 +90,10 @@
     seen = status.revision;
     busy = true;
     load(start.page).then(answer => {
+      var before = said();
       busy = false;
       if (!swap(answer.html)) location.replace(start.page);
-      else if (!timer) tell(words.wordNews + " " + one("h1").textContent);
+      else if (!timer && said() !== before) tell(words.wordNews + " " + one("h1").textContent);
     }, () => { busy = false; });
   }
   function show(text) {

@@ -152,7 +152,7 @@ COMPLIANCE  in-grace-period, changes by time in 22 h
   hit   laptop/os  compliant: met
         seen 14.5, wanted 14.4 or newer
 
-POLICIES    * decided, + matched, - missed
+POLICIES    * decided, + matched, ~ nearly matched, - missed
   + staff  allow
   * grace  restrict
   - fix  remediate  compliance: in-grace-period

@@ -7,7 +7,9 @@ import pytest
 from compliance_samples import NO_RISK, NOW, ago, fact, finding, posture
 
 from compliance.model import CompliancePolicy, ComplianceState, FactRule, RiskRule, SensorRule
-from compliance.state import WORST_FIRST, ComplianceReason, duration_text, evaluate_compliance, worst
+from compliance.reasons import ComplianceReason
+from compliance.state import WORST_FIRST, evaluate_compliance, worst
+from compliance.texts import duration_text
 from risk.folding import fold
 from risk.model import DeviceId, Fact, Posture, RiskAssessment, RiskLevel, SensorRules, Signal, SignalType
 from risk.scoring import assess

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from config_samples import ACCESS, BASE, ENV, GOOD, KINDS, WHSEC, load
+from country_samples import write_countries
 from ruamel.yaml import YAML
 
 from gateway.config.docs import field_texts, summary
@@ -169,24 +170,29 @@ def test_shipped_configurations_load_without_a_warning(path):
     assert loaded.warnings == ()
 
 
-EXAMPLES = re.findall(
-    r"^```yaml\n(.*?)^```", (ROOT / "docs/policies.md").read_text(), re.DOTALL | re.MULTILINE
-)
+def examples(name):
+    return re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / name).read_text(), re.DOTALL | re.MULTILINE)
+
+
+EXAMPLES = examples("policies.md") + examples("policy-templates.md")
 
 AROUND = """\
 sensors:
   - {name: fleet, kind: fleet, max_silence: 1d, auth: {scheme: bearer, secrets: [{env: SECRET}]}}
-networks: [{name: office, cidrs: [203.0.113.0/24]}]
 """
+OFFICE = "networks: [{name: office, cidrs: [203.0.113.0/24]}]\n"
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
-def test_examples_of_the_policy_guide_load(example):
-    base = (
-        BASE + "  - {name: payroll, host: payroll.corp.example, upstream: 'http://10.0.0.6:8080'}\n" + AROUND
-    )
-    text = base + example if example.startswith("access") else base + ACCESS + example
-    load(text)
+def test_examples_of_the_policy_guide_load(example, tmp_path):
+    (tmp_path / "networks").mkdir()
+    (tmp_path / "networks/partners.txt").write_text("198.51.100.0/24\n")
+    write_countries(tmp_path / "GeoLite2-Country.mmdb")
+    text = BASE.replace("client_id: gate", "client_id: gate, roles_claim: roles, keep_claims: [terms]")
+    text += "  - {name: payroll, host: payroll.corp.example, upstream: 'http://10.0.0.6:8080'}\n" + AROUND
+    text += "" if "\nnetworks:" in f"\n{example}" else OFFICE
+    text += example if "\naccess:" in f"\n{example}" else ACCESS + example
+    load(text, base=tmp_path)
     assert is_valid(document(text), SCHEMA)
 
 

@@ -11,8 +11,8 @@ import pytest
 import trustme
 from config_samples import BASE, GOOD, load, one, warnings
 
+from gateway.config.checks.forms import is_loopback, is_whsec, parse_listen
 from gateway.config.errors import Code
-from gateway.config.validate import is_loopback, is_whsec, parse_listen
 from risk.values import Secret
 
 PROXIES = "trusted_proxies: [10.0.0.0/8]"
@@ -156,6 +156,8 @@ FAULTS = [
     (app("path_prefix: /a/*"), Code.URL, "apps[0].path_prefix"),
     (app("path_prefix: /.gate/x"), Code.URL, "apps[0].path_prefix"),
     (app("public_paths: [/a/../b]"), Code.URL, "apps[0].public_paths[0]"),
+    (app("websocket_origins: [portal.example.org]"), Code.URL, "apps[0].websocket_origins[0]"),
+    (app("websocket_origins: ['https://a', 'https://b/c']"), Code.URL, "apps[0].websocket_origins[1]"),
     (app("provider: crop"), Code.UNKNOWN_NAME, "apps[0].provider"),
     (app("body_bytes: 0B"), Code.RANGE, "apps[0].body_bytes"),
     (replace('"http://10.0.0.5:8080"', "[]"), Code.MISSING_KEY, "apps[0].upstream"),

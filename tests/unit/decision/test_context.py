@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import ClassVar
 
-from compliance.model import ComplianceState, User
-from gateway.decision.context import DeviceEvidence, Interpretation, device_keys, situation
-from risk.model import DeviceId, Identifier, Posture, RiskLevel
+import msgspec
+
+from compliance.model import CompliancePolicy, ComplianceState, Exemption, FactRule, User
+from gateway.decision.context import DeviceEvidence, device_keys, situation
+from gateway.decision.judge import Interpretation
+from risk.model import DeviceId, Fact, Identifier, Posture, RiskLevel, SensorRules
+from risk.users import UserId
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 USER = User(provider="corp", issuer="https://idp.example", subject="u1")
@@ -23,6 +27,9 @@ class Known:
 
     def posture(self, device_id: DeviceId) -> Posture | None:
         return Posture(device_id=device_id, name=device_id, identifiers=(Identifier("serial", "SN-1"),))
+
+    def user(self, identifiers: Sequence[Identifier]) -> tuple[tuple[UserId, ...], Posture | None]:
+        return (), None
 
 
 def said(value: str, *, source: str = "claim", is_proof: bool = False) -> DeviceEvidence:
@@ -84,3 +91,43 @@ def test_a_situation_rests_on_session_user_and_device() -> None:
     assert "session:s1" in keys
     assert "user:https://idp.example|u1" in keys
     assert "device:dev_ana" in keys
+
+
+def test_an_exemption_of_a_person_counts_for_that_person_alone() -> None:
+    rule = FactRule(name="disk", fact="disk", equals=True)
+    policy = CompliancePolicy(name="p", rules=(rule,))
+    common = {"rule": "p/disk", "reason": "loan", "author": "it", "expires": "2027-01-01"}
+
+    def state(user: User, **whom: tuple[str, ...]) -> ComplianceState:
+        exemption = Exemption(**common, **whom)
+        found = situation(
+            app="wiki",
+            session_id="s1",
+            user=user,
+            evidence=[said("ana")],
+            source=Sound(),
+            interpretation=Interpretation(
+                {"edr": SensorRules(name="edr")},
+                (policy,),
+                ComplianceState.COMPLIANT,
+                exemptions=(exemption,),
+            ),
+            now=NOW,
+        )
+        return found.context.compliance.state
+
+    named = msgspec.structs.replace(USER, names=frozenset({"u1", "Ana@corp.example"}))
+    other = msgspec.structs.replace(USER, subject="u2", names=frozenset({"u2"}))
+    assert state(named, users=("ana@corp.example",)) is ComplianceState.COMPLIANT
+    assert state(other, users=("ana@corp.example",)) is ComplianceState.NONCOMPLIANT
+    assert state(named, users=("u1",), devices=("dev_ben",)) is ComplianceState.NONCOMPLIANT
+    assert state(other, devices=("dev_ana",)) is ComplianceState.COMPLIANT
+
+
+class Sound(Known):
+    """Laptops of which a sensor says that nothing is wrong but the disk."""
+
+    def posture(self, device_id: DeviceId) -> Posture | None:
+        at = NOW
+        fact = Fact(name="disk", sensor="edr", value=False, observed_at=at, received_at=at)
+        return Posture(device_id=device_id, facts={("edr", "disk"): fact}, heard={"edr": at})

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 import jwt
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -20,44 +21,63 @@ from compliance.model import (
     User,
 )
 from compliance.residual import compile_residual, residual
+from gateway.config.profiles import BannerMode, NoDownloads, SessionProfile
 from gateway.config.schema import App
+from gateway.controls.effective import Limit, Profiles
+from gateway.controls.requests import refusing_limit
 from gateway.decision.assertion import AssertionSigner
 from gateway.decision.context import Situation
-from gateway.decision.enforce import RequestTraits, refusing_control, strictest
+from gateway.decision.enforce import strictest
+from gateway.decision.reauthentication import with_reauthentication
 from gateway.decision.routing import NamedNetworks, RouteTable
 from gateway.decision.ticket import TicketMaker, header_text
 from gateway.decision.verdict import Refused, SignIn, decode_verdict, encode_verdict
 from gateway.feed.settings import WorkerApp
+from gateway.feed.worker_side import Entry, TicketKey
+from gateway.wire.reader import RequestReader
+from gateway.wire.request import HeadLimits, RequestHead
 from gateway.wire.target import readings
+from gateway.worker import _headers as worker_headers
 from risk.model import RiskAssessment, RiskLevel
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 READ_ONLY = frozenset({SessionControl.READ_ONLY})
 
 
-def traits(method: str = "GET", *, body: bool = False, upgrade: bool = False) -> RequestTraits:
-    return RequestTraits(method, ClientKind.API, body, upgrade)
+def head(request: bytes) -> RequestHead:
+    reader = RequestReader(HeadLimits(8192, 8192, 50))
+    reader.feed(request.replace(b"\n", b"\r\n") + b"\r\n\r\n")
+    found = reader.next_head()
+    assert found is not None
+    return found
+
+
+FILE = b"Content-Type: application/zip\nContent-Length: 5"
+UPGRADE = b"GET / HTTP/1.1\nHost: a\nConnection: Upgrade\nUpgrade: websocket"
 
 
 @pytest.mark.parametrize(
-    ("controls", "request_traits", "refused_by"),
+    ("controls", "request_", "refused_by"),
     [
-        (set(), traits("DELETE", body=True), None),
-        ({SessionControl.READ_ONLY}, traits("GET"), None),
-        ({SessionControl.READ_ONLY}, traits("HEAD"), None),
-        ({SessionControl.READ_ONLY}, traits("OPTIONS"), None),
-        ({SessionControl.READ_ONLY}, traits("POST", body=True), SessionControl.READ_ONLY),
-        ({SessionControl.READ_ONLY}, traits("PROPPATCH"), SessionControl.READ_ONLY),
-        ({SessionControl.READ_ONLY}, traits("GET", upgrade=True), SessionControl.READ_ONLY),
-        ({SessionControl.NO_UPLOADS}, traits("POST", body=True), SessionControl.NO_UPLOADS),
-        ({SessionControl.NO_UPLOADS}, traits("POST"), None),
-        ({SessionControl.NO_UPLOADS}, traits("GET", upgrade=True), SessionControl.NO_UPLOADS),
-        ({SessionControl.NO_WEBSOCKET}, traits("GET", upgrade=True), SessionControl.NO_WEBSOCKET),
-        ({SessionControl.NO_DOWNLOADS}, traits("GET"), None),
+        (set(), b"DELETE / HTTP/1.1\nHost: a\n" + FILE, None),
+        ({SessionControl.READ_ONLY}, b"GET / HTTP/1.1\nHost: a", None),
+        ({SessionControl.READ_ONLY}, b"HEAD / HTTP/1.1\nHost: a", None),
+        ({SessionControl.READ_ONLY}, b"OPTIONS / HTTP/1.1\nHost: a", None),
+        ({SessionControl.READ_ONLY}, b"POST / HTTP/1.1\nHost: a\n" + FILE, Limit.READ_ONLY),
+        ({SessionControl.READ_ONLY}, b"PROPPATCH / HTTP/1.1\nHost: a", Limit.READ_ONLY),
+        ({SessionControl.READ_ONLY}, UPGRADE, Limit.READ_ONLY),
+        ({SessionControl.NO_UPLOADS}, b"POST / HTTP/1.1\nHost: a\n" + FILE, Limit.NO_UPLOADS),
+        ({SessionControl.NO_UPLOADS}, b"POST / HTTP/1.1\nHost: a\nContent-Length: 0", None),
+        ({SessionControl.NO_UPLOADS}, UPGRADE, Limit.NO_UPLOADS),
+        ({SessionControl.NO_WEBSOCKET}, UPGRADE, Limit.NO_WEBSOCKET),
+        ({SessionControl.NO_DOWNLOADS}, b"GET / HTTP/1.1\nHost: a", None),
     ],
 )
-def test_session_controls_refuse(controls, request_traits, refused_by) -> None:
-    assert refusing_control(frozenset(controls), request_traits) is refused_by
+def test_session_controls_refuse(
+    controls: set[SessionControl], request_: bytes, refused_by: Limit | None
+) -> None:
+    effective = Profiles().effective(frozenset(controls), frozenset())
+    assert refusing_limit(effective, head(request_)) is refused_by
 
 
 def worker_app(name: str, host: str, prefix: str = "/") -> WorkerApp:
@@ -168,10 +188,26 @@ def maker(signer: AssertionSigner) -> TicketMaker:
 APP = App(name="wiki", host="wiki.example", upstream="http://127.0.0.1:1")
 
 
+READING = SessionProfile(
+    name="reading",
+    no_downloads=NoDownloads(),
+    hidden_paths=("/admin/**",),
+    requests_per_minute=60,
+    reauthenticate=900.0,
+    banner=BannerMode.APP,
+)
+
+
 def make(*policies: AccessPolicy, ends: datetime = NOW + timedelta(hours=1)):
     signer = AssertionSigner(ec.generate_private_key(ec.SECP256R1()))
     ticket = maker(signer).make(
-        APP, a_situation(), policies, session_id="ses_1", host="wiki.example", session_ends=ends
+        APP,
+        a_situation(),
+        policies,
+        session_id="ses_1",
+        host="wiki.example",
+        session_ends=ends,
+        profiles=Profiles([READING]),
     )
     return signer, ticket
 
@@ -220,6 +256,77 @@ def test_restrictions_that_depend_on_the_request_have_an_assertion_each() -> Non
         frozenset(),
         frozenset({SessionControl.NO_DOWNLOADS}),
     }
+
+
+def claims_of(signer: AssertionSigner, headers: dict[bytes, bytes]) -> dict[str, object]:
+    return jwt.decode(
+        headers[b"X-Gate-Jwt"],
+        jwt.PyJWK(signer.jwks()["keys"][0]),
+        algorithms=["ES256"],
+        audience="wiki.example",
+        options={"verify_exp": False, "verify_iat": False},
+    )["gate"]
+
+
+def test_the_app_is_told_what_a_session_profile_means() -> None:
+    """Not its name alone: every limit that it brings, in the header as in the signed assertion."""
+    signer, ticket = make(AccessPolicy(name="some", decision=Outcome.RESTRICT, profiles=("reading",)))
+    (variant,) = ticket.variants
+    headers = dict(variant.headers)
+    assert variant.profiles == {"reading"}
+    assert headers[b"X-Gate-Outcome"] == b"restrict"
+    assert headers[b"X-Gate-Restrictions"] == b"hidden-path,no-downloads,rate"
+    told = claims_of(signer, headers)
+    assert told["restrictions"] == ["hidden-path", "no-downloads", "rate"]
+    assert told["profiles"] == ["reading"]
+    assert told["banner"] == "app"
+
+
+def test_every_admitted_request_has_an_assertion_that_names_at_least_its_limits() -> None:
+    """With many limits that depend on the request there is no assertion for each mixture: then one tells of all."""
+    away = [
+        AccessPolicy(
+            name=f"away{at}",
+            decision=Outcome.RESTRICT,
+            controls=(control,),
+            profiles=("reading",) if at == 0 else (),
+            when=Conditions(paths=(f"/{at}/**",)),
+        )
+        for at, control in enumerate(list(SessionControl)[:4])
+    ]
+    _, ticket = make(AccessPolicy(name="all", decision=Outcome.ALLOW), *away)
+    entry = Entry(TicketKey("c", "h", "wiki", b""), ticket)
+    for path in ("/", "/0/a", "/1/a", "/3/a"):
+        decision = entry.decide(RequestFacts("GET", path, ClientKind.API, frozenset()))
+        headers = dict(worker_headers(entry, decision))
+        assert headers[b"X-Gate-Jwt"]
+        told = set(headers.get(b"X-Gate-Restrictions", b"").decode().split(","))
+        assert told >= set(decision.controls)
+        assert headers[b"X-Gate-Outcome"] == (b"restrict" if decision.controls else b"allow")
+
+
+@pytest.mark.parametrize(("age_s", "outcome"), [(899, Outcome.RESTRICT), (900, Outcome.STEP_UP)])
+def test_a_profile_bounds_the_age_of_the_sign_in(age_s: int, outcome: Outcome) -> None:
+    """A limited session has to sign in again in time; the ticket ends at the very moment when it has to."""
+    policies = with_reauthentication(
+        (
+            AccessPolicy(name="all", decision=Outcome.ALLOW),
+            AccessPolicy(name="some", decision=Outcome.RESTRICT, profiles=("reading",), reason="Lost laptop"),
+        ),
+        [READING],
+    )
+    context = a_situation().context
+    user = msgspec.structs.replace(context.user, auth_at=NOW - timedelta(seconds=age_s))
+    compliance = msgspec.structs.replace(context.compliance, changes_at=None)
+    rest = residual(policies, msgspec.structs.replace(context, user=user, compliance=compliance))
+    assert rest.constant is not None
+    assert rest.constant.outcome is outcome
+    assert rest.constant.reason == "Lost laptop"
+    if outcome is Outcome.RESTRICT:
+        assert rest.valid_until == NOW + timedelta(seconds=1)
+    else:
+        assert rest.constant.step_up is not None
+        assert rest.constant.step_up.max_age == 900
 
 
 def test_a_refusal_carries_no_assertion() -> None:

@@ -68,9 +68,10 @@ class Enforcer:
         self.history.append(f"redecided {outcome}")
         return exchange.was_cut
 
-    def configure(self, settings: bytes) -> None:
+    def configure(self, settings: bytes) -> dict[str, int]:
         self.configured.append(settings)
         self.is_configured.set()
+        return {}
 
     def drain(self, seconds: float) -> None:
         self.drained.set()

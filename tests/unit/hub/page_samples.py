@@ -15,9 +15,14 @@ from compliance.model import (
     SessionControl,
     User,
 )
+from gateway.controls.effective import Limit
 from gateway.hub import wording
 from gateway.hub.pages import Pages
-from gateway.hub.views import OperatingSystem, ProviderChoice, RemediationView
+from gateway.hub.views import AppState, OperatingSystem, ProviderChoice, RemediationView, StepState
+from gateway.remediation.exceptions import Ask, ExceptionKind, Granted
+from gateway.remediation.forms import KeptForm, Typed, Upload
+from gateway.remediation.tasks import SecurityTask
+from gateway.sessions.model import Session, SessionId
 from risk.model import (
     DeviceId,
     Fact,
@@ -348,6 +353,129 @@ def fix_clear_unknown_device() -> RemediationView:
     )
 
 
+KEY = "k" * 43
+
+
+def kept_form() -> KeptForm:
+    return KeptForm(
+        host="payroll.example",
+        target="/payslips/save",
+        page=WANTED,
+        app="payroll",
+        typed=Typed(
+            fields=(("title", "Travel"), ("csrf", "x"), ("text", "To Zagreb\r\nand back")),
+            uploads=(Upload("receipt", "taxi <1>.pdf", 120_000), Upload("receipt", "hotel.pdf", 64_000)),
+            is_multipart=True,
+        ),
+        device="dev_0123456789abcdefghij",
+        kept_at=NOW - timedelta(minutes=4),
+        expires_at=NOW + timedelta(minutes=26),
+    )
+
+
+def ask() -> Ask:
+    return Ask(
+        id="ask_1",
+        rule="laptops/disk",
+        title="Turn on disk encryption",
+        device_id="dev_0123456789abcdefghij",
+        device="ANA-MBP",
+        person="op|ana",
+        person_name="ana@corp.example",
+        reason="I am on call until six <b>tonight</b>.",
+        owners=("pat@corp.example", "sam"),
+        longest_s=14400.0,
+        asked_at=NOW - timedelta(minutes=3),
+        answer_by=NOW + timedelta(hours=8),
+    )
+
+
+def granted() -> Granted:
+    return Granted(
+        id="exc_1",
+        kind=ExceptionKind.APPROVED,
+        rule="laptops/disk",
+        device_id="dev_0123456789abcdefghij",
+        device="ANA-MBP",
+        person="op|ana",
+        person_name="ana@corp.example",
+        reason="on call",
+        by="pat@corp.example",
+        granted_at=NOW,
+        expires_at=NOW + timedelta(hours=2),
+    )
+
+
+def task() -> SecurityTask:
+    return SecurityTask(
+        id="task_1",
+        device_id="dev_0123456789abcdefghij",
+        device="ANA-MBP",
+        cause="rule:laptops/disk",
+        title="Turn on disk encryption",
+        opened_at=NOW - timedelta(days=1),
+        due_at=NOW + timedelta(days=13),
+        ticket="SEC-1234",
+    )
+
+
+def session(session_id: str) -> Session:
+    return Session(
+        id=SessionId(session_id),
+        user=user(),
+        created_at=NOW - timedelta(hours=2),
+        last_seen_at=NOW - timedelta(minutes=1),
+        ends_at=NOW + timedelta(hours=10),
+    )
+
+
+def _offered(offer) -> RemediationView:
+    return wording.remediation(
+        access(rule(link="https://support.example.org/disk", fix=""), UPDATED),
+        context(),
+        can_continue=False,
+        decision=refused(),
+        posture=posture(),
+        continue_url=WANTED,
+        offers={"rule:laptops/disk": offer},
+        apps=(
+            AppState(title="Wiki", url="https://wiki.example/", state=StepState.OK, text="Open"),
+            AppState(title="Files", url="https://files.example/", state=StepState.PAUSED, text="Paused"),
+        ),
+    )
+
+
+def fix_offers() -> RemediationView:
+    offer = wording.offer(
+        context(), query="c=X", policy="laptops", rule="disk", snooze_s=14400.0, ask_s=7200.0
+    )
+    return _offered(offer)
+
+
+def fix_asked() -> RemediationView:
+    url = "https://login.example/.gate/approve?a=" + "x" * 120
+    offer = wording.offer(context(), query="", policy="laptops", rule="disk", waiting=ask(), approve_url=url)
+    return _offered(offer)
+
+
+def fix_kept() -> RemediationView:
+    found = finding()
+    return wording.remediation(
+        access(RISKY, UPDATED, risk=risk(found)),
+        context(),
+        can_continue=False,
+        decision=refused(),
+        posture=posture(found),
+        continue_url=f"/.gate/resume?f={KEY}",
+        kept=wording.kept(
+            context(),
+            until=NOW + timedelta(minutes=26),
+            uploads=kept_form().typed.uploads,
+            text_url=f"/.gate/resume/text?f={KEY}",
+        ),
+    )
+
+
 HOSTILE = "<script>alert(1)</script>\u202e\u2066gpj.exe\u200f" + "W" * 10_000
 
 
@@ -400,15 +528,17 @@ SAMPLES: dict[str, Callable[[Pages], web.Response]] = {
     "restricted-read-only": lambda pages: pages.restricted(
         wording.restricted(
             context(),
-            SessionControl.READ_ONLY,
-            controls=frozenset({SessionControl.NO_DOWNLOADS}),
+            Limit.READ_ONLY,
+            controls=frozenset({Limit.NO_DOWNLOADS}),
             reason="Your laptop has a finding of medium risk.",
             back_url="/payslips",
         )
     ),
     "restricted-no-downloads": lambda pages: pages.restricted(
-        wording.restricted(context(), SessionControl.NO_DOWNLOADS)
+        wording.restricted(context(), Limit.NO_DOWNLOADS)
     ),
+    "restricted-hidden": lambda pages: pages.restricted(wording.restricted(context(), Limit.HIDDEN_PATH)),
+    "restricted-rate": lambda pages: pages.restricted(wording.restricted(context(), Limit.RATE)),
     "sign-out": lambda pages: pages.sign_out_confirm(
         wording.sign_out_confirm(context(reference=""), csrf="token", back_url="/")
     ),
@@ -437,6 +567,39 @@ SAMPLES: dict[str, Callable[[Pages], web.Response]] = {
                 ProviderChoice("Corp Login", "/.gate/login?p=corp"),
                 ProviderChoice("Partner Login", "/.gate/login?p=p"),
             ),
+        )
+    ),
+    "fix-offers": _remediation(fix_offers),
+    "fix-asked": _remediation(fix_asked),
+    "fix-kept": _remediation(fix_kept),
+    "resume": lambda pages: pages.resume(
+        wording.resume(context(reference=""), kept_form(), KEY), scheme="https"
+    ),
+    "sign-in-kept": lambda pages: pages.sign_in_needed(
+        wording.sign_in_needed(
+            context(account=""),
+            sign_in_url="/.gate/login?t=abc",
+            kept=wording.kept(
+                context(), until=NOW + timedelta(minutes=30), uploads=kept_form().typed.uploads
+            ),
+        )
+    ),
+    "approve": lambda pages: pages.approve(
+        wording.approve(context(reference=""), ask(), answer_url="/.gate/approve?a=x")
+    ),
+    "approved": lambda pages: pages.approved(wording.approved(context(reference=""), granted())),
+    "me-full": lambda pages: pages.me(
+        wording.me(
+            access(rule(), UPDATED),
+            context(reference=""),
+            signed_in_at=NOW - timedelta(hours=2),
+            ends_at=NOW + timedelta(hours=10),
+            provider="Corp Login",
+            posture=posture(finding()),
+            sessions=(session("ses_1"), session("ses_2")),
+            this="ses_1",
+            tasks=(task(),),
+            exceptions=(granted(),),
         )
     ),
     "me": lambda pages: pages.me(

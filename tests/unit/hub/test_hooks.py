@@ -20,6 +20,7 @@ from gateway.config.schema import Basic, Bearer, Hmac, Sensor, StandardWebhooks
 from gateway.feed.hub_side import NotEnforced
 from gateway.hub import hooks as hooks_module
 from gateway.hub.hooks import Hooks, SensorConfigFault, TokenBucket, hook_sensor, hook_sensors
+from gateway.tasks import spawn
 from plugins.catalog import Catalog
 from plugins.sensors.alertmanager import AlertmanagerSensor
 from plugins.sensors.cloudevents import CloudeventsSensor
@@ -88,6 +89,8 @@ class Rig:
         self.state = RiskState()
         self.store = MemoryRiskStore()
         self.intake = Intake(self.state, self.store, clock=lambda: NOW)
+        self.begun = []
+        self.another = asyncio.Event()
         self.enforced = []
         self.seen = []
         self.gate = asyncio.Event()
@@ -102,16 +105,26 @@ class Rig:
 
     async def enforce(self, devices, received_ns):
         self.asked.set()
+        self.begun.append(devices)
+        self.another.set()
         await self.gate.wait()
         if self.fault is not None:
             raise self.fault
         self.enforced.append((devices, received_ns))
         self.mono.now_ns += 2_000_000
 
+    async def next_begun(self):
+        self.another.clear()
+        await self.another.wait()
+
+    async def handle(self, request):
+        """As the hub does: who hangs up ends nothing."""
+        return await asyncio.shield(spawn(self.hooks.handle(request), name="delivery"))
+
     async def start(self):
         await self.intake.start()
         application = web.Application()
-        application.router.add_route("*", "/.gate/hooks/{sensor}", self.hooks.handle)
+        application.router.add_route("*", "/.gate/hooks/{sensor}", self.handle)
         self.client = await self._client_maker(application)
         return self
 
@@ -173,6 +186,7 @@ async def test_a_delivery_is_enforced_before_it_is_answered(rig):
     response = await sending
     assert response.status == 200
     answer = await response.json()
+    assert answer.pop("delivery") == rig.seen[0].id
     assert answer == {
         "accepted": 2,
         "duplicates": 0,
@@ -180,6 +194,7 @@ async def test_a_delivery_is_enforced_before_it_is_answered(rig):
         "ignored": 0,
         "enforced": True,
         "devices": 1,
+        "users": 0,
         "enforced_in_ms": 2.0,
         "id": "msg_1",
     }
@@ -367,16 +382,17 @@ async def test_a_delivery_that_is_not_enforced_is_not_acknowledged(rig):
 
 
 @pytest.mark.parametrize(
-    ("fault", "code"), [(StoreOverloaded("full"), "overloaded"), (StoreFault("disk"), "store-unavailable")]
+    ("fault", "status", "code"),
+    [(StoreOverloaded("full"), 429, "overloaded"), (StoreFault("disk"), 503, "store-unavailable")],
 )
-async def test_a_store_that_cannot_take_it_asks_to_retry(rig, monkeypatch, fault, code):
+async def test_a_store_that_cannot_take_it_asks_to_retry(rig, monkeypatch, fault, status, code):
     async def commit(_batch):
         raise fault
 
     monkeypatch.setattr(rig.store, "commit", commit)
     for body in ({"alerts": [alert()]}, b"{"):
         response = await rig.send(body)
-        document = await refused(response, 503, code)
+        document = await refused(response, status, code)
         assert response.headers["Retry-After"] == "5"
         assert "disk" not in json.dumps(document)
     assert rig.findings() == {}
@@ -400,10 +416,42 @@ async def test_strangers_use_up_nobodys_rate(make):
     assert (await rig.send({"alerts": [alert()]})).status == 200
 
 
+async def test_a_noisy_sensor_waits_behind_itself_and_not_in_the_way_of_another(make):
+    rig = await make(sensor(), sensor("mdm"))
+    rig.gate.clear()
+    noise = [
+        asyncio.ensure_future(
+            rig.send({"alerts": [alert(number, serial=f"SN-{number}")]}, message=f"m{number}")
+        )
+        for number in range(hooks_module.AT_ONCE + 8)
+    ]
+    while len(rig.begun) < hooks_module.AT_ONCE:
+        await rig.next_begun()
+    quiet = asyncio.ensure_future(rig.send({"alerts": [alert(serial="SN-Q")]}, to="mdm", message="q"))
+    while len(rig.begun) == hooks_module.AT_ONCE:
+        await rig.next_begun()
+    assert rig.findings("SN-Q"), "the next one that is worked on is the other sensor's"
+    rig.gate.set()
+    assert {response.status for response in await asyncio.gather(quiet, *noise)} == {200}
+    assert len(rig.begun) == hooks_module.AT_ONCE + 9
+
+
 async def test_sensors_can_be_swapped(rig):
     rig.hooks.swap(hook_sensors((sensor("new"),), CATALOG))
     await refused(await rig.send({"alerts": [alert()]}), 404, "no-such-sensor")
     assert (await rig.send({"alerts": [alert()]}, to="new")).status == 200
+
+
+async def test_a_sender_that_leaves_in_its_body_is_no_fault_of_ours(rig):
+    _, writer = await asyncio.open_connection(rig.client.host, rig.client.port)
+    writer.write(b"POST /.gate/hooks/edr HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf")
+    await writer.drain()
+    await asyncio.sleep(0)
+    writer.close()
+    async with asyncio.timeout(10):
+        while not rig.seen:  # noqa: ASYNC110 - a list of what happened
+            await asyncio.sleep(0)
+    assert [(each.status, each.verdict) for each in rig.seen] == [(400, "body-cut-off")]
 
 
 async def test_a_slow_body_ends(rig, monkeypatch):
@@ -415,6 +463,67 @@ async def test_a_slow_body_ends(rig, monkeypatch):
 
     response = await rig.client.post("/.gate/hooks/edr", data=stuck())
     await refused(response, 408, "body-timeout")
+
+
+MANY = 10_000
+
+
+@pytest.mark.parametrize(
+    ("items", "join"),
+    [
+        ("alerts[*]", lambda rows: b'{"alerts": [' + b",".join(rows) + b"]}"),
+        (None, b"\n".join),
+    ],
+    ids=["envelope", "lines"],
+)
+async def test_ten_thousand_items_are_one_delivery(make, items, join):
+    options = {name: value for name, value in MAPPING.items() if name != "items"}
+    if items is not None:
+        options["items"] = items
+    rig = await make(sensor(options=options, body_bytes=4_000_000))
+    rows = [json.dumps(alert(n, serial=f"SN-{n}")).encode() for n in range(MANY)]
+    response = await rig.send(join(rows))
+    answer = await response.json()
+    assert (response.status, answer["accepted"], answer["devices"]) == (200, MANY, MANY)
+    [(devices, _)] = rig.enforced
+    assert len(devices) == MANY
+    assert len(rig.findings("SN-9999")) == 1
+    document = await refused(await rig.send(join([*rows, rows[0]])), *TOO_MANY[items])
+    assert len(rig.enforced) == 1, document
+
+
+TOO_MANY = {
+    "alerts": (422, "nothing-usable"),
+    "alerts[*]": (422, "nothing-usable"),
+    None: (400, "too-many-items"),
+}
+
+
+async def test_what_slow_senders_hold_is_bounded(make, monkeypatch):
+    """Each of them stays below the size of a body; together they do not exceed what the sensor may hold."""
+    monkeypatch.setattr(hooks_module, "MAX_HELD_BYTES", 0)
+    rig = await make(sensor(body_bytes=1000), sensor("other", body_bytes=1000))
+    go_on = asyncio.Event()
+
+    async def slow(begun):
+        yield b"x" * 999
+        begun.set()
+        await go_on.wait()
+
+    begun = [asyncio.Event() for _ in range(4)]
+    sending = [asyncio.ensure_future(rig.client.post("/.gate/hooks/edr", data=slow(each))) for each in begun]
+    for each in begun:
+        await each.wait()
+    while rig.hooks._held["edr"] < 4 * 999:  # noqa: ASYNC110 - until the server, on this loop, has read them
+        await asyncio.sleep(0)
+    response = await rig.send({"alerts": [alert()]})
+    await refused(response, 429, "overloaded")
+    assert int(response.headers["Retry-After"]) > 0
+    assert (await rig.send({"alerts": [alert()]}, to="other")).status == 200
+    go_on.set()
+    assert [(await each).status for each in sending] == [401] * 4
+    assert (await rig.send({"alerts": [alert()]})).status == 200
+    assert rig.hooks._held["edr"] == 0
 
 
 # --- other schemes, handshakes, overload, compressed bodies ---------------------------------------

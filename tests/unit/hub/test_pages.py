@@ -89,7 +89,7 @@ def test_every_page_has_strict_headers(response):
     assert "*" not in policy
     assert response.headers["Cache-Control"] == "no-store"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
-    assert response.headers["Referrer-Policy"] in {"no-referrer", "same-origin"}
+    assert response.headers["Referrer-Policy"] in {"no-referrer", "same-origin", "strict-origin"}
     assert response.headers["Content-Type"] == "text/html; charset=utf-8"
 
 
@@ -106,7 +106,7 @@ def test_a_page_with_a_form_lets_the_browser_send_its_origin(response):
     has_form = bool(Outline(response.text).all("form"))
     policy = allowed(response.headers["Content-Security-Policy"], "form-action")
     if has_form:
-        assert response.headers["Referrer-Policy"] == "same-origin"
+        assert response.headers["Referrer-Policy"] in {"same-origin", "strict-origin"}
         assert policy.startswith("form-action 'self'")
     elif response.headers["Referrer-Policy"] == "no-referrer":
         assert policy == "form-action 'none'"
@@ -118,15 +118,16 @@ def test_every_page_is_small(name):
 
 
 def test_the_scripts_are_small_and_write_no_html():
-    for source in (pages_module.SCRIPT, pages_module.LIVE_SCRIPT):
-        assert len(source) < 4096
+    for source in (pages_module.SCRIPT, pages_module.LIVE_SCRIPT, pages_module.RESUME_SCRIPT):
+        assert len(source) < 5000
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|</", source)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_the_reference_code_is_on_every_page_that_has_one(name):
     response = SAMPLES[name](PAGES)
-    has_code = name not in {"sign-out", "signed-out", "choose-provider", "me"}
+    without = {"sign-out", "signed-out", "choose-provider", "me", "me-full", "resume", "approve", "approved"}
+    has_code = name not in without
     assert (f'<b class="code">{samples.REFERENCE}</b>' in response.text) is has_code
 
 
@@ -165,13 +166,27 @@ def test_check_again_is_a_form_with_its_token():
     html = PAGES.remediation(msgspec.structs.replace(samples.fix_risk(), csrf='a"b')).text
     page = Outline(html)
     assert page.all("form") == [{"id": "recheck", "method": "post", "action": "/.gate/recheck"}]
-    assert page.all("input") == [{"type": "hidden", "name": "csrf", "value": 'a"b'}]
+    assert {"type": "hidden", "name": "csrf", "value": 'a"b'} in page.all("input")
 
 
 def test_the_page_refreshes_itself_only_while_access_is_paused():
-    assert '<noscript><meta http-equiv="refresh" content="15"></noscript>' in SAMPLES["fix-risk"](PAGES).text
+    refresh = '<noscript><meta http-equiv="refresh" content="15;url={}"></noscript>'
+    assert refresh.format("/.gate/fix") in SAMPLES["fix-risk"](PAGES).text
+    waits = msgspec.structs.replace(samples.fix_risk(), refresh_url="/.gate/fix?c=1&w=1")
+    assert refresh.format("/.gate/fix?c=1&amp;w=1") in PAGES.remediation(waits).text
     assert "http-equiv" not in SAMPLES["fix-grace"](PAGES).text
     assert "http-equiv" not in SAMPLES["fix-clear"](PAGES).text
+
+
+def test_without_javascript_whoever_needs_time_can_have_the_page_stay():
+    """WCAG 2.2.1: the refresh can be turned off, and on again."""
+    view = msgspec.structs.replace(
+        samples.fix_risk(), refresh_url="/.gate/fix?w=1", still_url="/.gate/fix?still=1"
+    )
+    assert '<a href="/.gate/fix?still=1">' in PAGES.remediation(view).text
+    still = PAGES.remediation(msgspec.structs.replace(view, is_still=True)).text
+    assert "http-equiv" not in still
+    assert '<a href="/.gate/fix?w=1">' in still
 
 
 def test_without_javascript_the_clear_page_leads_back_when_asked_to():

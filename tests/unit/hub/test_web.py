@@ -27,7 +27,9 @@ class Hooks:
     def __init__(self) -> None:
         self.begun, self.go_on, self.enforced = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def handle(self, request: web.Request) -> web.Response:
+    names = frozenset({"edr"})
+
+    async def deliver(self, request: web.Request, name: str) -> web.Response:
         self.begun.set()
         await self.go_on.wait()
         self.enforced.set()
@@ -40,11 +42,11 @@ class Handlers:
     def routes(self) -> list[web.RouteDef]:
         return []
 
-    async def user(self, request: web.Request) -> web.StreamResponse:
+    async def fail(self, request: web.Request) -> web.StreamResponse:
         raise RuntimeError("a fault of ours")
 
     def __getattr__(self, name: str):
-        return self.user
+        return self.fail
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ async def test_a_delivery_is_enforced_though_its_sender_hung_up(hub) -> None:
 
 async def test_a_fault_of_ours_is_an_answer_with_a_reference(hub) -> None:
     _, session, _ = hub
-    async with session.get("http://hub/.gate/user", headers=FRONT) as response:
+    async with session.get("http://hub/.gate/fix", headers=FRONT) as response:
         problem = await response.json()
         assert response.status == 500
         assert problem["code"] == "internal"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compliance.model import ComplianceState, Outcome, SessionControl
-from compliance.state import ComplianceReason
+from compliance.reasons import ComplianceReason
 from gateway.hub import wording
 from gateway.hub.texts import TEXTS, plural, text
 from gateway.hub.views import OperatingSystem, ProblemStatus, RemediationKind, StepState, status_payload
@@ -20,7 +20,7 @@ from risk.model import Identifier, RiskLevel, Severity
 from tests.unit.hub import page_samples as samples
 from tests.unit.hub.page_samples import NOW, access, context, finding, posture, refused, risk, rule
 
-ROOT = Path(wording.__file__).parent
+ROOT = Path(wording.__file__).parents[1]
 
 
 # --- texts from elsewhere ----------------------------------------------------------------------------------
@@ -454,6 +454,36 @@ def test_retry_advice_says_when(seconds, said):
 # --- the catalogue -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("source", "said"), [("claim device_id", "sign-in told"), ("certificate subject.CN", "certificate")]
+)
+def test_who_is_on_another_device_is_told_how_we_took_it_for_this_one(source, said):
+    known = msgspec.structs.replace(access(), device_source=source)
+    assert said in wording.remediation(known, context(), can_continue=True).device_help
+
+
+def test_a_rule_that_is_put_off_has_to_be_met_by_then():
+    """Not `ready`: the device still fails it, and access ends with the exception."""
+    exempted = rule(state=ComplianceState.COMPLIANT, reason=ComplianceReason.EXEMPTED)
+    name = f"{exempted.policy}/{exempted.rule}"
+    device = access(exempted)
+    until = NOW + timedelta(hours=4)
+    view = wording.remediation(device, context(), can_continue=True, put_off={name: until})
+    assert view.kind is RemediationKind.GRACE
+    assert view.deadline is not None
+    assert (view.deadline.at, view.problems[0].status) == (until, ProblemStatus.DUE)
+    assert wording.remediation(device, context(), can_continue=True).kind is RemediationKind.CLEAR
+
+
+def test_checks_tell_programs_what_the_page_tells_people():
+    checks = wording.as_checks(samples.fix_rules().problems)
+    assert [each["title"] for each in checks] == ["Turn on disk encryption", "Update Google Chrome"]
+    assert {each["status"] for each in checks} == {"to-do"}
+    assert checks[1]["seen"] == "129.0.6668"
+    assert checks[1]["observed_at"] == "2026-11-20T13:59:11+00:00"
+    assert all(value for each in checks for value in each.values())
+
+
 def test_no_text_blames_or_speaks_jargon():
     banned = re.compile(
         r"\b(denied|violat\w*|non-?compliant|unauthori[sz]ed|forbidden|illegal|invalid|administrator|failed|posture)\b",
@@ -474,10 +504,8 @@ def test_every_plural_has_both_forms():
 
 def test_every_text_is_used_and_every_used_text_exists():
     """Keys that are put together from parts are recognised by their beginning."""
-    sources = "".join(
-        path.read_text("utf-8") for path in [*ROOT.glob("*.py"), *ROOT.glob("templates/*.html")]
-    )
-    sources = sources.replace((ROOT / "texts.py").read_text("utf-8"), "")
+    paths = (path for pattern in ("*.py", "wording/*.py", "templates/*.html") for path in ROOT.glob(pattern))
+    sources = "".join(path.read_text("utf-8") for path in paths)
     said = set(re.findall(r'["\']([a-z][a-z0-9_-]*)["\']', sources))
     beginnings = tuple(set(re.findall(r'f?["\']([a-z_]+_)(?:\{|["\'])', sources)))
     parts = ("_one", "_many", "_no_app", "_title", "_lead", "_advice", "_1", "_2", "_3")

@@ -8,7 +8,7 @@ import pytest
 
 from compliance.model import CompliancePolicy, ComplianceState, FactRule, RiskRule
 from compliance.state import evaluate_compliance
-from gateway.decision.context import Interpretation
+from gateway.decision.judge import Interpretation
 from gateway.incidents.desk import IncidentDesk
 from gateway.incidents.model import Cause, Change, Incident, advance, causes, refused
 from gateway.incidents.store import SCHEMA, SqliteIncidentStore, read_incidents
@@ -174,11 +174,11 @@ async def rig(tmp_path):
 async def test_the_desk_writes_begins_refusals_and_ends(rig: Rig) -> None:
     rig.desk.look(["dev_1", "dev_unknown"], CHANGE)
     await rig.desk.settled()
-    rig.desk.refused("dev_1", at(6), "notes", "AAAA-BBBB")
-    rig.desk.refused(None, at(6), "notes", "AAAA-BBBB")
+    rig.desk.refused("dev_1", "notes", "AAAA-BBBB")
+    rig.desk.refused(None, "notes", "AAAA-BBBB")
     await rig.desk.settled()
     (found,) = read_incidents(rig.path, most=9, only_open=True)
-    assert (found.first_refused_at, found.cuts) == (at(6), {"notes": 2})
+    assert (found.first_refused_at, found.cuts) == (at(5), {"notes": 2})
     assert (rig.counts.began, rig.counts.open) == (1, 1)
     rig.posture = posture()
     rig.desk.look(["dev_1"], CHANGE)
@@ -189,7 +189,7 @@ async def test_the_desk_writes_begins_refusals_and_ends(rig: Rig) -> None:
 
 
 async def test_a_refusal_that_time_alone_caused_begins_an_incident(rig: Rig) -> None:
-    rig.desk.refused("dev_1", at(6), "notes", "AAAA-BBBB")
+    rig.desk.refused("dev_1", "notes", "AAAA-BBBB")
     await rig.desk.settled()
     (found,) = read_incidents(rig.path, most=9)
     assert (found.received_at, found.first_refused_code) == (None, "AAAA-BBBB")
@@ -240,3 +240,23 @@ async def test_the_queue_is_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -
     rig.desk.look(["a", "b", "c", "a"])
     assert rig.desk.dropped == 1
     await rig.desk.settled()
+
+
+def test_a_timeline_is_in_the_order_of_our_own_clock() -> None:
+    """One worker may refuse a request before another has acknowledged; the sensor's clock stands apart."""
+    began = datetime(2026, 12, 1, 12, tzinfo=UTC)
+    incident = Incident(
+        id="inc_1", device_id="dev_1", device="laptop", cause="c", title="t", sensor="edr", opened_at=began,
+        observed_at=began + timedelta(seconds=9), received_at=began, durable_in_s=0.001, enforced_in_s=1.0,
+        first_refused_at=began + timedelta(seconds=0.5), cuts={"notes": 1},
+    )  # fmt: skip
+    text = render([incident], began)
+    steps = (
+        "observed by edr",
+        "webhook received",
+        "durable",
+        "first request refused",
+        "enforced",
+        "exchanges cut",
+    )
+    assert sorted(steps, key=text.index) == list(steps)

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import structlog
@@ -374,6 +374,26 @@ async def test_a_logout_beats_a_sign_in_that_is_at_the_token_endpoint(
     gate.clock.advance(1)
     again = await gate.visit(browser, WANTED, stub.authorize)
     assert (again.status, again.url) == (200, WANTED)
+
+
+@pytest.mark.parametrize("stale", [True, False])
+async def test_a_provider_that_has_not_ended_its_session_yet_is_asked_for_the_credentials(
+    gate: Gate, stub: Stub, *, stale: bool
+) -> None:
+    """An open tab that is cut is back at the provider at once, which may still answer from what it is ending."""
+    at = stub.now()
+    stub.claims = {"auth_time": at if stale else DROP}
+    browser = await sign_in(gate, stub)
+    gate.clock.advance(1)
+    assert (await post(gate, stub.logout_token(sid="sid-u-1"))).status == 200
+    gate.clock.advance(1)
+    there = (await browser.send((await browser.send(WANTED)).location)).location
+    assert "prompt" not in parse_qs(urlsplit(there).query)
+    again = await browser.send(stub.authorize(there))
+    assert parse_qs(urlsplit(again.location).query)["prompt"] == ["login"]
+    assert len(gate.sessions) == 0
+    answer = await gate.visit(browser, stub.authorize(again.location), stub.authorize)
+    assert (answer.status, answer.url) == (200, WANTED)
 
 
 async def test_a_logout_beats_a_sign_in_that_is_being_stored(gate: Gate, stub: Stub) -> None:

@@ -116,6 +116,17 @@ def test_missing_userinfo_makes_groups_unknown() -> None:
     assert user_of(token(groups=["a"]), None, RULES, is_userinfo_missing=True).are_groups_known
 
 
+def test_roles_are_known_where_the_provider_tells_them() -> None:
+    """Without `roles_claim` nobody's roles are known; never "has no role"."""
+    assert not user_of(token(roles=["auditor"]), None, RULES).are_roles_known
+    rules = UserRules(provider="corp", roles_claim="realm_access.roles")
+    user = user_of(token(realm_access={"roles": ["auditor"]}), None, rules)
+    assert (user.roles, user.are_roles_known) == ({"auditor"}, True)
+    assert user_of(token(), None, rules).are_roles_known
+    assert not user_of(token(), None, rules, is_userinfo_missing=True).are_roles_known
+    assert not user_of(token(realm_access={"roles": 7}), None, rules).are_roles_known
+
+
 def test_display_name() -> None:
     assert user_of(token(name="A\r\nB"), None, RULES).name == "AB"
     assert user_of(token(name=7, preferred_username="alice"), None, RULES).name == "alice"

@@ -1,12 +1,14 @@
 """Reading bodies: what is JSON, what is too much, and the small readings of plugins."""
 
 import contextlib
+import json
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plugins import payload as payload_module
 from plugins.payload import (
     MAX_DEPTH,
     MAX_ITEMS,
@@ -94,6 +96,72 @@ def test_any_bytes_are_read_or_refused(body):
 def test_anything_like_json_is_read_or_refused(text):
     with contextlib.suppress(PayloadFault):
         assert isinstance(parse_payloads(text.encode()), list)
+
+
+def slowly(body):
+    """Read a body without the short way, which must not be told from the long one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(payload_module, "_fast", lambda body: None)
+        return parse_payloads(body)
+
+
+def read(parse, body):
+    try:
+        return repr(parse(body))
+    except PayloadFault as fault:
+        return fault.code, str(fault)
+
+
+KEYS = st.sampled_from(
+    ["a", "b", ":", "a:", "::", "\\u003a", "\\u003A:", "\\ud83d\\ude00", "\\ud800", "\\\\u003a"]
+)
+SCALARS = st.one_of(
+    KEYS.map(lambda text: f'"{text}"'),
+    st.sampled_from(
+        ["1", "-0", "-0.0", "1e5", "1.5", "null", "true", "1e400", "18446744073709551616", "NaN"]
+    ),
+    st.floats(allow_nan=False, allow_infinity=False).map(json.dumps),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda below: st.one_of(
+        st.lists(below, max_size=4).map(lambda values: f"[{','.join(values)}]"),
+        st.lists(st.tuples(KEYS, below), max_size=4).map(
+            lambda pairs: "{" + ",".join(f'"{key}": {value}' for key, value in pairs) + "}"
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.lists(VALUES, min_size=1, max_size=3), st.sampled_from(["\n", "\r\n", " "]))
+@settings(max_examples=400)
+def test_the_short_way_reads_what_the_long_one_reads(values, between):
+    """Duplicate keys are told by counting colons: whatever stands in keys and texts, nothing may hide one."""
+    body = between.join(values).encode()
+    assert read(parse_payloads, body) == read(slowly, body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": "::", "a": 1}',
+        b'{"a": 1, "\\u0061": 2}',
+        b'{"x": "\\u003a", "a": 1, "a": 2}',
+        b'{"x": {":": 1, ":": 2}}',
+        b'{"a": 1}\n{"b": 1, "b": ":"}',
+    ],
+)
+def test_no_text_hides_a_duplicate_key(body):
+    with pytest.raises(PayloadFault) as caught:
+        parse_payloads(body)
+    assert caught.value.code == "duplicate-key"
+
+
+def test_ordinary_bodies_are_read_the_short_way():
+    rows = [{"id": f"a:{n}", "at": "2026-01-01T10:00:00Z", "n": [n, {"deep": None}]} for n in range(3)]
+    for body in (json.dumps({"rows": rows}), "\n".join(map(json.dumps, rows))):
+        assert payload_module._fast(body.encode()) is not None
 
 
 NOON = datetime(2024, 2, 14, 17, 6, 37, 782000, tzinfo=UTC)

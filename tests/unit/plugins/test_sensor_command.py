@@ -70,7 +70,7 @@ def test_an_unreadable_body_fails(command):
 
 
 def test_junk_is_marked(command):
-    assert "(junk" in command("generic", {"host": {"sn": "0000"}}, OPTIONS)[1]
+    assert "(junk: `0000`)" in command("generic", {"host": {"sn": "0000"}}, OPTIONS)[1]
 
 
 @pytest.mark.parametrize(

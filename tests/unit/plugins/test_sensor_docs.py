@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from gateway.config.load import load_text
-from gateway.hub.hooks import TITLES, hook_sensor
+from gateway.hub.hooks import TITLES, hook_sensors
 from plugins.catalog import Catalog, SensorFacade
 from plugins.payload import parse_payloads
 from plugins.sensors.generic import GenericSensor
@@ -87,8 +87,9 @@ def test_every_snippet_of_a_sensor_is_taken(snippet):
         sensor_kinds=CATALOG.kinds,
     )
     assert loaded.config.sensors
-    for sensor in loaded.config.sensors:
-        hook_sensor(sensor, CATALOG)
+    assert hook_sensors(loaded.config.sensors, CATALOG).keys() == {
+        sensor.name for sensor in loaded.config.sensors if sensor.kind != "cloudflare"
+    }
 
 
 def test_every_kind_has_its_section_and_its_snippet():

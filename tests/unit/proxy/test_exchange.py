@@ -5,7 +5,10 @@ from ipaddress import ip_address
 
 import pytest
 
+from compliance.model import SessionControl
 from gateway.config.schema import Limits
+from gateway.controls.effective import Profiles
+from gateway.controls.guard import Guard
 from gateway.proxy.exchange import CONTINUE, Exchange, Phase
 from gateway.proxy.ports import CutReason, ResponseRules, Route, UpstreamFault
 from gateway.wire.reader import RequestReader, ResponseReader
@@ -33,7 +36,7 @@ class Client:
     def write(self, data: bytes) -> None:
         self.sent += data
 
-    def write_buffered(self) -> int:
+    def unsent(self) -> int:
         return self.buffered
 
     def body_wanted(self) -> None:
@@ -44,6 +47,9 @@ class Client:
 
     def expect_within(self, seconds: float) -> None:
         self.patience = seconds
+
+    def spare_page(self, status: int, untrusted_accepted: bytes) -> None:
+        return None
 
     def pause_reading(self) -> None:
         self.events.append("pause")
@@ -85,6 +91,13 @@ class Link:
     def resume_reading(self) -> None:
         self.events.append("resume")
 
+    def keep_answer(self) -> None:
+        self.events.append("keep")
+
+    def end(self) -> bool:
+        self.events.append("end")
+        return True
+
     def release(self) -> None:
         self.events.append("release")
 
@@ -100,6 +113,7 @@ class Pool:
 
     def __init__(self, *links: Link) -> None:
         self.links: Iterator[Link] = iter(links)
+        self.has_others = False
         self.leases: list[bool] = []
         self.given_up = 0
 
@@ -133,6 +147,11 @@ class Gatekeeper:
 
     def ended(self, exchange: Exchange) -> None:
         self.over += 1
+
+
+NO_DOWNLOADS = Guard(
+    Profiles().effective(frozenset({SessionControl.NO_DOWNLOADS}), frozenset()), ResponseRules()
+).rules
 
 
 class Scene:
@@ -220,7 +239,7 @@ def test_an_answer_before_the_body_is_whole_costs_the_connection() -> None:
     scene.exchange.proceed(scene.route)
     scene.exchange.body_arrived(b"hel", is_last=False, trailers=[])
     scene.answer(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
-    assert link.events == ["drop"]
+    assert link.events == ["keep", "drop"]
     assert scene.client.events[-1] == "over, keeps alive"
 
 
@@ -242,6 +261,18 @@ def test_what_is_sent_again(fault: UpstreamFault, is_reused: bool, method: bytes
     assert scene.pool.leases == ([False, True] if repeats else [False])
     assert (second.sent.startswith(method)) is repeats
     assert first.events == ["drop"]
+
+
+@pytest.mark.parametrize(("method", "repeats"), [(b"GET", True), (b"POST", False)])
+def test_what_is_sent_again_to_another_address(method: bytes, repeats: bool) -> None:
+    """Also after a new connection: it was that of an address which may be broken."""
+    first, second = Link(), Link()
+    scene = Scene(GET.replace(b"GET", method), first, second)
+    scene.pool.has_others = True
+    scene.exchange.proceed(scene.route)
+    scene.exchange.upstream_failed(UpstreamFault.RESET)
+    assert (second.sent != b"") is repeats
+    assert scene.gatekeeper.faults == ([] if repeats else [UpstreamFault.RESET])
 
 
 def test_it_is_not_sent_again_for_ever() -> None:
@@ -386,7 +417,7 @@ def test_no_store_and_extra_headers() -> None:
 
 def test_a_withheld_download_shows_the_page() -> None:
     first, second = Link(), Link()
-    scene = Scene(GET, first, second, rules=ResponseRules(no_downloads=True))
+    scene = Scene(GET, first, second, rules=NO_DOWNLOADS)
     scene.gatekeeper.page = Route(pool=scene.pool, headers=())
     scene.exchange.proceed(scene.route)
     scene.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nContent-Disposition: attachment\r\n\r\nsecret")
@@ -395,28 +426,6 @@ def test_a_withheld_download_shows_the_page() -> None:
     assert scene.client.sent == b""
     scene.answer(b"HTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\npage")
     assert scene.client.sent.endswith(b"page")
-
-
-@pytest.mark.parametrize(
-    ("response", "download"),
-    [
-        (b"200 OK\r\nContent-Type: text/html", False),
-        (b"200 OK\r\nContent-Type: application/pdf", False),
-        (b"200 OK\r\nContent-Type: application/json", False),
-        (b"200 OK\r\nContent-Type: application/zip", True),
-        (b"206 Partial\r\nContent-Type: multipart/byteranges; boundary=x", True),
-        (b"200 OK\r\nContent-Disposition: inline\r\nContent-Type: application/msword", True),
-        (b"200 OK\r\nContent-Disposition: form-data", True),
-        (b"404 Not Found\r\nContent-Type: application/zip", False),
-        (b"302 Found\r\nContent-Disposition: attachment", False),
-    ],
-)
-def test_what_is_a_download(response: bytes, download: bool) -> None:
-    scene = Scene(GET, Link())
-    scene.exchange.proceed(scene.route)
-    assert not scene.exchange.response_is_download
-    scene.answer(b"HTTP/1.1 " + response + b"\r\nContent-Length: 1\r\n\r\n")
-    assert scene.exchange.response_is_download is download
 
 
 EXPECTS = b"POST /a HTTP/1.1\r\nHost: app.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"

@@ -8,6 +8,8 @@ from risk.devices import (
     MAX_IDENTIFIERS,
     MAX_VALUE_CHARS,
     DeviceIndex,
+    JoinRules,
+    ParkingFull,
     keys_text,
     name_of,
     normalise_identifier,
@@ -39,11 +41,14 @@ class Records:
         )
 
     def take(self, *identifiers):
+        return self.change(lambda draft: draft.resolve_or_create(identifiers))
+
+    def change(self, work):
         draft = self.index.draft()
-        device_id = draft.resolve_or_create(identifiers)
+        made = work(draft)
         self.known.update(draft.changed)
         draft.commit()
-        return device_id
+        return made
 
     def find(self, *identifiers):
         return self.index.resolve(identifiers)
@@ -153,12 +158,114 @@ def test_a_recycled_agent_number_does_not_drag_a_new_serial_along(records):
     assert (conflict.device_id, conflict.owner, conflict.identifier) == (new, old, agent("001"))
 
 
-def test_two_records_are_never_merged(records):
-    one, other = records.take(serial("S1")), records.take(agent("001"))
+def test_records_that_turn_out_to_be_one_device_are_merged(records):
+    one, other = records.take(serial("S1")), records.take(agent("001"), host("lt-1"))
+    assert one != other
     assert records.take(serial("S1"), agent("001")) == one
-    assert records.find(agent("001")) == other
-    records.take(serial("S1"), agent("001"))
-    assert len(records.index.conflicts) == 1, "one conflict is recorded once"
+    assert records.find(agent("001")) == records.find(host("lt-1")) == one
+    assert records.index.survivor(other) == one
+    assert set(records.known[one]) == {serial("S1"), agent("001"), host("lt-1")}
+    assert records.index.conflicts == records.index.cases == ()
+
+
+def test_two_serials_are_never_one_device_and_what_both_claim_is_a_case(records):
+    one, other = records.take(serial("S1"), agent("001")), records.take(serial("S2"), agent("002"))
+    records.take(serial("S1"), agent("002"))
+    assert records.find(serial("S1")) == one
+    assert records.find(serial("S2")) == other
+    (case,) = records.index.cases
+    assert (case.identifier, case.owner, set(case.claimants)) == (agent("002"), other, {one, other})
+    assert records.index.contested(one) == records.index.contested(other) == (agent("002"),)
+
+
+def test_an_operator_says_whose_it_is(records):
+    one, other = records.take(serial("S1"), agent("001")), records.take(serial("S2"), agent("002"))
+    records.take(serial("S1"), agent("002"))
+    records.change(lambda draft: draft.move(agent("002"), one))
+    assert records.index.cases == ()
+    assert records.find(agent("002")) == one
+    assert agent("002") not in records.known[other]
+    records.take(serial("S2"), agent("002"))
+    assert records.index.cases == (), "settled is settled"
+
+
+def test_an_operator_says_that_two_are_one(records):
+    one, other = records.take(serial("S1"), agent("001")), records.take(serial("S2"), agent("002"))
+    records.take(serial("S1"), agent("002"))
+    records.change(lambda draft: draft.merge(one, other))
+    assert records.index.cases == ()
+    assert records.find(serial("S2")) == records.find(agent("002")) == one
+
+
+def test_merges_cases_and_decisions_survive_a_restart(records):
+    one, other = records.take(serial("S1"), agent("001")), records.take(serial("S2"), agent("002"))
+    gone = records.take(agent("003"))
+    records.take(serial("S1"), agent("003"))
+    records.take(serial("S1"), agent("002"))
+    again = DeviceIndex(lambda device: records.known[device])
+    again.load_merged(records.index.merged.items())
+    for device in (one, other):
+        again.load([(device, records.index.record_keys(device, records.known[device]))])
+    assert again.cases == records.index.cases
+    assert again.survivor(gone) == one
+    assert again.contested(other) == (agent("002"),)
+
+
+def test_names_join_nothing_that_has_a_number_when_they_may_not(records):
+    records.index.rules = JoinRules(joins_hostnames=False)
+    strong = records.take(serial("S1"), host("lt-1"))
+    weak = records.take(host("lt-1"))
+    assert weak != strong
+    assert records.take(serial("S2"), host("lt-1")) not in (weak, strong)
+    assert records.take(host("lt-1")) == weak
+    assert records.index.attributed([host("lt-1")]) == weak
+    assert records.find(host("lt-1")) is None, "two devices have it"
+
+
+def test_whoever_asks_by_name_is_answered_although_names_join_nothing(records):
+    records.index.rules = JoinRules(joins_hostnames=False)
+    strong = records.take(serial("S1"), host("lt-1"))
+    assert records.find(host("LT-1")) == strong
+    assert records.index.attributed([host("lt-1")]) is None
+
+
+def test_a_name_that_one_device_has_joins_whichever_came_first(records):
+    by_agent = records.take(agent("001"))
+    by_serial = records.take(serial("S1"), host("lt-1"))
+    assert by_agent != by_serial
+    both = records.take(agent("001"), host("LT-1"))
+    assert records.find(serial("S1")) == records.find(agent("001")) == both
+
+
+def test_a_name_joins_nothing_that_contradicts(records):
+    one = records.take(serial("S1"), agent("001"), host("lt-1"))
+    other = records.take(agent("002"))
+    assert records.take(agent("002"), host("lt-1")) == other != one
+    records.take(agent("003"), host("lt-1"))
+    assert records.find(host("lt-1")) is None, "three have it"
+
+
+def test_domains_of_ours_are_left_out_of_names(records):
+    records.index.rules = JoinRules(domains=("corp.example",))
+    device = records.take(serial("S1"), host("lt-1.Corp.example"))
+    assert records.find(host("LT-1")) == device
+    assert records.take(serial("S1"), host("lt-1"), host("lt-1.other.example")) == device
+    assert records.find(host("lt-1.other.example")) == device
+    again = DeviceIndex(lambda device: records.known[device])
+    again.rules = JoinRules(domains=("other.example",))
+    again.load([(device, records.index.record_keys(device, records.known[device]))])
+    assert again.resolve([host("lt-1")]) == device
+    assert again.resolve([host("lt-1.corp.example")]) == device
+
+
+def test_parked_is_what_has_nothing_strong(records):
+    device = records.take(host("lt-1"))
+    assert (records.index.parked, records.index.is_parked(device)) == (1, True)
+    records.index.rules = JoinRules(max_parked=1)
+    with pytest.raises(ParkingFull):
+        records.take(host("lt-2"))
+    assert records.take(host("lt-1"), serial("S1")) == device
+    assert (records.index.parked, records.index.is_parked(device)) == (0, False)
 
 
 def test_a_reinstalled_agent_of_one_serial_keeps_its_record(records):
@@ -208,7 +315,7 @@ def test_identifiers_of_a_record_are_bounded(records):
 def test_stored_keys_give_the_same_index(records):
     device = records.take(serial("S1"), agent("001"), host("lt-1"))
     again = DeviceIndex(lambda _: records.known[device])
-    again.load(device, keys_text(records.known[device]))
+    again.load([(device, keys_text(records.known[device]))])
     for identifier in records.known[device]:
         assert again.resolve([identifier]) == device
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from risk import folding
-from risk.folding import PostureFull, clamp, fold
+from risk.folding import PostureFull, as_received, fold
 from risk.model import DeviceId, Posture, Severity, Signal, SignalType
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -139,10 +139,22 @@ def test_a_severity_that_is_missing_is_unknown():
     assert finding(folded(signal(1, level=None))).level is Severity.UNKNOWN
 
 
-def test_clamp_moves_the_future_to_the_time_of_receipt():
-    future = signal(1, observed_at=T0 + timedelta(days=1))
-    assert clamp(future).observed_at == T0 + MINUTE
-    assert clamp(signal(1)) == signal(1)
+def test_the_future_becomes_the_time_of_receipt_in_the_order_that_was_claimed():
+    late, later = (signal(1, observed_at=T0 + timedelta(days=days)) for days in (1, 2))
+    found = as_received([later, late, signal(0)])
+    assert [each.observed_at for each in found] == [
+        T0 + MINUTE,
+        T0 + MINUTE - timedelta(microseconds=1),
+        T0,
+    ]
+    assert as_received([signal(1)]) == [signal(1)]
+
+
+def test_of_one_instant_in_one_delivery_the_later_item_wins():
+    """Clocks of whole seconds: whatever the ids of the messages are."""
+    items = [signal(1, event_id="z"), close(1, event_id="a")]
+    assert not finding(folded(*as_received(items))).is_open
+    assert finding(folded(*as_received(items[::-1]))).is_open
 
 
 @pytest.fixture

@@ -2,7 +2,14 @@
 
 import pytest
 
-from gateway.wire.headers import HOP_BY_HOP, PASSES_UPSTREAM, is_protected, nominated, passing_trailers
+from gateway.wire.faults import FaultCode, WireFault
+from gateway.wire.headers import (
+    HOP_BY_HOP,
+    PASSES_UPSTREAM,
+    connection_options,
+    is_protected,
+    passing_trailers,
+)
 
 IDENTITY_NAMES = [
     "Client-Cert",
@@ -86,13 +93,19 @@ def test_any_underscore_is_dropped() -> None:
     assert not PASSES_UPSTREAM[b"my_header"]
 
 
-def test_nominations_cannot_remove_what_matters() -> None:
+@pytest.mark.parametrize(
+    "named",
+    [b"X-Gate-User", b"x_gate_user", b"Host", b"cookie", b"Authorization", b"Content-Length", b"Set-Cookie"],
+)
+def test_nominations_cannot_remove_what_matters(named: bytes) -> None:
     """`Connection: X-Gate-User` would otherwise make a later hop believe that nobody is signed in."""
-    assert nominated(b"close, X-Hop, X-Gate-User, x_gate_user, Host, Cookie, Authorization") == {
-        b"close",
-        b"x-hop",
-    }
-    assert nominated(None) == frozenset()
+    with pytest.raises(WireFault) as refusal:
+        connection_options(b"close, " + named)
+    assert refusal.value.code is FaultCode.NOMINATION
+
+
+def test_nominations_of_other_fields() -> None:
+    assert connection_options(b"close, X-Hop,, TE") == {b"close", b"x-hop", b"te"}
 
 
 def test_protected_is_decided_on_the_folded_name() -> None:

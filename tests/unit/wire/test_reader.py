@@ -220,3 +220,58 @@ def test_length_of_a_response(response: bytes, method: str, length: int) -> None
     assert head is not None
     assert head.length == length
     assert reader.in_body is (length != 0)
+
+
+@pytest.mark.parametrize("pieces", [[b"\r\n\r\n"], [b"\r\n", b"\r\n"], [b"\r", b"\n\r", b"\n"]])
+def test_one_empty_line_is_ignored_however_it_comes(pieces: list[bytes]) -> None:
+    with pytest.raises(WireFault):
+        read_requests([*pieces, GOOD[0]])
+    assert len(read_requests([b"\r", b"\n", GOOD[0], b"\r\n", GOOD[0]])) == 2
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"<html>",
+        b"\r\n",
+        b"HTTP/2",
+        b"HTTP/1.1 20 OK\r\n",
+        b"HTTP/1.1 200 OK\n",
+        b"HTTP/1.1 200 OK\r\nA: \x00",
+    ],
+)
+def test_a_hopeless_response_is_refused_at_once(begun: bytes) -> None:
+    """An upstream that speaks something else is not waited for."""
+    reader = ResponseReader()
+    reader.feed(begun)
+    with pytest.raises(WireFault):
+        reader.next_head()
+
+
+@pytest.mark.parametrize(
+    ("response", "keeps"),
+    [
+        (b"204 OK\r\nContent-Length: 0", True),
+        (b"204 OK", True),
+        (b"204 OK\r\nContent-Length: 5", False),
+        (b"304 OK\r\nContent-Length: 5", False),
+        (b"304 OK\r\nTransfer-Encoding: chunked", False),
+        (b"304 OK\r\nETag: a", True),
+    ],
+)
+def test_a_body_that_is_announced_where_none_may_be_ends_the_connection(response: bytes, keeps: bool) -> None:
+    """It could still come, and be read as the next answer."""
+    reader = ResponseReader()
+    reader.expect("GET")
+    reader.feed(b"HTTP/1.1 " + response + b"\r\n\r\n")
+    head = reader.next_head()
+    assert head is not None
+    assert head.keeps_alive is keeps
+    assert not reader.in_body
+
+
+def test_chunk_extensions_are_bounded_in_all() -> None:
+    body = ChunkedBody()
+    with pytest.raises(WireFault) as refusal:
+        body.feed((b"1;" + b"a" * 1000 + b"\r\nx\r\n") * 20)
+    assert refusal.value.code is FaultCode.CHUNK

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.wire.faults import FaultCode, RequestFault
-from gateway.wire.target import canonical_path, is_ambiguous, parse_target
+from gateway.wire.target import canonical_path, is_ambiguous, parse_target, readings
 
 HOST = b"app.test"
 
@@ -54,13 +54,32 @@ def test_canonical(raw: bytes, path: str, query: str | None) -> None:
         (b"/a%3bb", "/a%3Bb"),
         (b"/a%252fb", "/a%252fb"),
         (b"/caf%e9", "/caf%E9"),
-        (b"/%c0%ae", "/%C0%AE"),
+        (b"/%ef%bc%8f", "/%EF%BC%8F"),
+        (b"/a/%ef%bc%8e%ef%bc%8e/b", "/a/%EF%BC%8E%EF%BC%8E/b"),
     ],
 )
 def test_ambiguous(raw: bytes, path: str) -> None:
     """Honest clients use these spellings, but upstreams may disagree about their meaning."""
     target = parse_target(raw, HOST)
     assert (target.path, target.is_ambiguous) == (path, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "also"),
+    [
+        ("/office;v=1/a", "/office/a"),
+        ("/a%2Fb", "/a/b"),
+        ("/a%5Cb", "/a/b"),
+        ("/a%252Fb", "/a/b"),
+        ("/open%EF%BC%8Fadmin", "/open/admin"),
+        ("/a/%EF%BC%8E%EF%BC%8E/admin", "/admin"),
+    ],
+)
+def test_readings(path: str, also: str) -> None:
+    """A policy judges an ambiguous path by the strictest of these."""
+    assert is_ambiguous(path.encode())
+    assert readings(path)[0] == path
+    assert also in readings(path)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +112,12 @@ def test_ambiguous(raw: bytes, path: str) -> None:
         b"/a/%252e%252e/b",
         b"/a/%25252e%25252e/b",
         b"/%2525252525",
+        b"/%c0%ae",
+        b"/%e0%80%ae",
+        b"/%f0%80%80%ae",
+        b"/a/..%3fb",
+        b"/a/..%23",
+        b"/a/..%20/b",
         b"http://evil.test/",
         b"http://app.test:8080/",
         b"http://user@app.test/",

@@ -1,0 +1,41 @@
+"""What holds for every run of the tests."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import gateway
+
+# What a property is worth does not hang on how fast the machine is: no deadline, and no fault for slow examples.
+settings.register_profile(
+    "gate",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+settings.load_profile("gate")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--compiled` runs over the compiled data path, and fails where there is none."""
+    parser.addoption("--compiled", action="store_true", help="fail unless the data path is compiled")
+
+
+# With `--dist loadfile` no file is shared: those that take long begin first, so that none is left for the end.
+LONGEST_FIRST = (
+    "tests/system/test_pages_",
+    "tests/system/",
+    "tests/faults/",
+    "tests/property/",
+    "tests/wire/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files, and nothing within them."""
+    items.sort(key=lambda item: [not item.nodeid.startswith(start) for start in LONGEST_FIRST])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make sure that what is tested is what was asked for."""
+    if config.getoption("--compiled") and not gateway.is_compiled:
+        raise pytest.UsageError("the data path is not compiled from these sources: `make compiled`")

@@ -1,0 +1,1 @@
+"""What machines can read about our interfaces: OpenAPI 3.1 and JSON Schemas, made of the types that serve them."""

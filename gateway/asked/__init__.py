@@ -1,0 +1,1 @@
+"""Products that ask us what we know of devices."""

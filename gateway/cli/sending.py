@@ -1,0 +1,329 @@
+"""`posturegate sensor list|add|send|test-event|rotate`: sensors of a configuration, and a small sender for scripts."""
+
+import argparse
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from gateway.cli import EXIT_FAILED, EXIT_INVALID, EXIT_OK, add_config_argument
+from gateway.cli.deliveries import add_deliveries, run_deliveries
+from gateway.config.schema import Basic, Bearer, Hmac, Sensor, StandardWebhooks
+from plugins.verify import parse_message, parse_signing_secret, sign
+
+if TYPE_CHECKING:
+    from gateway.config.load import LoadedConfig
+
+SCHEMES = ("standard-webhooks", "bearer", "basic", "hmac")
+MAPPED = frozenset({"generic", "cloudevents"})
+"""Kinds that read nothing without the operator's own mapping."""
+
+TIMEOUT_S = 30.0
+MAX_SHOWN = 4000
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class Unusable(Exception):
+    """What was asked for cannot be done; the text says why."""
+
+
+def add_sending(actions: Any) -> None:
+    """Declare the actions on `posturegate sensor`'s subparsers."""
+    listed = actions.add_parser("list", help="print the sensors of the configuration")
+    add_config_argument(listed)
+    added = actions.add_parser(
+        "add", help="print what a new sensor needs: a section, its secret, a first delivery"
+    )
+    added.add_argument("kind", metavar="KIND")
+    added.add_argument("name", metavar="NAME")
+    added.add_argument("--scheme", choices=SCHEMES, default="standard-webhooks")
+    add_config_argument(added)
+    sent = actions.add_parser(
+        "send", help="sign a payload as a sensor of the configuration does, and deliver it"
+    )
+    sent.add_argument("name", metavar="NAME")
+    sent.add_argument("file", metavar="FILE", help="the body; `-` reads standard input")
+    sent.add_argument("--url", help="where to (default: the sensor's webhook at `public_url`)")
+    sent.add_argument("--dry-run", action="store_true", help="print the request and send nothing")
+    add_config_argument(sent)
+    rotated = actions.add_parser(
+        "rotate", help="make a new secret, and print the steps to change it without a gap"
+    )
+    rotated.add_argument("name", metavar="NAME")
+    add_config_argument(rotated)
+    tried = actions.add_parser(
+        "test-event", help="prove address, signature and mapping with a delivery that changes nothing"
+    )
+    tried.add_argument("name", metavar="NAME")
+    tried.add_argument(
+        "file", metavar="FILE", nargs="?", help="a payload to try (default: a sample of the kind)"
+    )
+    tried.add_argument("--url", help="where to (default: the sensor's webhook at `public_url`)")
+    add_config_argument(tried)
+    add_deliveries(actions)
+
+
+def run_sending(arguments: argparse.Namespace) -> int:
+    """Run one of the actions; return the exit code."""
+    from gateway.cli.proving import load_unproven  # noqa: PLC0415 - lazy: `--help` must not pay for it
+
+    loaded = load_unproven(arguments.config)
+    if loaded is None:
+        return EXIT_INVALID
+    actions = {"list": _list, "add": _add, "send": _send, "test-event": _test_event, "rotate": _rotate}
+    try:
+        return actions.get(arguments.action, run_deliveries)(loaded, arguments)
+    except Unusable as error:
+        print(f"posturegate sensor {arguments.action}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+# --- list, add, rotate ---------------------------------------------------------------------------------
+
+
+def _list(loaded: "LoadedConfig", _arguments: argparse.Namespace) -> int:
+    rows = [("NAME", "KIND", "SCHEME", "SILENT AFTER", "WEBHOOK")]
+    for sensor in loaded.config.sensors:
+        silence = "never" if sensor.max_silence is None else f"{sensor.max_silence / 3600:g} h"
+        rows.append((sensor.name, sensor.kind, _scheme(sensor), silence, _url(loaded, sensor.name)))
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return EXIT_OK
+
+
+def _add(loaded: "LoadedConfig", arguments: argparse.Namespace) -> int:
+    from gateway.config.errors import did_you_mean  # noqa: PLC0415 - lazy: `--help` must not pay for it
+    from gateway.config.sensors import installed  # noqa: PLC0415
+
+    kinds = installed().kinds
+    if arguments.kind not in kinds:
+        raise Unusable(
+            f"kind `{arguments.kind}` is not installed; {did_you_mean(arguments.kind, list(kinds))}"
+        )
+    if _NAME.fullmatch(arguments.name) is None:
+        raise Unusable("a name has lower-case letters, digits and hyphens, and begins and ends with none")
+    if any(sensor.name == arguments.name for sensor in loaded.config.sensors):
+        raise Unusable(f"there is a sensor `{arguments.name}` already; `rotate` changes its secret")
+    file = Path("secrets") / f"sensor-{arguments.name}"
+    print("\n".join(_section(loaded, arguments, file)))
+    return EXIT_OK
+
+
+def _section(loaded: "LoadedConfig", arguments: argparse.Namespace, file: Path) -> Iterator[str]:
+    secret = new_secret(arguments.scheme)
+    yield f"# 1. Keep the secret beside {loaded.path.name}, for the gateway alone:"
+    yield f"mkdir -p secrets && (umask 077; printf %s {shlex.quote(secret)} > {file})"
+    yield ""
+    yield f"# 2. Add to {loaded.path.name}, then `posturegate check` and `posturegate reload`:"
+    yield "sensors:"
+    yield f"  - name: {arguments.name}"
+    yield f"    kind: {arguments.kind}"
+    yield "    max_silence: null      # or how long it may say nothing before that counts, such as 26h"
+    yield "    auth:"
+    yield f"      scheme: {arguments.scheme}"
+    yield f"      secrets: [{{file: {file}}}]"
+    yield from {
+        "basic": [f"      username: {arguments.name}"],
+        "hmac": ["      signature_header: X-Hub-Signature-256", "      prefix: sha256="],
+    }.get(arguments.scheme, [])
+    yield ""
+    yield "# 3. A first delivery; `posturegate sensor send` does the same:"
+    yield from curl_lines(arguments.scheme, _url(loaded, arguments.name), arguments.name, str(file))
+
+
+def curl_lines(scheme: str, url: str, name: str, file: str) -> Iterator[str]:
+    """Yield a shell command that delivers `body.json` with the secret in `file`."""
+    head = f"curl -sS {url} -H 'Content-Type: application/json' --data-binary @body.json"
+    match scheme:
+        case "bearer":
+            yield f'{head} -H "Authorization: Bearer $(cat {file})"'
+        case "basic":
+            yield f'{head} -u "{name}:$(cat {file})"'
+        case "hmac":
+            yield f"mac=$(openssl dgst -sha256 -hmac \"$(cat {file})\" -r body.json | cut -d' ' -f1)"
+            yield f'{head} -H "X-Hub-Signature-256: sha256=$mac"'
+        case _:
+            yield "id=msg_$(openssl rand -hex 12); now=$(date +%s)"
+            yield f"key=$(sed 's/^whsec_//' {file} | base64 -d | od -An -v -tx1 | tr -d ' \\n')"
+            yield 'mac=$( (printf "%s.%s." "$id" "$now"; cat body.json) |'
+            yield '  openssl dgst -sha256 -mac HMAC -macopt hexkey:"$key" -binary | base64)'
+            yield f'{head} -H "webhook-id: $id" -H "webhook-timestamp: $now" -H "webhook-signature: v1,$mac"'
+
+
+def _rotate(loaded: "LoadedConfig", arguments: argparse.Namespace) -> int:
+    sensor = _sensor(loaded, arguments.name)
+    scheme = _scheme(sensor)
+    if scheme not in SCHEMES:
+        raise Unusable(f"the scheme `{scheme}` has no secret of ours")
+    file = Path("secrets") / f"sensor-{sensor.name}-{datetime.now(UTC):%Y%m%d}"
+    line = loaded.origins.get(f"sensors[{loaded.config.sensors.index(sensor)}].name", str(loaded.path))
+    secret = new_secret(scheme)
+    print(f"(umask 077; printf %s {shlex.quote(secret)} > {file})   # the new secret")
+    print(f"1. {line}: add {{file: {file}}} to `secrets`, beside the old one, and `posturegate reload`")
+    print("2. give the sender the new secret")
+    print(
+        "3. `posturegate sensor status` tells when it delivers; then take the old one away and reload again"
+    )
+    return EXIT_OK
+
+
+def new_secret(scheme: str) -> str:
+    """Return a fresh secret of 256 bits, as the scheme writes it."""
+    if scheme == "standard-webhooks":
+        return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    return secrets.token_urlsafe(32)
+
+
+# --- send ----------------------------------------------------------------------------------------------
+
+
+def _send(loaded: "LoadedConfig", arguments: argparse.Namespace) -> int:
+    sensor = _sensor(loaded, arguments.name)
+    body = _read(arguments.file)
+    url = arguments.url or _url(loaded, sensor.name)
+    headers = {"Content-Type": "application/json", **signed_headers(sensor, body, time.time())}
+    if arguments.dry_run:
+        print(f"POST {url}")
+        for name, value in headers.items():
+            is_secret = isinstance(sensor.auth, Bearer | Basic) and name != "Content-Type"
+            print(f"{name}: {'(secret)' if is_secret else value}")
+        print(f"\n{len(body)} bytes, sha256 {hashlib.sha256(body).hexdigest()}")
+        return EXIT_OK
+    status, answer = asyncio.run(_post(url, body, headers))
+    print(f"{status}")
+    print(_pretty(answer)[:MAX_SHOWN])
+    return EXIT_OK if 200 <= status < 300 else EXIT_FAILED  # noqa: PLR2004 - success
+
+
+def _read(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise Unusable(f"`{file}`: {error.strerror}") from error
+
+
+def _test_event(loaded: "LoadedConfig", arguments: argparse.Namespace) -> int:
+    """Deliver a test event; return whether the sender was believed and every payload understood."""
+    from gateway.config.sensors import installed  # noqa: PLC0415 - lazy: `--help` must not pay for it
+    from gateway.hub.hooks import as_test_event  # noqa: PLC0415
+    from plugins.payload import PayloadFault, parse_payloads  # noqa: PLC0415
+
+    sensor = _sensor(loaded, arguments.name)
+    if arguments.file is not None:
+        try:
+            payloads = parse_payloads(_read(arguments.file))
+        except PayloadFault as fault:
+            raise Unusable(f"`{arguments.file}`: {fault.code}: {fault}") from fault
+    else:
+        # The samples of a mapping are of other people's products.
+        samples = () if sensor.kind in MAPPED else installed().sensor(sensor.kind).samples
+        payloads = [sample.payload for sample in samples if sample.expected and not sample.headers][:1]
+    body = json.dumps(as_test_event(payloads)).encode()
+    url = arguments.url or _url(loaded, sensor.name)
+    headers = {"Content-Type": "application/json", **signed_headers(sensor, body, time.time())}
+    status, answer = asyncio.run(_post(url, body, headers))
+    print(f"{status}")
+    print(_pretty(answer)[:MAX_SHOWN])
+    if status != 200:  # noqa: PLR2004 - HTTP
+        return EXIT_FAILED
+    if not payloads:
+        print("address and signature are right; give FILE to try the mapping")
+    return EXIT_FAILED if json.loads(answer)["would_reject"] else EXIT_OK
+
+
+async def _post(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    import aiohttp  # noqa: PLC0415 - lazy: `--help` must not pay for it
+
+    from gateway.demo.loopback import LoopbackResolver  # noqa: PLC0415
+
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    is_loopback = (urlsplit(url).hostname or "").endswith(".localhost")
+    try:
+        async with (
+            aiohttp.ClientSession(
+                timeout=timeout,
+                connector=aiohttp.TCPConnector(resolver=LoopbackResolver() if is_loopback else None),
+            ) as http,
+            http.post(url, data=body, headers=headers, allow_redirects=False) as response,
+        ):
+            return response.status, await response.read()
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        raise Unusable(f"{url}: {error or type(error).__name__}") from error
+
+
+def _pretty(answer: bytes) -> str:
+    try:
+        return json.dumps(json.loads(answer), indent=2, ensure_ascii=False)
+    except ValueError:
+        return answer.decode("utf-8", "replace")
+
+
+def signed_headers(sensor: Sensor, body: bytes, now_s: float) -> dict[str, str]:
+    """Return the headers that prove a delivery of this sensor. Raises `Unusable` for a scheme that cannot be sent."""
+    message_id = "msg_" + secrets.token_hex(12)
+    match sensor.auth:
+        case StandardWebhooks(secrets=known):
+            usable = [each for each in known if each.reveal().startswith("whsec_")]
+            if not usable:
+                raise Unusable("only the sender has the private key of a `whpk_…`")
+            return dict(sign(parse_signing_secret(usable[-1]), message_id, int(now_s), body))
+        case Bearer(secrets=known, header=header):
+            secret = known[-1].reveal()
+            return {header: f"Bearer {secret}" if header.lower() == "authorization" else secret}
+        case Basic(secrets=known, username=username):
+            both = base64.b64encode(f"{username}:{known[-1].reveal()}".encode()).decode()
+            return {"Authorization": f"Basic {both}"}
+        case Hmac():
+            return _hmac_headers(sensor.auth, body, message_id, now_s)
+        case _:
+            raise Unusable(f"the scheme `{_scheme(sensor)}` is proven by the sender's own means")
+
+
+def _hmac_headers(auth: Hmac, body: bytes, message_id: str, now_s: float) -> dict[str, str]:
+    at = datetime.fromtimestamp(int(now_s), UTC)
+    sent = str(int(now_s)) if auth.timestamp_format == "epoch" else at.isoformat().replace("+00:00", "Z")
+    values = {"body": body, "timestamp": sent.encode(), "id": message_id.encode()}
+    parts = parse_message(auth.message, auth.timestamp_header, auth.id_header)
+    signed = b"".join(values[part] if is_value else part.encode() for part, is_value in parts)
+    mac = hmac.digest(auth.secrets[-1].reveal().encode(), signed, hashlib.sha256)
+    text = mac.hex() if auth.encoding == "hex" else base64.b64encode(mac).decode()
+    headers = {auth.signature_header: auth.prefix + text}
+    if auth.timestamp_header:
+        headers[auth.timestamp_header] = sent
+    if auth.id_header:
+        headers[auth.id_header] = message_id
+    return headers
+
+
+# --- of a configuration --------------------------------------------------------------------------------
+
+
+def _sensor(loaded: "LoadedConfig", name: str) -> Sensor:
+    from gateway.config.errors import did_you_mean  # noqa: PLC0415 - lazy: `--help` must not pay for it
+
+    names = [sensor.name for sensor in loaded.config.sensors]
+    if name not in names:
+        raise Unusable(f"no sensor is named `{name}`; {did_you_mean(name, names)}")
+    return loaded.config.sensors[names.index(name)]
+
+
+def _scheme(sensor: Sensor) -> str:
+    return str(type(sensor.auth).__struct_config__.tag)
+
+
+def _url(loaded: "LoadedConfig", name: str) -> str:
+    parts = urlsplit(loaded.config.public_url)
+    return f"{parts.scheme}://{parts.netloc}/.gate/hooks/{name}"

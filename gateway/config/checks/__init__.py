@@ -1,0 +1,1 @@
+"""Checks between and within the decoded sections, one file per kind of section."""

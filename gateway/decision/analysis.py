@@ -1,0 +1,109 @@
+"""The analysis of the policies of a configuration: what bounds its requests, and whether examples hold."""
+
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_network
+
+import msgspec
+
+from compliance.analysis.domains import Surroundings
+from compliance.analysis.questions import Analysis, Answer, Verdict
+from compliance.evaluate import misses
+from compliance.model import AccessPolicy, Outcome, SessionControl
+from compliance.policy_tests import Given, Never
+from gateway.config.profiles import NoUploads, NoWebsocket, ReadOnly, SessionProfile
+from gateway.config.schema import App, Config
+from gateway.decision.hypothetical import Meaning, suppose
+
+
+def surroundings(config: Config) -> Surroundings:
+    """Return what besides the policies bounds the requests that there can be."""
+    return Surroundings(
+        apps=tuple(app.name for app in config.apps),
+        paths={app.name: (app.path_prefix, _inner(app, config.apps)) for app in config.apps},
+        hosts={app.name: app.host.lower().rstrip(".") for app in config.apps},
+        countries={each.name: each.countries for each in config.networks if each.countries},
+        providers=tuple(provider.name for provider in config.providers),
+        networks={each.name: tuple(ip_network(cidr) for cidr in each.cidrs) for each in config.networks},
+        sensors={sensor.name: sensor.max_silence for sensor in config.sensors},
+        compliance=config.compliance.policies,
+        profiles={each.name: frozenset(_brought(each)) for each in config.session_profiles},
+        exempted=frozenset(each.rule for each in config.compliance.exemptions),
+    )
+
+
+def _brought(profile: SessionProfile) -> Iterator[SessionControl]:
+    """Yield the controls that a profile brings as strictly as `controls` do: without exceptions of its own."""
+    if profile.read_only is not None and not profile.read_only.allow and not profile.read_only.graphql:
+        usual = set(ReadOnly().methods)
+        if usual.issuperset(profile.read_only.methods):
+            yield SessionControl.READ_ONLY
+    if (
+        profile.no_downloads is not None
+        and not profile.no_downloads.allow
+        and not profile.no_downloads.display
+    ):
+        yield SessionControl.NO_DOWNLOADS
+    if profile.no_uploads == NoUploads():
+        yield SessionControl.NO_UPLOADS
+    if profile.no_websocket == NoWebsocket():
+        yield SessionControl.NO_WEBSOCKET
+    if profile.no_store:
+        yield SessionControl.NO_STORE
+
+
+def _inner(app: App, apps: Sequence[App]) -> tuple[str, ...]:
+    """Return the prefixes below an app's own that belong to other apps of its host."""
+    same_host = [each for each in apps if each.host == app.host and each.name != app.name]
+    return tuple(each.path_prefix for each in same_host if len(each.path_prefix) > len(app.path_prefix))
+
+
+def analysis_of(config: Config, *, before: Sequence[AccessPolicy] = ()) -> Analysis:
+    """Return the analysis of a configuration's access policies; `before` are those of a set to compare it with."""
+    return Analysis(config.access.policies, surroundings(config), nevers=config.never, others=before)
+
+
+def is_let_in(given: Given, meaning: Meaning) -> bool:
+    """Return whether the evaluator lets a request in."""
+    return suppose(given, meaning).decision.outcome in {Outcome.ALLOW, Outcome.RESTRICT}
+
+
+def pared(given: Given, never: Never, meaning: Meaning) -> Given:
+    """Return the example without what does not matter: it breaks the assertion all the same, by the evaluator."""
+    usual = Given(app=given.app)
+    for key in Given.__struct_fields__:
+        if getattr(given, key) != getattr(usual, key):
+            shorter = msgspec.structs.replace(given, **{key: getattr(usual, key)})
+            if breaks(shorter, never, meaning):
+                given = shorter
+    return given
+
+
+def breaks(given: Given, never: Never, meaning: Meaning) -> bool:
+    """Return whether the evaluator lets a request in that an assertion forbids."""
+    try:
+        supposed = suppose(given, meaning)
+    except ValueError:
+        return False
+    decision = supposed.decision
+    if decision.outcome not in {Outcome.ALLOW, Outcome.RESTRICT}:
+        return False
+    if misses(never.as_block(), supposed.context, supposed.request):
+        return False
+    profiles = {each.name: frozenset(_brought(each)) for each in meaning.config.session_profiles}
+    held = decision.controls.union(*(profiles.get(name, frozenset()) for name in decision.profiles))
+    return not never.without or not held.issuperset(never.without)
+
+
+def prove(meaning: Meaning, nevers: Sequence[Never]) -> Iterator[Answer]:
+    """Yield what came of each assertion. An example that the evaluator does not let in refutes nothing: undecided."""
+    analysis = analysis_of(meaning.config)
+    for never in nevers:
+        answer = analysis.prove(never)
+        if answer.example is not None:
+            if breaks(answer.example, never, meaning):
+                answer = msgspec.structs.replace(answer, example=pared(answer.example, never, meaning))
+            else:
+                answer = Answer(
+                    never=never.name, verdict=Verdict.UNDECIDED, app=answer.app, policy=answer.policy
+                )
+        yield answer

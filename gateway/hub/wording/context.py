@@ -1,0 +1,76 @@
+"""What every page is told, and the words that depend on it. Pure."""
+
+import itertools
+from datetime import UTC, datetime, tzinfo
+
+import msgspec
+
+from compliance.model import AccessContext
+from gateway.hub.texts import TEXTS, text
+from gateway.hub.views import Moment, OperatingSystem, StepState, Stop
+from gateway.hub.wording.times import moment
+from gateway.hub.wording.untrusted import NAME_MAX, clean, name_in_sentence
+
+
+class PageContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What every page is told. `app` is the app's title and `owner` whom to ask; "" where there is none.
+
+    `account` names the signed-in person ("" when nobody is). `sensor_labels` maps sensor names to labels.
+    """
+
+    now: datetime
+    reference: str = ""
+    account: str = ""
+    app: str = ""
+    owner: str = ""
+    sign_out_url: str = "/.gate/logout"
+    system: OperatingSystem = OperatingSystem.UNKNOWN
+    zone: tzinfo = UTC
+    sensor_labels: dict[str, str] = {}
+
+    @property
+    def app_name(self) -> str:
+        """The app's title made harmless, "" without one."""
+        return name_in_sentence(self.app)
+
+    def moment(self, at: datetime) -> Moment:
+        """Return `at` for people, as seen from this page."""
+        return moment(at, self.now, self.zone)
+
+
+def sentence(key: str, context: PageContext, **values: object) -> str:
+    """Return text `key` naming the app, or its form ``…_no_app`` when no app is known."""
+    if context.app_name or f"{key}_no_app" not in TEXTS:
+        return text(key, app=context.app_name or text("the_app_inside"), **values)
+    return text(f"{key}_no_app", **values)
+
+
+def numbered(prefix: str) -> tuple[str, ...]:
+    """Return the texts `prefix_1`, `prefix_2` and so on."""
+    keys = itertools.takewhile(TEXTS.__contains__, (f"{prefix}_{number}" for number in itertools.count(1)))
+    return tuple(text(key) for key in keys)
+
+
+def you_stop(state: StepState, key: str) -> Stop:
+    """Return the person's stop of the access line, its state in the words of text `key`."""
+    return Stop("person", text("stop_you"), state, text(key))
+
+
+def app_stop(context: PageContext, state: StepState, key: str) -> Stop:
+    """Return the app's stop of the access line."""
+    return Stop("app", clean(context.app, NAME_MAX) or text("stop_app"), state, text(key))
+
+
+def gate_stop(state: StepState, key: str) -> Stop:
+    """Return our own stop of the access line."""
+    return Stop("gate", text("stop_gate"), state, text(key))
+
+
+def device_inside(access: AccessContext) -> str:
+    """Return the device's name for the middle of a sentence."""
+    return name_in_sentence(access.device_name) or text("your_device_inside")
+
+
+def device_first(access: AccessContext) -> str:
+    """Return the device's name for the beginning of a sentence."""
+    return name_in_sentence(access.device_name) or text("your_device")

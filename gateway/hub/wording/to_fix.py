@@ -1,0 +1,272 @@
+"""From compliance and risk to what has to be fixed. Pure."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+import msgspec
+
+from compliance.model import AccessContext, ComplianceState, RuleLevel, RuleResult
+from compliance.reasons import ComplianceReason
+from gateway.hub.texts import text
+from gateway.hub.views import ProblemStatus, ProblemView
+from gateway.hub.wording.context import PageContext, device_inside, numbered, sentence
+from gateway.hub.wording.settings_links import settings_link
+from gateway.hub.wording.systems import instructions
+from gateway.hub.wording.untrusted import (
+    MARKDOWN_MAX,
+    NAME_MAX,
+    SENTENCE_MAX,
+    STEP_MAX,
+    TITLE_MAX,
+    VALUE_MAX,
+    clean,
+    sensor_label,
+)
+from risk.model import RISK_ORDER, Finding, Posture, RiskContribution, RiskLevel
+
+STEPS_MAX = 12
+HELD_MAX = 40
+DONE_MAX = 10
+DONE_SHOWN_FOR = timedelta(hours=12)
+"""How long after it was closed a finding is still shown as done."""
+
+
+_SILENCE = frozenset(
+    {
+        ComplianceReason.SENSOR_SILENT,
+        ComplianceReason.SENSOR_NEVER_HEARD,
+        ComplianceReason.SENSOR_NOT_SEEN_LATELY,
+        ComplianceReason.FACT_NEVER_REPORTED,
+        ComplianceReason.FACT_EXPIRED,
+        ComplianceReason.FACT_TOO_OLD,
+        ComplianceReason.RISK_UNKNOWN,
+    }
+)
+"""Reasons by which nothing is wrong as far as anybody knows: we only have not heard."""
+
+
+def is_silence(result: RuleResult) -> bool:
+    """Return whether a rule is unmet because nothing fresh is known, not because something is wrong."""
+    return result.state is not ComplianceState.COMPLIANT and result.reason in _SILENCE
+
+
+def _status(state: ComplianceState) -> ProblemStatus:
+    match state:
+        case ComplianceState.COMPLIANT:
+            return ProblemStatus.DONE
+        case ComplianceState.IN_GRACE_PERIOD:
+            return ProblemStatus.DUE
+        case ComplianceState.NONCOMPLIANT | ComplianceState.UNKNOWN:
+            return ProblemStatus.TO_DO
+
+
+def _with_fix(problem: ProblemView, fix_md: str, context: PageContext) -> ProblemView:
+    parts = instructions(fix_md, context.system)
+    return msgspec.structs.replace(
+        problem,
+        fix_md=parts.common,
+        own_fix_md=parts.own,
+        own_fix_system=text(f"system_{context.system}") if parts.own else "",
+        other_fixes=tuple((text(f"system_{system}"), body) for system, body in parts.others),
+        steps=() if fix_md.strip() else problem.steps,
+    )
+
+
+def _rule_problem(result: RuleResult, context: PageContext) -> ProblemView:
+    is_uncovered = result.reason == ComplianceReason.NOT_COVERED
+    title = text("problem_uncovered_title") if is_uncovered else clean(result.title, TITLE_MAX)
+    steps = numbered("problem_uncovered_step" if is_uncovered else "problem_fact_step")
+    is_in_grace = result.state is ComplianceState.IN_GRACE_PERIOD
+    says_itself = is_uncovered or result.seen in {"yes", "no", "none"}
+    problem = ProblemView(
+        key=f"rule:{clean(result.policy, NAME_MAX)}/{clean(result.rule, NAME_MAX)}",
+        title=title or text("problem_fact_title"),
+        status=_status(result.state),
+        seen="" if says_itself else clean(result.seen, VALUE_MAX),
+        wanted="" if says_itself else clean(result.wanted, VALUE_MAX),
+        sensor=sensor_label(result.source, context.sensor_labels) if result.source else "",
+        observed=context.moment(result.observed_at) if result.observed_at else None,
+        deadline=context.moment(result.deadline) if result.deadline and is_in_grace else None,
+        why_md=clean(result.why, MARKDOWN_MAX, keep_lines=True),
+        why=text("problem_uncovered_why") if is_uncovered else "",
+        steps=steps,
+        severity="" if is_uncovered else text(f"severity_{result.severity}"),
+        setting_url="" if is_uncovered else settings_link(context.system, result.rule, result.title),
+        link_url=result.link,
+    )
+    return _with_fix(problem, result.fix, context)
+
+
+def _silence_problem(
+    sensor: str,
+    results: list[RuleResult],
+    access: AccessContext,
+    posture: Posture | None,
+    context: PageContext,
+) -> ProblemView:
+    """Return the one problem of a silent sensor, however many rules wait for it ("" is no one sensor)."""
+    label = sensor_label(sensor, context.sensor_labels) if sensor else ""
+    last = posture.heard.get(sensor) if posture else None
+    deadlines = [result.deadline for result in results if result.state is ComplianceState.IN_GRACE_PERIOD]
+    is_in_grace = bool(results) and len(deadlines) == len(results)
+    deadline = min((at for at in deadlines if at), default=None) if is_in_grace else None
+    told = next((result for result in results if result.fix.strip()), None)
+    why_md = clean(
+        next((result.why for result in results if result.why.strip()), ""), MARKDOWN_MAX, keep_lines=True
+    )
+    problem = ProblemView(
+        key=f"silent:{clean(sensor, NAME_MAX)}",
+        title=text("problem_silent_title", sensor=label)
+        if label
+        else text("problem_silent_title_any", device=device_inside(access)),
+        status=ProblemStatus.DUE if deadline else ProblemStatus.TO_DO,
+        is_silence=True,
+        text=text("problem_silent_text") if last else text("problem_silent_text_never"),
+        wanted=", ".join(_waited_for(results)),
+        sensor=label,
+        observed=context.moment(last) if last else None,
+        deadline=context.moment(deadline) if deadline else None,
+        why_md=why_md,
+        why="" if why_md else sentence("problem_silent_why", context),
+        steps=numbered("problem_silent_step"),
+    )
+    return _with_fix(problem, told.fix if told else "", context)
+
+
+def _waited_for(results: list[RuleResult]) -> list[str]:
+    """Return the titles of the rules that wait for a report, each once."""
+    return list(dict.fromkeys(clean(result.title, TITLE_MAX) for result in results if result.title))[
+        :HELD_MAX
+    ]
+
+
+def _finding_problem(
+    contribution: RiskContribution, finding: Finding | None, rule: RuleResult | None, context: PageContext
+) -> ProblemView:
+    severity = str(finding.level if finding else contribution.level)
+    steps = tuple(
+        clean(step, STEP_MAX) for step in (finding.recommended_actions if finding else ())[:STEPS_MAX]
+    )
+    why_md = clean(rule.why, MARKDOWN_MAX, keep_lines=True) if rule else ""
+    rationale = clean(finding.rationale, SENTENCE_MAX) if finding else ""
+    deadline = rule.deadline if rule and rule.state is ComplianceState.IN_GRACE_PERIOD else None
+    problem = ProblemView(
+        key=f"finding:{clean(contribution.sensor, NAME_MAX)}/{clean(contribution.external_id, NAME_MAX)}",
+        title=clean(contribution.title, TITLE_MAX) or text("problem_finding_title"),
+        status=ProblemStatus.DUE if deadline else ProblemStatus.TO_DO,
+        text=clean(finding.description, SENTENCE_MAX) if finding else "",
+        severity=text(f"severity_{severity}"),
+        sensor=sensor_label(contribution.sensor, context.sensor_labels),
+        observed=context.moment(contribution.observed_at),
+        deadline=context.moment(deadline) if deadline else None,
+        why=rationale or ("" if why_md else text("problem_risk_why")),
+        why_md="" if rationale else why_md,
+        steps=steps or numbered("problem_risk_step"),
+    )
+    return problem if steps or not (rule and rule.fix.strip()) else _with_fix(problem, rule.fix, context)
+
+
+def _done_finding(finding: Finding, context: PageContext) -> ProblemView:
+    return ProblemView(
+        key=f"finding:{clean(finding.sensor, NAME_MAX)}/{clean(finding.external_id, NAME_MAX)}",
+        title=clean(finding.title, TITLE_MAX) or text("problem_finding_title"),
+        status=ProblemStatus.DONE,
+        sensor=sensor_label(finding.sensor, context.sensor_labels),
+        observed=context.moment(finding.observed_at),
+    )
+
+
+def _unknown_device() -> ProblemView:
+    return ProblemView(
+        key="unknown-device",
+        title=text("problem_unknown_title"),
+        status=ProblemStatus.TO_DO,
+        is_silence=True,
+        text=text("device_help_unknown"),
+        why=text("problem_unknown_why"),
+        steps=numbered("problem_unknown_step"),
+    )
+
+
+def _counted(
+    contributions: Iterable[RiskContribution], risk_max: RiskLevel | None, *, nothing_else: bool
+) -> list[RiskContribution]:
+    """Return the contributions that have to go, worst first; see `problems` for `risk_max`."""
+    if risk_max is not None:
+        floor = RISK_ORDER.get(risk_max, -1) + 1
+    else:
+        floor = RISK_ORDER[RiskLevel.LOW] if nothing_else else RISK_ORDER[RiskLevel.MEDIUM]
+    counted = [item for item in contributions if RISK_ORDER.get(item.level, floor) >= floor]
+    return sorted(counted, key=lambda item: -RISK_ORDER.get(item.level, 0))
+
+
+def problems(
+    access: AccessContext,
+    context: PageContext,
+    *,
+    posture: Posture | None = None,
+    risk_max: RiskLevel | None = None,
+    put_off: Mapping[str, datetime] | None = None,
+) -> tuple[ProblemView, ...]:
+    """Return what has to be fixed on this device, then what is done.
+
+    `put_off` are the rules (`policy/rule`) that do not count until an instant: they have to be met by then.
+    Findings above `risk_max` (the highest level that is accepted here; None when that is
+    not known: then medium and above, and low ones only when nothing else explains the state), unmet rules,
+    silent sensors. A finding speaks instead of the risk rule that it breaks.
+    """
+    if access.device_id is None:
+        return (_unknown_device(),)
+    results = [item for item in access.compliance.results if item.level is not RuleLevel.REPORT]
+    risky = next((item for item in results if item.reason == ComplianceReason.RISK_TOO_HIGH), None)
+    unmet = [
+        item
+        for item in results
+        if item.state is not ComplianceState.COMPLIANT and item is not risky and not is_silence(item)
+    ]
+    silent = _silent(access, posture, context)
+    findings = posture.findings if posture else {}
+    counted = _counted(
+        access.risk.contributions, risk_max, nothing_else=risky is not None or not (unmet or silent)
+    )
+    found = [
+        _finding_problem(item, findings.get((item.sensor, item.external_id)), risky, context)
+        for item in counted
+    ]
+    if risky is not None and not found:
+        unmet = [risky, *unmet]
+    done = [
+        _rule_problem(item, context)
+        for item in results
+        if item.state is ComplianceState.COMPLIANT and item.title and item.reason != ComplianceReason.EXEMPTED
+    ]
+    fixed = [
+        _done_finding(item, context)
+        for item in sorted(findings.values(), key=lambda item: item.observed_at, reverse=True)
+        if not item.is_open and item.title and context.now - item.received_at < DONE_SHOWN_FOR
+    ]
+    later = [
+        msgspec.structs.replace(
+            _rule_problem(item, context), status=ProblemStatus.DUE, seen="", deadline=context.moment(until)
+        )
+        for item in results
+        if item.reason == ComplianceReason.EXEMPTED
+        and (until := (put_off or {}).get(f"{item.policy}/{item.rule}")) is not None
+    ]
+    still_open = (*found, *(_rule_problem(item, context) for item in unmet), *silent, *later)
+    return (*still_open, *[*fixed, *done][:DONE_MAX])
+
+
+def _silent(access: AccessContext, posture: Posture | None, context: PageContext) -> list[ProblemView]:
+    """Return one problem for each sensor that is waited for, and one for all that no sensor ever told of."""
+    waits: dict[str, list[RuleResult]] = {name: [] for name in access.risk.silent_sensors}
+    together = ", ".join(access.risk.silent_sensors)
+    for result in access.compliance.results:
+        if result.level is RuleLevel.REPORT:
+            continue
+        # A risk rule that several silent sensors leave open names them all; each has its own problem already.
+        if is_silence(result) and (result.source != together or len(access.risk.silent_sensors) == 1):
+            waits.setdefault(result.source, []).append(result)
+    if not waits and access.risk.level is RiskLevel.UNKNOWN:
+        waits[""] = []
+    return [_silence_problem(sensor, results, access, posture, context) for sensor, results in waits.items()]

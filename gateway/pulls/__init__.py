@@ -1,0 +1,1 @@
+"""Asking products: who is asked when, with which credentials, and what becomes of the answer."""

@@ -1,0 +1,110 @@
+"""The pages in the reader's language, and the whole way by keyboard alone, through the real gateway."""
+
+import re
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+
+from tests.system.browser import ARTIFACTS
+from tests.system.stack import Stack, lent, running_stack
+
+pytestmark = [pytest.mark.op, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+HEALTHY = {"kind": "heartbeat", "condition": "hb", "title": ""}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running():
+    async with running_stack(starts=False) as made:
+        made.config_path.write_text(made.config_path.read_text() + "pages: {style: {brand: Example Corp}}\n")
+        await made.start()
+        await made.signal_risk("open", event="e-start", **HEALTHY)
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def stack(running: Stack):
+    async with lent(running) as made:
+        yield made
+
+
+async def sign_in(page: Page, url: str) -> None:
+    await page.goto(url)
+    await page.get_by_role("button", name="alice").click()
+    await page.wait_for_url(url)
+
+
+async def shot(page: Page, name: str) -> None:
+    folder = ARTIFACTS / "languages"
+    folder.mkdir(parents=True, exist_ok=True)
+    await page.screenshot(path=folder / f"{name}.png", full_page=True)
+
+
+@pytest.mark.parametrize("script", [True, False])
+async def test_the_browsers_language_is_spoken_and_another_can_be_chosen(
+    stack: Stack, browser: Browser, script: bool
+) -> None:
+    context = await browser.new_context(
+        locale="ar-EG", viewport={"width": 320, "height": 700}, java_script_enabled=script
+    )
+    page = await context.new_page()
+    await sign_in(page, stack.url("/one"))
+    await stack.signal_risk("open", event=f"l-{script}")
+    await page.goto(stack.url("/one"))
+    await page.wait_for_url(re.compile(r"/\.gate/fix"))
+    html = page.locator("html")
+    await expect(html).to_have_attribute("dir", "rtl")
+    await expect(html).to_have_attribute("lang", "ar")
+    await expect(page.get_by_text("Example Corp")).to_be_visible()
+    await shot(page, f"ar-320-{script}")
+    await page.get_by_role("navigation").get_by_text("العربية").click()
+    await page.get_by_role("link", name="Deutsch").click()
+    await expect(html).to_have_attribute("lang", "de")
+    await expect(page.get_by_role("button", name="Erneut prüfen")).to_be_visible()
+    assert re.search(r"/\.gate/fix\?c=", page.url), "the person is where they were"
+    await page.goto(stack.url("/.gate/nothing"))
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Hier ist nichts")
+    await context.close()
+
+
+async def press_until(page: Page, name: str) -> None:
+    """Press Tab until an element of this name has the focus, which has to be visible."""
+    for _ in range(40):
+        await page.keyboard.press("Tab")
+        said, outline = await page.evaluate(
+            "[document.activeElement.innerText || '', getComputedStyle(document.activeElement).outlineStyle]"
+        )
+        if said.strip().startswith(name):
+            assert outline != "none"
+            return
+    raise AssertionError(f"`{name}` is not reached by keyboard")
+
+
+async def test_the_whole_way_by_keyboard(stack: Stack, browser: Browser) -> None:
+    """Sign in, be refused, look at what is held, check again, come back, sign out: no pointer."""
+    page = await browser.new_page()
+    await page.goto(stack.url("/one"))
+    await page.get_by_role("button", name="alice").focus()
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(stack.url("/one"))
+    await expect(page.locator("#live")).to_have_text("live")
+    await stack.signal_risk("open", event="k1")
+    await page.wait_for_url(re.compile(r"/\.gate/fix"))
+    await press_until(page, "Check again")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#notice")).to_be_visible()
+    await press_until(page, "What we hold about this device")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("SER-ALICE-1", exact=True).first).to_be_visible()
+    await stack.signal_risk("closed", event="k2")
+    await page.wait_for_url(stack.url("/one"), timeout=20_000)
+    await page.goto(stack.url("/.gate/me"))
+    await press_until(page, "Sign out")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign out?")
+    await press_until(page, "Sign out")
+    await press_until(page, "Sign out")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("You are signed out")
+    await page.close()

@@ -1,0 +1,256 @@
+"""`posturegate test`, `what-if` and `analyze`: what is printed, the exit code, and what a load refuses."""
+
+import json
+
+import pytest
+
+from gateway.cli import main
+
+BASE = """\
+version: 1
+public_url: https://login.corp.example
+server: {run_dir: run}
+store: {url: 'sqlite:state.db'}
+providers: [{name: corp, issuer: "http://127.0.0.1:1", client_id: gate}]
+networks: [{name: office, cidrs: [203.0.113.0/24]}]
+devices: [{from: claim, claim: device, kind: serial}]
+apps:
+  - {name: wiki, host: wiki.corp.example, upstream: "http://127.0.0.1:1"}
+  - {name: payroll, host: pay.corp.example, upstream: "http://127.0.0.1:1"}
+compliance:
+  policies:
+    - name: laptop
+      rules:
+        - {type: risk, name: threat, max: low}
+        - {type: fact, name: disk, fact: disk_encrypted, equals: true}
+access:
+  policies:
+    - {name: staff, decision: allow, include: {groups: [staff]}}
+    - {name: fix, decision: remediate, when: {compliance: [noncompliant, unknown]}}
+    - {name: admin, apps: [payroll], decision: block, when: {paths: [/admin], not_networks: [office]}}
+"""
+TESTS = """\
+tests:
+  - name: staff get in
+    given: {app: wiki, groups: [staff], facts: {disk_encrypted: true}}
+    expect: allow
+  - name: an unencrypted disk leads to the repair
+    given: {app: wiki, groups: [staff], facts: {disk_encrypted: false}}
+    expect: {decision: remediate, policy: fix, compliance: noncompliant, matched: [staff], not_matched: [admin]}
+  - name: payroll administration from a café
+    given: {app: payroll, groups: [staff], compliance: compliant, risk: none, path: /admin/x}
+    expect: {decision: block, policy: admin}
+"""
+NEVER = """\
+never:
+  - name: no device at risk
+    when: {risk: [medium, high]}
+  - name: payroll administration from outside
+    allow: {apps: [payroll]}
+    when: {paths: [/admin], not_networks: [office]}
+"""
+HOLE = """\
+never:
+  - name: contractors stay out of payroll
+    allow: {apps: [payroll], include: {groups: [contractors]}}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes a configuration and gives its path."""
+
+    def write_config(text, name="gate.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return write_config
+
+
+def test_tests_that_pass(write, capsys):
+    path = write(BASE + TESTS)
+    assert main(["check", "--config", path]) == 0
+    capsys.readouterr()
+    assert main(["test", path, "--coverage"]) == 0
+    said = capsys.readouterr().out
+    assert "3 tests passed" in said
+    assert "coverage: 3 of 3 access policies decided a test" in said
+
+
+def test_a_test_that_fails_refuses_the_configuration(write, capsys):
+    path = write(BASE + TESTS.replace("expect: allow", "expect: block"))
+    assert main(["check", "--config", path]) == 2
+    said = capsys.readouterr().out
+    line = (BASE + TESTS).splitlines().index("  - name: staff get in") + 1
+    assert f"{path}:{line}:" in said
+    assert "GATE-C044" in said
+    assert "expected decision block, it is allow (policy staff)" in said
+    assert main(["test", path]) == 1
+    said = capsys.readouterr().out
+    assert f"FAILED  {path}:{line}  staff get in" in said
+    assert "3 tests, 1 failed" in said
+
+
+def test_tests_by_name_and_as_json(write, capsys):
+    path = write(BASE + TESTS)
+    assert main(["test", path, "--run", "café", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [each["name"] for each in said["tests"]] == ["payroll administration from a café"]
+    assert said["tests"][0]["decision"]["policy"] == "admin"
+    assert said["coverage"]["unmatched"] == ["fix"]
+    assert main(["test", path, "--run", "no such test"]) == 1
+    assert main(["test", path, "--run", "("]) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("app: wiki, groups: [staff], facts: {disk_encrypted: true}", "app: wik", "no app is named `wik`"),
+        ("path: /admin/x", "path: admin", "a path starts with `/`"),
+        ("policy: admin", "policy: admn", "did you mean `admin`"),
+        ("compliance: compliant, risk: none", "complaince: compliant", "did you mean `compliance`"),
+        ("risk: none", "risk: extreme", "known: unknown, none, low, medium, high"),
+        ("risk: none", "networks: [home]", "no network is named `home`"),
+        ("risk: none", "at: yesterday", "is no time"),
+        ("risk: none", "heard: {edr: 1h}", "no sensors are configured"),
+        ("expect: allow", "expect: {}", "expects nothing"),
+    ],
+)
+def test_a_test_that_makes_no_sense(write, capsys, old, new, said):
+    assert old in TESTS
+    assert main(["check", "--config", write(BASE + TESTS.replace(old, new))]) == 2
+    assert said in capsys.readouterr().out
+
+
+def test_assertions_that_hold(write, capsys):
+    path = write(BASE + NEVER)
+    assert main(["check", "--config", path]) == 0
+    capsys.readouterr()
+    assert main(["analyze", path]) == 0
+    said = capsys.readouterr().out
+    assert said.count("proven") == 2
+
+
+def test_an_assertion_with_a_hole_refuses_the_configuration(write, capsys):
+    path = write(BASE + HOLE)
+    assert main(["check", "--config", path]) == 2
+    said = capsys.readouterr().out
+    assert "GATE-C045" in said
+    assert "policy `staff` lets in" in said
+    assert "groups staff and contractors" in said
+    assert main(["analyze", path, "--json"]) == 1
+    (answer,) = json.loads(capsys.readouterr().out)["never"]
+    assert answer["verdict"] == "refuted"
+    assert set(answer["example"]["groups"]) == {"staff", "contractors"}
+
+
+def test_the_example_of_a_hole_can_be_tried(write, capsys):
+    path = write(BASE + HOLE)
+    assert (
+        main(["what-if", "payroll", "groups=staff,contractors", "compliance=compliant", "--config", path])
+        == 0
+    )
+    assert capsys.readouterr().out.startswith("allow by staff")
+
+
+def test_findings_about_policies_and_apps(write, capsys):
+    extra = """\
+    - {name: never holds, decision: allow, when: {device: [unknown], compliance: [compliant]}}
+    - {name: too late, decision: restrict, controls: [read-only], when: {compliance: [noncompliant]}}
+    - {name: twice, decision: allow, include: {groups: [staff]}, when: {methods: [GET]}}
+    - {name: lockout, apps: [wiki], decision: block}
+"""
+    path = write(BASE.rstrip() + "\n" + extra)
+    assert main(["analyze", path, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["findings"]
+    kinds = {(each["kind"], each["policy"] or each["app"]) for each in found}
+    assert {("unreachable", "never holds"), ("shadowed", "too late"), ("redundant", "twice")} <= kinds
+    assert ("closed", "wiki") in kinds
+
+
+def test_how_open_an_app_is(write, capsys):
+    path = write(BASE.replace("[noncompliant, unknown]", "[noncompliant]"))
+    assert main(["analyze", path]) == 0
+    said = capsys.readouterr().out
+    assert "app wiki: can be reached from a device that we do not know (policy staff)" in said
+
+
+def test_two_sets_are_compared_by_example(write, capsys):
+    now = write(BASE)
+    before = write(BASE.replace("groups: [staff]", "groups: [staff, guests]"), "before.yaml")
+    assert main(["analyze", now, "--against", before]) == 0
+    said = capsys.readouterr().out
+    assert "no longer let in at wiki, by staff:" in said
+    assert "groups guests" in said
+    assert "newly" not in said
+    assert main(["analyze", now, "--against", now]) == 0
+    assert "both sets let in the same requests" in capsys.readouterr().out
+
+
+def test_what_if_says_why_and_what_would_help(write, capsys):
+    path = write(BASE)
+    arguments = [
+        "groups=staff",
+        "facts.disk_encrypted=true",
+        "risk=none",
+        "path=/admin",
+        "address=198.51.100.1",
+    ]
+    assert main(["what-if", "payroll", *arguments, "--config", path]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("block by admin")
+    assert "if the request comes from network office" in said
+    assert f"{path}:{BASE.splitlines().index(BASE.splitlines()[-1]) + 1}" in said
+    assert main(["what-if", "payroll", *arguments, "--json", "--config", path]) == 0
+    assert json.loads(capsys.readouterr().out)["decision"]["policy"] == "admin"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["payrol"], 1, "did you mean `payroll`"),
+        (["payroll", "grops=staff"], 2, "did you mean `groups`"),
+        (["payroll", "groups"], 2, "has no value"),
+        (["payroll", "risk=extreme"], 2, "`extreme`"),
+        (["payroll", "at=noon"], 2, "noon"),
+        (["payroll", "facts.x={"], 2, "error"),
+    ],
+)
+def test_what_if_refuses_what_it_does_not_understand(write, capsys, arguments, code, said):
+    assert main(["what-if", *arguments, "--config", write(BASE)]) == code
+    assert said in capsys.readouterr().err
+
+
+def test_explain_a_request_that_nobody_made(write, capsys):
+    """The record that the decision would have: the rules with their ages, the deciding policy with its line."""
+    old = "    - {name: old, decision: block, when: {facts: [{fact: os, below: 14}]}, reason: Too old.}\n"
+    path = write(BASE + old)
+    asked = ["--app", "wiki", "--user", "ana", "--path", "/x", "--method", "POST"]
+    asked += ["--at", "2026-05-04T09:30:00+02:00"]
+    said = ["groups=staff", "facts.disk_encrypted=true", "facts.os='13.2'", "facts_age=2h"]
+    assert main(["explain", *asked, *said, "--config", path]) == 0
+    told = capsys.readouterr().out
+    assert "DECISION  block   policy old" in told
+    assert f"stands in  {path}:22" in told
+    assert "decided    2026-05-04 07:30:00 UTC" in told
+    assert "fact       os 13.2 (hypothetical-sensor, 2 h ago)" in told
+    assert "wiki: POST /x" in told
+    assert "hit   laptop/disk  compliant: met" in told
+    assert main(["explain", *asked, *said, "--json", "--config", path]) == 0
+    assert json.loads(capsys.readouterr().out)["facts"][0]["name"] == "os"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 2, "name a reference code"),
+        (["--app", "none"], 1, "no app is named `none`"),
+        (["--app", "wiki", "--device", "lt-1"], 1, "there is no store"),
+        (["--app", "wiki", "--at", "noon"], 1, "noon"),
+        (["--app", "wiki", "grups=a"], 2, "did you mean `groups`?"),
+    ],
+)
+def test_explain_refuses_what_it_does_not_understand(write, capsys, arguments, code, said):
+    assert main(["explain", *arguments, "--config", write(BASE)]) == code
+    assert said in capsys.readouterr().out

@@ -1,0 +1,126 @@
+"""Every mapping of `docs/generic-products.md` reads the payload that stands below it, as an engineer would expect."""
+
+import json
+import random
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from plugins.catalog import Catalog, SensorFacade
+from plugins.sensors.generic import GenericSensor
+from tests.fuzz.mutate import damaged, words_of
+from tests.fuzz.target import Target
+
+TEXT = (Path(__file__).parents[3] / "docs" / "generic-products.md").read_text(encoding="utf-8")
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+PARTS = dict(re.findall(r"^## ([^\n(]+?) *(?:\([^\n]*)?\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE))
+
+EXPECTED = {
+    "Suricata": [("detection", "high", {"hostname": "lt-fin-014", "ip": "10.20.0.14"}, "1:2024217", False)],
+    "Zeek": [("detection", "high", {"hostname": "lt-fin-014", "ip": "10.20.0.14"}, "Intel::Notice", False)],
+    "osquery": [
+        (
+            "exposure",
+            "high",
+            {"serial": "SN-4471", "sensor-device-uuid": "4C4C4544-0042-3510-8052-B4C04F4D3132"},
+            "pack_posture_disk_unencrypted:/dev/sda2",
+            False,
+        ),
+        (
+            "remediation",
+            None,
+            {"serial": "SN-4471", "sensor-device-uuid": "4C4C4544-0042-3510-8052-B4C04F4D3132"},
+            "pack_posture_firewall_off:host",
+            True,
+        ),
+    ],
+    "Qualys VMDR": [
+        (
+            "exposure",
+            "critical",
+            {"hostname": "lt-fin-014.corp.example", "sensor-device-id": "6506432"},
+            "qid:92043:",
+            False,
+        ),
+        (
+            "remediation",
+            None,
+            {"hostname": "lt-fin-014.corp.example", "sensor-device-id": "6506432"},
+            "qid:38739:443",
+            True,
+        ),
+    ],
+    "CrowdSec": [("detection", "medium", {"hostname": "build-07"}, "crowdsecurity/ssh-bf", False)],
+    "Trend Vision One": [
+        (
+            "detection",
+            "critical",
+            {"sensor-device-uuid": "35FA11DA-A24E-40CF-8B56-BAF8828CC15E", "hostname": "LT-FIN-014"},
+            "WB-9002-20260302-00001",
+            False,
+        )
+    ],
+    "Sophos Central": [
+        (
+            "detection",
+            "high",
+            {"sensor-device-id": "5d0f6f3e-1f6a-4d8a-a0b5-d2a61c9b8a7e", "hostname": "LT-FIN-014"},
+            "Troj/Agent-BKJE",
+            False,
+        )
+    ],
+    "Carbon Black Cloud": [
+        ("detection", "high", {"sensor-device-id": "17482451", "hostname": "LT-FIN-014"}, "9a1f0c", False)
+    ],
+}
+
+
+def test_every_product_of_the_document_is_tried():
+    assert PARTS.keys() == EXPECTED.keys()
+
+
+def shown(product):
+    """Return the mapping and the payload of a product."""
+    mapping, payload = (
+        re.search(rf"```{language}\n(.*?)```", PARTS[product], re.DOTALL)[1] for language in ("yaml", "json")
+    )
+    return YAML(typ="safe").load(mapping), json.loads(payload)
+
+
+@pytest.mark.parametrize("product", EXPECTED)
+def test_damaged_payloads_are_read_or_rejected(product, monkeypatch):
+    mapping, payload = shown(product)
+    monkeypatch.setattr("tests.fuzz.target.OPTIONS", {"generic": mapping})
+    target = Target("generic", Catalog([GenericSensor()]))
+    dice = random.Random(product)  # noqa: S311 - not for secrets
+    words = words_of([payload])
+    for _ in range(60):
+        target.run(json.dumps(damaged(payload, dice, words)).encode())
+    target.close()
+
+
+@pytest.mark.parametrize("product", EXPECTED)
+def test_the_mapping_of_a_product(product):
+    mapping, value = shown(product)
+    facade = SensorFacade(GenericSensor())
+    options = facade.parse_options(mapping)
+    payloads = value if isinstance(value, list) else [value]
+    read = facade.normalize(payloads, options, sensor="s", received_at=NOW, headers={})
+    assert read.rejections == ()
+    assert [
+        (
+            each.type.value,
+            each.level and each.level.value,
+            {one.kind: one.value for one in each.device_ids},
+            each.external_id,
+            each.resolves,
+        )
+        for each in read.signals
+    ] == EXPECTED[product]
+    assert all(each.observed_at != NOW for each in read.signals), "the product says when"
+    assert all(each.title and not each.title.endswith("reported by s") for each in read.signals)
+    again = facade.normalize(payloads, options, sensor="s", received_at=NOW, headers={})
+    assert [each.event_id for each in again.signals] == [each.event_id for each in read.signals]
