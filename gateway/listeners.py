@@ -4,10 +4,12 @@
 over) by the parent and handed to the workers as a file descriptor. Source of the latter: sd_listen_fds(3).
 """
 
+import contextlib
 import fcntl
 import os
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 SYSTEMD = "systemd"
@@ -35,15 +37,37 @@ def check_free(listen: str) -> None:
 
     Workers bind with `SO_REUSEPORT`, by which a second gateway would silently take half of the connections.
     """
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    family, address = _tcp_address(listen)
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, int(port)))
+            probe.bind(address)
         except OSError as error:
             raise ListenFault(f"cannot listen on `{listen}`: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def reserved(listen: str) -> Iterator[None]:
+    """Keep `address:port` from anybody but our workers while none of them listens: at the start, between two of them.
+
+    A port of the ephemeral range would otherwise be given to an outgoing connection, and no worker could bind it. The
+    socket is bound and does not listen, so that it gets no connection. What cannot be reserved is left to the workers.
+    """
+    if listen == SYSTEMD or listen.startswith(UNIX):
+        yield
+        return
+    family, address = _tcp_address(listen)
+    with socket.socket(family, socket.SOCK_STREAM) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        with contextlib.suppress(OSError):
+            held.bind(address)
+        yield
+
+
+def _tcp_address(listen: str) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    return socket.AF_INET6 if ":" in host else socket.AF_INET, (host, int(port))
 
 
 def hold_run_dir(run_dir: Path) -> int:

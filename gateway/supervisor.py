@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 
 from gateway.config.schema import Server
-from gateway.listeners import hold_run_dir, shared_listener
+from gateway.listeners import hold_run_dir, reserved, shared_listener
 from gateway.observe.logs import configure_logs
 from gateway.tasks import spawn
 
@@ -38,7 +38,8 @@ def supervise(config_path: str, workers: int, server: Server) -> int:
     lock = hold_run_dir(Path(server.run_dir))
     listener = shared_listener(server.listen)
     try:
-        return asyncio.run(Supervisor(config_path, workers, server, listener).run())
+        with reserved(server.listen):
+            return asyncio.run(Supervisor(config_path, workers, server, listener).run())
     finally:
         os.close(lock)
 

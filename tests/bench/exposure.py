@@ -10,9 +10,10 @@ import msgspec
 from tests.bench.bench import Bench
 from tests.bench.exposure_driver import Order, Seen
 from tests.bench.gate import Seeds, Setup, running_gate
-from tests.bench.processes import free_ports, listening, module_output
+from tests.bench.processes import listening, module_output
 from tests.bench.report import Section, Target, at_most, percentile
 from tests.bench.wrk import wrk
+from tests.ports import free_ports
 
 STREAMS = 1000
 DEVICES = 50

@@ -36,7 +36,8 @@ from risk.packing import pack_posture
 from risk.sqlite import SqliteRiskStore
 from risk.store import Batch, DeviceRow
 from tests.bench.machine import command_of, pin
-from tests.bench.processes import BenchFault, Processes, Server, free_ports
+from tests.bench.processes import BenchFault, Processes, Server
+from tests.ports import free_ports
 
 APP = "app.localhost"
 SENSOR_SECRET = "bench-sensor-secret-of-32-letters"

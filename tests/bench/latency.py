@@ -6,10 +6,11 @@ import msgspec
 
 from tests.bench.bench import Bench
 from tests.bench.gate import Setup, running_gate
-from tests.bench.processes import BenchFault, free_ports, listening, module_output
+from tests.bench.processes import BenchFault, listening, module_output
 from tests.bench.report import Section, at_most, median
 from tests.bench.rivals import Rivals, start_upstream
 from tests.bench.wrk import wrk
+from tests.ports import free_ports
 
 CONNECTIONS = 32
 ROUNDS = 2

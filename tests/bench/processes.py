@@ -153,17 +153,6 @@ async def module_output(
     )
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback address that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports: list[int] = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 async def listening(server: Server, port: int, within_s: float = READY_WITHIN_S) -> None:
     """Wait until somebody accepts connections on the port. Raises `BenchFault` when the server ends or is late."""
     deadline = time.monotonic() + within_s

@@ -9,10 +9,11 @@ import msgspec
 from tests.bench.bench import Bench
 from tests.bench.gate import Seeds, Setup, running_gate
 from tests.bench.machine import cost
-from tests.bench.processes import BenchFault, Server, free_ports, listening
+from tests.bench.processes import BenchFault, Server, listening
 from tests.bench.report import MIB, Section, Target, at_least, median
 from tests.bench.rivals import Rivals, start_upstream
 from tests.bench.wrk import wrk
+from tests.ports import free_ports
 
 NGINX = "nginx"
 NGINX_AUTH = "nginx + auth_request"

@@ -9,10 +9,11 @@ from tests.bench.bench import Bench
 from tests.bench.gate import Gate, Seeds, Setup, running_gate
 from tests.bench.intake import deliver
 from tests.bench.machine import cost, rss
-from tests.bench.processes import BenchFault, free_ports, listening
+from tests.bench.processes import BenchFault, listening
 from tests.bench.report import MIB, Section, at_most, median
 from tests.bench.rivals import start_upstream
 from tests.bench.wrk import wrk
+from tests.ports import free_ports
 
 FEW = 10_000
 SESSIONS = 10_000

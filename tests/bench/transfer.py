@@ -9,9 +9,10 @@ from gateway.tasks import spawn
 from tests.bench.bench import Bench
 from tests.bench.gate import Setup, running_gate
 from tests.bench.machine import cost, rss
-from tests.bench.processes import free_ports, listening, module_output
+from tests.bench.processes import listening, module_output
 from tests.bench.report import MIB, Section, Target, at_least, at_most, median
 from tests.bench.rivals import Rivals, start_upstream
+from tests.ports import free_ports
 
 BYTES = 256 << 20
 NGINX = "nginx"

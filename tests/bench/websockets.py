@@ -8,8 +8,9 @@ import time
 from tests.bench.bench import Bench
 from tests.bench.gate import Gate, Setup, running_gate
 from tests.bench.machine import cost, most_files, rss
-from tests.bench.processes import BenchFault, free_ports, listening
+from tests.bench.processes import BenchFault, listening
 from tests.bench.report import Section, at_most
+from tests.ports import free_ports
 
 SPARE_FILES = 300
 WARM = 50

@@ -27,10 +27,11 @@ from gateway.sessions.model import HostCookie, Session, cookie_hash, new_cookie,
 from gateway.sessions.sqlite import SqliteSessionStore
 from risk.database import Database
 from risk.model import Identifier
-from tests.system.stack import LoopbackResolver, free_ports
+from tests.ports import free_ports
+from tests.system.stack import LoopbackResolver
 
 SECRET = "sensor-secret-of-the-checker"
-READY_S = 40.0
+READY_S = 60.0
 TICK_S = 0.01
 APPS = ("notes", "wiki")
 

@@ -19,9 +19,10 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver
 
 from tests.op.provider import RunningProvider, client, running_provider
+from tests.ports import free_ports
 
 SENSOR_SECRET = "sensor-secret-of-the-system-tests"
-READY_S = 30.0
+READY_S = 60.0
 
 CONFIG = """\
 version: 1
@@ -84,17 +85,6 @@ access:
       reason: Your laptop needs attention.
 {extra}
 """
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 class LoopbackResolver(AbstractResolver):
@@ -280,14 +270,18 @@ class Stack:
 
     async def ready(self) -> dict[str, Any]:
         """Wait until the gateway says that it is ready; return what it says."""
-        async with asyncio.timeout(READY_S), aiohttp.ClientSession() as http:
-            while True:
-                status = await self.readiness(http)
-                if status.get("status") == "ready" and self._all_linked(status):
-                    return status
-                if self.process is not None and self.process.returncode is not None:
-                    raise AssertionError(self.log())
-                await asyncio.sleep(0.05)
+        status: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(READY_S), aiohttp.ClientSession() as http:
+                while True:
+                    status = await self.readiness(http)
+                    if status.get("status") == "ready" and self._all_linked(status):
+                        return status
+                    if self.process is not None and self.process.returncode is not None:
+                        raise AssertionError(self.log())
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"not ready: {status}\n{self.log()}") from None
 
     async def readiness(self, http: aiohttp.ClientSession) -> dict[str, Any]:
         try:

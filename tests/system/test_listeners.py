@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 import trustme
 
-from gateway.listeners import ListenFault, check_free, hold_run_dir, shared_listener
+from gateway.listeners import ListenFault, check_free, hold_run_dir, reserved, shared_listener
+from tests.ports import free_ports
 from tests.system.stack import LoopbackResolver, Stack, running_stack
 
 pytestmark = pytest.mark.op
@@ -215,3 +216,22 @@ def test_an_address_in_use_is_found_and_a_stale_socket_is_replaced(tmp_path: Pat
     shared_listener(f"unix:{tmp_path / 's'}").close()
     with pytest.raises(ListenFault, match="LISTEN_FDS"):
         shared_listener("systemd")
+
+
+def test_a_port_stays_the_gateways_while_no_worker_listens() -> None:
+    """Between two workers nobody else gets the port: not a second gateway, and not an outgoing connection."""
+    (port,) = free_ports(1)
+    listen = f"127.0.0.1:{port}"
+    with reserved(listen):
+        with pytest.raises(ListenFault, match="Address already in use"):
+            check_free(listen)
+        with socket.socket() as worker:
+            worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            worker.bind(("127.0.0.1", port))
+            worker.listen()
+            with socket.create_connection(("127.0.0.1", port), 5):
+                worker.accept()[0].close()
+    check_free(listen)
+    with reserved("systemd"), reserved("unix:/nowhere/at/all"):
+        pass

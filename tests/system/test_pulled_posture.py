@@ -6,7 +6,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.system.stack import Person, free_ports, running_stack
+from tests.ports import free_ports
+from tests.system.stack import Person, running_stack
 from tests.system.test_loop import HEALTHY
 
 pytestmark = pytest.mark.op
