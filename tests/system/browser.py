@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
 EXECUTABLE = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 ARGUMENTS = (
@@ -28,3 +28,17 @@ async def chromium() -> AsyncIterator[Browser]:
             yield browser
         finally:
             await browser.close()
+
+
+async def sign_in(page: Page, url: str, user: str = "alice") -> None:
+    """Open `url`, sign in as `user` at the provider's form, and wait until the app is there."""
+    await page.goto(url)
+    await page.get_by_role("button", name=user).click()
+    await page.wait_for_url(url)
+
+
+async def shot(page: Page, name: str) -> None:
+    """Keep a picture of the whole page as `test-artifacts/NAME.png`; `name` may have a folder before it."""
+    path = ARTIFACTS / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    await page.screenshot(path=path, full_page=True)

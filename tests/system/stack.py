@@ -23,6 +23,8 @@ from tests.ports import free_ports
 
 SENSOR_SECRET = "sensor-secret-of-the-system-tests"
 READY_S = 60.0
+HEALTHY = {"kind": "heartbeat", "condition": "hb", "title": ""}
+"""What `Stack.signal_risk` adds for a sensor that only says that all is well."""
 
 CONFIG = """\
 version: 1

@@ -7,13 +7,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.system.browser import ARTIFACTS
-from tests.system.stack import Stack, lent, running_stack
+from tests.system.browser import shot, sign_in
+from tests.system.stack import HEALTHY, Stack, lent, running_stack
 
 pytestmark = [pytest.mark.op, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
-
-HEALTHY = {"kind": "heartbeat", "condition": "hb", "title": ""}
-FOLDER = ARTIFACTS / "loop"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -29,18 +26,6 @@ async def stack(running: Stack):
         yield made
 
 
-async def sign_in(page: Page, url: str) -> None:
-    """Open `url` and sign in as Alice at the provider's form."""
-    await page.goto(url)
-    await page.get_by_role("button", name="alice").click()
-    await page.wait_for_url(url)
-
-
-async def shot(page: Page, name: str) -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    await page.screenshot(path=FOLDER / f"{name}.png", full_page=True)
-
-
 async def test_cut_remediated_and_brought_back(stack: Stack, browser: Browser) -> None:
     """Nobody clicks anything but the sign-in: the tab is cut, shows what to do, and returns by itself."""
     page = await browser.new_page(viewport={"width": 1280, "height": 800})
@@ -54,7 +39,7 @@ async def test_cut_remediated_and_brought_back(stack: Stack, browser: Browser) -
     for text in ("alice-mbp", "Credential stealer found", "Call the security team", "Somebody may be using"):
         await expect(page.get_by_text(text).first).to_be_visible()
     await expect(page.get_by_text(re.compile(r"[2-9A-Z]{4}-[2-9A-Z]{4}")).first).to_be_visible()
-    await shot(page, "remediation-1280")
+    await shot(page, "loop/remediation-1280")
 
     assert (await stack.signal_risk("closed", event="b2"))["status"] == 200
     await page.wait_for_url(re.compile(r"/reports/q3\?view=all"), timeout=20_000)
@@ -69,7 +54,7 @@ async def test_without_javascript_the_page_says_it_and_leads_back(stack: Stack, 
     await stack.signal_risk("open", event="n1")
     await page.goto(stack.url("/plain"))
     await expect(page.get_by_text("Credential stealer found").first).to_be_visible()
-    await shot(page, "remediation-no-script-360")
+    await shot(page, "loop/remediation-no-script-360")
     await page.get_by_role("link", name="Stop that").click()
     await expect(page.locator("meta[http-equiv=refresh]")).to_have_count(0)
     await page.get_by_role("link", name="Look again by itself").click()
@@ -79,7 +64,7 @@ async def test_without_javascript_the_page_says_it_and_leads_back(stack: Stack, 
     await page.goto(stack.url("/plain"))
     await stack.signal_risk("closed", event="n4")
     await page.get_by_role("button", name=re.compile("check again", re.IGNORECASE)).click()
-    await shot(page, "restored-no-script-360")
+    await shot(page, "loop/restored-no-script-360")
     await page.get_by_role("link", name=re.compile("continue", re.IGNORECASE)).click()
     await page.wait_for_url(stack.url("/plain"))
     # Whoever comes by themselves while all is well stays: nothing was waited for.
@@ -146,12 +131,12 @@ async def test_two_tabs_sign_in_and_signing_out_means_signed_out(stack: Stack, b
         await expect(page.locator("#live")).to_have_text("live")
 
     await first.goto(stack.url("/.gate/logout"))
-    await shot(first, "sign-out")
+    await shot(first, "loop/sign-out")
     await press_sign_out(first, stack)
-    await shot(first, "signed-out")
+    await shot(first, "loop/signed-out")
     # Nobody touches the second tab: its socket is closed with 4403, and its own script reloads it.
     await expect(second.get_by_role("heading", level=1)).to_have_text("You are signed out")
-    await shot(second, "signed-out-elsewhere")
+    await shot(second, "loop/signed-out-elsewhere")
     await second.reload()
     await expect(second.get_by_role("heading", level=1)).to_have_text("You are signed out")
 
@@ -221,7 +206,7 @@ async def test_opening_the_login_host_itself(stack: Stack, browser: Browser) -> 
     await page.get_by_role("button", name="alice").click()
     await page.wait_for_url(stack.url("/.gate/me", "login"))
     await expect(page.get_by_text("alice@corp.example").first).to_be_visible()
-    await shot(page, "login-host")
+    await shot(page, "loop/login-host")
     await page.close()
 
 
@@ -232,7 +217,7 @@ async def test_a_sign_in_that_fails_shows_where(stack: Stack, browser: Browser) 
     await page.get_by_role("button", name="Cancel").click()
     await page.wait_for_url(re.compile(r"/\.gate/callback"))
     await expect(page.get_by_role("list", name="Where things stand")).to_contain_text("Corp sign-in")
-    await shot(page, "sign-in-cancelled")
+    await shot(page, "loop/sign-in-cancelled")
     await page.get_by_role("link", name="Try again").click()
     await page.get_by_role("button", name="alice").click()
     await page.wait_for_url(stack.url("/one"))

@@ -8,11 +8,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.system.stack import SENSOR_SECRET, Person, Stack, running_stack
+from tests.system.stack import HEALTHY, SENSOR_SECRET, Person, Stack, running_stack
 
 pytestmark = pytest.mark.op
-
-HEALTHY = {"kind": "heartbeat", "condition": "hb", "title": ""}
 
 
 async def said(stack: Stack, *arguments: str, code: int = 0) -> str:

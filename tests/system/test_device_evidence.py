@@ -13,11 +13,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tests.system.stack import Person, Stack, running_stack
+from tests.system.stack import HEALTHY, Person, Stack, running_stack
 
 pytestmark = pytest.mark.op
 
-HEALTHY = {"kind": "heartbeat", "condition": "hb", "title": ""}
 CERTIFICATE = "  - {{from: certificate, field: subject.serialNumber, header: {header}, ca: {ca}}}"
 
 

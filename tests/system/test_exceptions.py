@@ -5,9 +5,9 @@ import re
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, expect
 
-from tests.system.browser import ARTIFACTS
+from tests.system.browser import shot, sign_in
 from tests.system.stack import Stack, running_stack
 
 pytestmark = [pytest.mark.op, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -34,18 +34,6 @@ async def stack():
         yield made
 
 
-async def sign_in(page: Page, url: str, user: str = "alice") -> None:
-    await page.goto(url)
-    await page.get_by_role("button", name=user).click()
-    await page.wait_for_url(url)
-
-
-async def shot(page: Page, name: str) -> None:
-    folder = ARTIFACTS / "exceptions"
-    folder.mkdir(parents=True, exist_ok=True)
-    await page.screenshot(path=folder / f"{name}.png", full_page=True)
-
-
 async def test_a_rule_is_put_off_once_and_a_threat_ends_that(stack: Stack, browser: Browser) -> None:
     context = await browser.new_context(user_agent="Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/131")
     page = await context.new_page()
@@ -68,7 +56,7 @@ async def test_a_rule_is_put_off_once_and_a_threat_ends_that(stack: Stack, brows
     # The page has changed twice while she typed: what she typed and her place in it are still there.
     await expect(page.get_by_label("Why")).to_have_value("A deadline at noon")
     await expect(page.get_by_label("Why")).to_be_focused()
-    await shot(page, "offer")
+    await shot(page, "exceptions/offer")
     await page.get_by_role("button", name="Fix it later: go on 4 hours").click()
     await page.wait_for_url(re.compile(r"said=snoozed|/one$"))
     await page.goto(stack.url("/one"))
@@ -101,7 +89,7 @@ async def test_an_owner_grants_some_hours_and_the_page_opens_by_itself(
     await page.get_by_label("Why").fill("On-call until six")
     await page.get_by_role("button", name="Ask for 2 hours").click()
     await page.wait_for_url(re.compile(r"said=asked"))
-    await shot(page, "asked")
+    await shot(page, "exceptions/asked")
     link = await page.locator("details.offer code").inner_text()
 
     # Nobody answers for themselves.
@@ -113,7 +101,7 @@ async def test_an_owner_grants_some_hours_and_the_page_opens_by_itself(
     await owner.get_by_role("button", name="bob").click()
     await owner.wait_for_url(re.compile(r"/\.gate/approve"))
     await expect(owner.get_by_text("On-call until six")).to_be_visible()
-    await shot(owner, "approve")
+    await shot(owner, "exceptions/approve")
     await owner.get_by_label("For how long").select_option("1")
     await owner.get_by_role("button", name="Allow it", exact=True).click()
     await expect(owner.get_by_role("heading", level=1)).to_have_text("Allowed")
@@ -135,7 +123,7 @@ async def test_about_me_tells_all_and_ends_it_everywhere(stack: Stack, browser: 
     await page.goto(stack.url("/.gate/me"))
     for text in ("Turn on disk encryption", "Edr", "What is stored about you", "Elsewhere"):
         await expect(page.get_by_text(text).first).to_be_visible()
-    await shot(page, "me")
+    await shot(page, "exceptions/me")
     async with page.expect_download() as download:
         await page.get_by_role("link", name="Download it all").click()
     data = json.loads((await (await download.value).path()).read_text())

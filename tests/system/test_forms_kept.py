@@ -7,12 +7,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.system.browser import ARTIFACTS
-from tests.system.stack import Stack, lent, running_stack
+from tests.system.browser import shot, sign_in
+from tests.system.stack import HEALTHY, Stack, lent, running_stack
 
 pytestmark = [pytest.mark.op, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
-HEALTHY = {"kind": "heartbeat", "condition": "hb", "title": ""}
 TEXT = 'First line\nsecond — with “quotes”, + & = %20 and "double"\n\n  indented\ttab, العربية, 日本語, 🎉'
 
 
@@ -29,12 +28,6 @@ async def stack(running: Stack):
         yield made
 
 
-async def sign_in(page: Page, url: str, user: str = "alice") -> None:
-    await page.goto(url)
-    await page.get_by_role("button", name=user).click()
-    await page.wait_for_url(url)
-
-
 async def type_and_save(page: Page, *, file: bool = False) -> None:
     await page.get_by_label("Title").fill("Q3 report")
     await page.get_by_label("Text").fill(TEXT)
@@ -42,12 +35,6 @@ async def type_and_save(page: Page, *, file: bool = False) -> None:
         upload = {"name": "figures 100%.csv", "mimeType": "text/csv", "buffer": b"a,b\n1,2\n"}
         await page.get_by_label("File").set_input_files(upload)
     await page.get_by_role("button", name="Save").click()
-
-
-async def shot(page: Page, name: str) -> None:
-    folder = ARTIFACTS / "forms"
-    folder.mkdir(parents=True, exist_ok=True)
-    await page.screenshot(path=folder / f"{name}.png", full_page=True)
 
 
 @pytest.mark.parametrize("script", [True, False])
@@ -70,13 +57,13 @@ async def test_a_form_outlives_the_session_and_arrives_byte_for_byte(
     await type_and_save(page)
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to carry on")
     await expect(page.get_by_text("What you typed is safe")).to_be_visible()
-    await shot(page, f"sign-in-needed-{script}")
+    await shot(page, f"forms/sign-in-needed-{script}")
     assert len(stack.upstream.forms) == 1
 
     await page.get_by_role("link", name="Sign in").click()  # the provider still knows her
     await page.wait_for_url(re.compile(r"/\.gate/resume\?f="))
     assert len(stack.upstream.forms) == 1, "nothing is sent without a click"
-    await shot(page, f"resume-{script}")
+    await shot(page, f"forms/resume-{script}")
     async with page.expect_download() as download:
         await page.get_by_role("link", name="Download what you typed").click()
     typed = (await (await download.value).path()).read_text("utf-8")
@@ -92,7 +79,7 @@ async def test_a_form_outlives_the_session_and_arrives_byte_for_byte(
     await page.wait_for_url(re.compile(r"/\.gate/resume"))
     if script:
         await expect(page.get_by_text("You have sent this already.")).to_be_visible()
-        await shot(page, "resume-again")
+        await shot(page, "forms/resume-again")
     else:
         await expect(page.get_by_text("do not send it twice")).to_be_visible()
     await context.close()
@@ -107,12 +94,12 @@ async def test_remediation_keeps_a_form_and_files_are_chosen_again(stack: Stack,
     await page.wait_for_url(re.compile(r"/\.gate/fix"))
     await expect(page.get_by_text("What you typed is safe")).to_be_visible()
     await expect(page.get_by_text("figures 100%.csv")).to_be_visible()
-    await shot(page, "fix-with-form")
+    await shot(page, "forms/fix-with-form")
     await stack.signal_risk("closed", event="f2")
     await page.wait_for_url(re.compile(r"/\.gate/resume\?f="), timeout=20_000)
     upload = {"name": "figures 100%.csv", "mimeType": "text/csv", "buffer": b"a,b\n1,2\n"}
     await page.get_by_label("Choose again").set_input_files(upload)
-    await shot(page, "resume-files")
+    await shot(page, "forms/resume-files")
     await page.get_by_role("button", name="Send it now").click()
     await page.wait_for_url(stack.url("/saved"))
     ((kind, body),) = stack.upstream.forms

@@ -6,12 +6,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.system.browser import ARTIFACTS
-from tests.system.stack import Stack, lent, running_stack
+from tests.system.browser import shot, sign_in
+from tests.system.stack import HEALTHY, Stack, lent, running_stack
 
 pytestmark = [pytest.mark.op, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
-
-HEALTHY = {"kind": "heartbeat", "condition": "hb", "title": ""}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -27,18 +25,6 @@ async def running():
 async def stack(running: Stack):
     async with lent(running) as made:
         yield made
-
-
-async def sign_in(page: Page, url: str) -> None:
-    await page.goto(url)
-    await page.get_by_role("button", name="alice").click()
-    await page.wait_for_url(url)
-
-
-async def shot(page: Page, name: str) -> None:
-    folder = ARTIFACTS / "languages"
-    folder.mkdir(parents=True, exist_ok=True)
-    await page.screenshot(path=folder / f"{name}.png", full_page=True)
 
 
 @pytest.mark.parametrize("script", [True, False])
@@ -57,7 +43,7 @@ async def test_the_browsers_language_is_spoken_and_another_can_be_chosen(
     await expect(html).to_have_attribute("dir", "rtl")
     await expect(html).to_have_attribute("lang", "ar")
     await expect(page.get_by_text("Example Corp")).to_be_visible()
-    await shot(page, f"ar-320-{script}")
+    await shot(page, f"languages/ar-320-{script}")
     await page.get_by_role("navigation").get_by_text("العربية").click()
     await page.get_by_role("link", name="Deutsch").click()
     await expect(html).to_have_attribute("lang", "de")

@@ -10,11 +10,9 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.system.stack import Person, Stack, lent, running_stack
+from tests.system.stack import HEALTHY, Person, Stack, lent, running_stack
 
 pytestmark = [pytest.mark.op, pytest.mark.asyncio(loop_scope="module")]
-
-HEALTHY = {"kind": "heartbeat", "condition": "hb", "title": ""}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

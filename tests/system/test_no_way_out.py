@@ -15,11 +15,10 @@ from playwright.async_api import Browser, BrowserContext, Download, Page
 
 from tests.ports import free_ports
 from tests.system import leaky_app
-from tests.system.stack import LoopbackResolver, Stack, lent, running_stack
+from tests.system.stack import HEALTHY, LoopbackResolver, Stack, lent, running_stack
 
 pytestmark = [pytest.mark.op, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
-HEALTHY = {"kind": "heartbeat", "condition": "hb", "title": ""}
 PROFILE = """
 session_profiles:
   - name: looking

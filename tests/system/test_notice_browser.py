@@ -12,11 +12,10 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.ports import free_ports
 from tests.system.browser import ARTIFACTS
-from tests.system.stack import LoopbackResolver, Stack, lent, running_stack
+from tests.system.stack import HEALTHY, LoopbackResolver, Stack, lent, running_stack
 
 pytestmark = [pytest.mark.op, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
-HEALTHY = {"kind": "heartbeat", "condition": "hb", "title": ""}
 FOLDER = ARTIFACTS / "notice"
 PROFILE = """
 session_profiles:

@@ -6,11 +6,10 @@ import pytest
 from playwright.async_api import expect
 
 from tests.system.browser import ARTIFACTS, chromium
-from tests.system.stack import running_stack
+from tests.system.stack import HEALTHY, running_stack
 
 pytestmark = [pytest.mark.op, pytest.mark.browser]
 
-HEALTHY = {"kind": "heartbeat", "condition": "hb", "title": ""}
 FETCH = """async () => {
   const answer = await fetch("/save", {method: "POST", body: new Blob(["x".repeat(3 << 20)])});
   return [answer.status, answer.headers.get("Content-Type"), (await answer.json()).code];

@@ -9,11 +9,10 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from tests.system.stack import Stack, running_stack
+from tests.system.stack import HEALTHY, Stack, running_stack
 
 pytestmark = pytest.mark.op
 
-HEALTHY = {"kind": "heartbeat", "condition": "hb", "title": ""}
 SECRETS = tuple(f"whsec_{base64.b64encode(os.urandom(32)).decode()}" for _ in range(2))
 
 

@@ -10,12 +10,11 @@ import aiohttp
 import pytest
 
 from tests.ssf.transmitter import TOKEN, Transmitter, push, running_transmitter
-from tests.system.stack import LoopbackResolver, Person, Stack, running_stack
+from tests.system.stack import HEALTHY, LoopbackResolver, Person, Stack, running_stack
 
 pytestmark = pytest.mark.op
 
 PUSH_SECRET = "push-secret-of-the-system-tests"
-HEALTHY = {"kind": "heartbeat", "condition": "hb", "title": ""}
 DEVICE = {"format": "complex", "device": {"format": "opaque", "id": "SER-ALICE-1"}}
 
 RECEIVER = """
