@@ -83,6 +83,7 @@ from gateway.pulls.hub import Pulls, RefreshResult
 from gateway.pulls.ingest import Ingest
 from gateway.pulls.store import CursorStore
 from gateway.sessions import sqlite as session_tables
+from gateway.sessions.endings import Endings
 from gateway.sessions.model import Session
 from gateway.sessions.registry import SessionRegistry
 from gateway.sessions.seal import Sealer, key_file_of, load_or_make_key
@@ -258,6 +259,7 @@ class Hub:
             config=config,
             providers=self._providers,
             sessions=self.sessions,
+            endings=Endings(self.database, now=utc_now),
             sealer=self.sealer,
             pages=HubSignInPages(self.pages, utc_now),
             now=utc_now,
@@ -280,6 +282,7 @@ class Hub:
         self.intake.on_late = lambda changed: spawn(self._enforce_late(changed), name="late-change")
         await self.intake.start()
         await self.sessions.load()
+        await self.sign_in.load()
         self.sessions.start()
         self.recorder.start()
         await self.deliveries.start()

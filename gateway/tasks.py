@@ -1,7 +1,7 @@
 """The one place where background tasks are made: it keeps their reference and reports their failure."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
@@ -24,3 +24,10 @@ def _finished(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled() and task.exception() is not None:
         log.error("task-failed", task=task.get_name(), exc_info=task.exception())
+
+
+async def together(*work: Awaitable[object]) -> None:
+    """Return when all of it is done, whatever failed of it; raise the first fault only then."""
+    for outcome in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome

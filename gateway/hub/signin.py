@@ -52,6 +52,7 @@ from gateway.oidc.faults import (
 from gateway.oidc.io import ProviderClient, SignedIn
 from gateway.sessions import cookies
 from gateway.sessions.cookies import CookieName
+from gateway.sessions.endings import Endings
 from gateway.sessions.model import Session, cookie_hash
 from gateway.sessions.pending import (
     MAX_CARRIED_PATH,
@@ -120,6 +121,7 @@ class SignIn:
         config: Config,
         providers: Mapping[str, ProviderClient],
         sessions: SessionRegistry,
+        endings: Endings,
         sealer: Sealer,
         pages: SignInPages,
         now: Callable[[], datetime],
@@ -128,6 +130,7 @@ class SignIn:
         on_session_changed: Callable[[Session], Awaitable[None]],
     ) -> None:
         self._sessions = sessions
+        self._endings = endings
         self._sealer = sealer
         self._pages = pages
         self._now = now
@@ -142,6 +145,7 @@ class SignIn:
         self._out = SignOut(
             fronts=self._fronts,
             sessions=sessions,
+            endings=endings,
             sealer=sealer,
             pages=pages,
             refusals=self.refusals,
@@ -153,6 +157,7 @@ class SignIn:
         self._back_channel = BackChannelLogout(
             fronts=self._fronts,
             sessions=sessions,
+            endings=endings,
             now=now,
             mono=mono,
             on_session_changed=on_session_changed,
@@ -162,6 +167,10 @@ class SignIn:
     def configure(self, config: Config, providers: Mapping[str, ProviderClient]) -> None:
         """Use this configuration from now on; sign-ins under way end by it."""
         self._fronts.configure(config, providers)
+
+    async def load(self) -> None:
+        """Take from the store what has ended a short time ago. Raises `StoreFault`."""
+        await self._endings.load()
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes; every host has them. Those that use something up do not answer HEAD."""
@@ -173,9 +182,12 @@ class SignIn:
             *self._back_channel.routes(),
         ]
 
-    def note_ended(self, issuer: str, subject: str, sid: str | None) -> None:
-        """Let no sign-in that is on its way become a session of this person, or of that provider session alone."""
-        self._back_channel.note_ended(issuer, subject, sid)
+    def note_ended(self, issuer: str, subject: str, sid: str | None) -> Awaitable[None]:
+        """Let no sign-in that is on its way become a session of this person, or of that provider session alone.
+
+        It counts at once, and across a restart when what is returned was awaited. Raises `StoreFault` there.
+        """
+        return self._back_channel.note_ended(issuer, subject, sid)
 
     def is_login_host(self, request: web.Request) -> bool:
         """Return whether a request came to the login host."""

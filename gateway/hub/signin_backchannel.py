@@ -4,10 +4,8 @@ The 200 is sent when no worker lets an ended session through any more and its op
 is on its way while its logout arrives does not become a session.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import NewType
 from urllib.parse import parse_qs
 
 import msgspec
@@ -18,22 +16,23 @@ from cachetools import TTLCache
 from gateway.hub.signin_front import Fronts, client_address
 from gateway.oidc.backchannel import LIFE_S, LogoutToken, untrusted_issuer
 from gateway.oidc.faults import ProviderFault, TokenReason, TokenRefused
+from gateway.sessions.endings import Ending, EndingKind, Endings
 from gateway.sessions.model import Session
 from gateway.sessions.pending import PENDING_S
 from gateway.sessions.registry import SessionRegistry
+from gateway.tasks import together
 
 log = structlog.get_logger("signin")
 
 MAX_BODY = 65536
-MOST_TOKENS = 50_000
-MOST_TOMBSTONES = 50_000
+ENDED_S = PENDING_S + LIFE_S
+"""How long an end counts for sign-ins: none that began before it is on its way any more."""
+
 REFUSALS_S = 60.0
 MOST_REFUSALS = 60
 """Refused messages of one address in `REFUSALS_S` after which it is not listened to; good ones are never counted."""
 
 MOST_SOURCES = 10_000
-
-_Name = NewType("_Name", tuple[str, str, str])
 
 
 class LogoutRefused(Exception):
@@ -47,7 +46,7 @@ class LogoutRefused(Exception):
 
 
 class BackChannelLogout:
-    """The handler, and the memory of what was ended.
+    """The handler. `endings` remembers what was ended, and which tokens did it.
 
     `on_session_changed` returns when every worker knows that a session is over.
     """
@@ -57,16 +56,16 @@ class BackChannelLogout:
         *,
         fronts: Fronts,
         sessions: SessionRegistry,
+        endings: Endings,
         now: Callable[[], datetime],
         mono: Callable[[], float],
         on_session_changed: Callable[[Session], Awaitable[None]],
     ) -> None:
         self._fronts = fronts
         self._sessions = sessions
+        self._endings = endings
         self._now = now
         self._on_session_changed = on_session_changed
-        self._tokens: TTLCache[tuple[str, str], bool] = TTLCache(MOST_TOKENS, LIFE_S, timer=mono)
-        self._ended_at: TTLCache[_Name, float] = TTLCache(MOST_TOMBSTONES, PENDING_S + LIFE_S, timer=mono)
         self._refused: TTLCache[str, int] = TTLCache(MOST_SOURCES, REFUSALS_S, timer=mono)
 
     def routes(self) -> list[web.RouteDef]:
@@ -90,16 +89,22 @@ class BackChannelLogout:
         return authenticated_at is None or authenticated_at.timestamp() <= ended_at
 
     def _last_end(self, issuer: str, subject: str, sid: str | None) -> float:
-        names = [_subject_name(issuer, subject)] + ([] if sid is None else [_sid_name(issuer, sid)])
-        return max(self._ended_at.get(name, 0.0) for name in names)
+        names = [("sub", subject)] + ([] if sid is None else [("sid", sid)])
+        ends = (self._endings.find(EndingKind.PROVIDER_SESSION, issuer, *name) for name in names)
+        return max(0.0 if end is None else float(end) for end in ends)
 
-    def note_ended(self, issuer: str, subject: str, sid: str | None) -> None:
+    def note_ended(self, issuer: str, subject: str, sid: str | None) -> Awaitable[None]:
         """Remember an end told by other means, so that no sign-in that began before it becomes a session.
 
-        `sid` None ends all of the person's, else that session of the provider alone.
+        `sid` None ends all of the person's, else that session of the provider alone. It counts at once; what is
+        returned is to be awaited, keeps it across a restart, and may raise `StoreFault`, `StoreOverloaded`.
         """
-        name = _subject_name(issuer, subject) if sid is None else _sid_name(issuer, sid)
-        self._ended_at[name] = self._now().timestamp()
+        return self._endings.keep(self._remember_end(issuer, subject, sid))
+
+    def _remember_end(self, issuer: str, subject: str, sid: str | None) -> Ending:
+        name = ("sub", subject) if sid is None else ("sid", sid)
+        at = repr(self._now().timestamp())
+        return self._endings.remember(EndingKind.PROVIDER_SESSION, issuer, *name, value=at, seconds=ENDED_S)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Take one logout token (B10): 200 when what it names has ended, 400 when it is not to be believed."""
@@ -126,11 +131,14 @@ class BackChannelLogout:
             raise LogoutRefused("wrong-host", "this host takes no logout tokens")
         token = await self._verified(await _logout_token(request))
         # Several requests with one token: the first counts, and only once it has ended what it names.
-        self._tokens[token.issuer, token.jti] = True
+        used = self._endings.remember(
+            EndingKind.LOGOUT_TOKEN, token.issuer, token.jti, value="", seconds=LIFE_S
+        )
         try:
             ended = await self._end(token)
+            await self._endings.keep(used)
         except BaseException:
-            self._tokens.pop((token.issuer, token.jti), None)
+            self._endings.forget(used)
             raise
         log.info("back-channel-logout", issuer=token.issuer, ended=[session.id for session in ended])
 
@@ -145,7 +153,7 @@ class BackChannelLogout:
             except ProviderFault as fault:
                 refused = LogoutRefused(fault.reason, "the issuer's keys are not available; send it again")
             else:
-                if (token.issuer, token.jti) in self._tokens:
+                if self._endings.find(EndingKind.LOGOUT_TOKEN, token.issuer, token.jti) is not None:
                     raise LogoutRefused(
                         TokenReason.LOGOUT_REPLAYED, "the logout token is refused: it was seen before"
                     )
@@ -154,23 +162,18 @@ class BackChannelLogout:
 
     async def _end(self, token: LogoutToken) -> tuple[Session, ...]:
         """End what the token names (B9), everywhere, and remember it for sign-ins that are still on their way."""
-        at = self._now().timestamp()
+        subject = token.subject or ""
+        end = self._remember_end(token.issuer, subject, token.sid)
         if token.sid is not None:
-            self._ended_at[_sid_name(token.issuer, token.sid)] = at
             named = self._sessions.by_sid(token.issuer, token.sid)
             named = tuple(each for each in named if token.subject in (None, each.user.subject))
         else:
-            subject = token.subject or ""
-            self._ended_at[_subject_name(token.issuer, subject)] = at
             named = self._sessions.by_subject(token.issuer, subject)
         try:
-            await self._sessions.end_all(named)
+            await together(self._endings.keep(end), self._sessions.end_all(named))
         finally:
             # They are over in memory already, even when the store lags behind: every worker must know.
-            told = await asyncio.gather(*map(self._on_session_changed, named), return_exceptions=True)
-        for failure in told:
-            if failure is not None:
-                raise failure
+            await together(*map(self._on_session_changed, named))
         return named
 
 
@@ -191,14 +194,6 @@ async def _logout_token(request: web.Request) -> str:
     if len(tokens) != 1:
         raise LogoutRefused("no-logout-token", "send exactly one `logout_token`")
     return tokens[0]
-
-
-def _subject_name(issuer: str, subject: str) -> _Name:
-    return _Name((issuer, "sub", subject))
-
-
-def _sid_name(issuer: str, sid: str) -> _Name:
-    return _Name((issuer, "sid", sid))
 
 
 def _public(reason: TokenReason) -> str:

@@ -32,6 +32,7 @@ from gateway.oidc.authorize import random_text
 from gateway.oidc.logout import is_our_return
 from gateway.sessions import cookies
 from gateway.sessions.cookies import CookieName
+from gateway.sessions.endings import EndingKind, Endings
 from gateway.sessions.model import Session
 from gateway.sessions.pending import SignOutProof, open_sign_out, safe_path, seal_sign_out
 from gateway.sessions.registry import SessionRegistry
@@ -41,7 +42,6 @@ log = structlog.get_logger("signin")
 
 SIGN_OUT_S = 600.0
 MOST_SIGN_OUTS = 2_000
-MOST_MARKS = 20_000
 MARK_S = 43200
 """How long a browser that signed out is asked before it is signed in again: a working day of open tabs."""
 
@@ -65,6 +65,7 @@ class SignOut:
         *,
         fronts: Fronts,
         sessions: SessionRegistry,
+        endings: Endings,
         sealer: Sealer,
         pages: SignInPages,
         refusals: Refusals,
@@ -76,13 +77,13 @@ class SignOut:
         self.refusals = refusals
         self._fronts = fronts
         self._sessions = sessions
+        self._endings = endings
         self._sealer = sealer
         self._pages = pages
         self._now = now
         self._random_bytes = random_bytes
         self._on_session_changed = on_session_changed
         self._sign_outs: TTLCache[str, _SignOut] = TTLCache(MOST_SIGN_OUTS, SIGN_OUT_S, timer=mono)
-        self._marks: TTLCache[str, str] = TTLCache(MOST_MARKS, SIGN_OUT_S, timer=mono)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
@@ -110,7 +111,7 @@ class SignOut:
         headers, secure = cookie_headers(request), self._fronts.login.is_secure
         last = cookies.find(headers, CookieName.LAST, is_secure=secure)
         kept = cookies.find(headers, CookieName.SIGNED_OUT, is_secure=secure)
-        return kept or (None if last is None else self._marks.get(last))
+        return kept or (None if last is None else self._endings.find(EndingKind.SIGN_OUT, last))
 
     def is_asked(self, request: web.Request, untrusted_pass: str) -> bool:
         """Return whether a browser that signed out now asks to sign in again.
@@ -180,9 +181,13 @@ class SignOut:
         session = self._fronts.session(request, front)
         code, mark = "", random_text(self._random_bytes)
         if session is not None:
-            self._marks[_digest("last:", session.id)] = mark
+            last = _digest("last:", session.id)
+            noted = self._endings.remember(EndingKind.SIGN_OUT, last, value=mark, seconds=SIGN_OUT_S)
             id_token = self._sessions.id_token(session)
-            await self.end(session)
+            try:
+                await self.end(session)
+            finally:
+                await self._endings.keep(noted)
             log.info("signed-out", session=session.id, subject=session.user.subject)
             code = random_text(self._random_bytes)
             self._sign_outs[code] = _SignOut(

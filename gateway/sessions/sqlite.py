@@ -32,6 +32,18 @@ SCHEMA: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX session_cookie_by_session ON session_cookie (session_id)
     """,
+    """
+    CREATE TABLE session_ending (
+        kind TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        name BLOB NOT NULL,
+        value TEXT NOT NULL,
+        until_us INTEGER NOT NULL,
+        PRIMARY KEY (kind, seq),
+        UNIQUE (kind, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX session_ending_by_time ON session_ending (until_us)
+    """,
 )
 """Migrations, oldest first. Never change one that was released; append."""
 

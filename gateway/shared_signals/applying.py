@@ -42,6 +42,7 @@ from gateway.shared_signals.matching import (
 from gateway.shared_signals.received import ReceivedStore
 from gateway.shared_signals.sets import SecurityEventToken
 from gateway.shared_signals.subjects import Member, Subject, SubjectFault, old_subject, parse_subject
+from gateway.tasks import together
 from risk.intake import IntakeResult
 from risk.model import DeviceId, Rejection, Signal, SignalType
 
@@ -94,8 +95,11 @@ class Ground(Protocol):
         """Return the sessions on the device that a text names."""
         ...
 
-    def sign_in_ended(self, issuer: str, subject: str, sid: str | None) -> None:
-        """Let no sign-in that is on its way become a session of this person, or of that provider session alone."""
+    def sign_in_ended(self, issuer: str, subject: str, sid: str | None) -> Awaitable[None]:
+        """Let no sign-in that is on its way become a session of this person, or of that provider session alone.
+
+        It counts at once, and across a restart when what is returned was awaited.
+        """
         ...
 
 
@@ -178,32 +182,35 @@ class Applier:
             sessions_on=self._ground.sessions_on,
         )
         named: dict[str, Session] = {}
+        kept: list[Awaitable[None]] = []
         for reaction, at in plan.ends:
-            self._end_sign_ins(reaction.subject)
+            kept += self._end_sign_ins(reaction.subject)
             for session in await sessions_named(reaction.subject, self._ground.sessions, scope, at):
                 named[session.id] = session
         found = tuple(named.values())
-        if not found:
-            return ()
         try:
-            await self._ground.sessions.end_all(found)
+            await together(*kept, self._ground.sessions.end_all(found))
         except Exception:
             await asyncio.shield(self._ground.enforce(IntakeResult(), found))
             raise
         return found
 
-    def _end_sign_ins(self, subject: Subject) -> None:
-        """Whoever is just signing in must not slip past: where the subject names the user as providers do."""
+    def _end_sign_ins(self, subject: Subject) -> list[Awaitable[None]]:
+        """Whoever is just signing in must not slip past: where the subject names the user as providers do.
+
+        Returns what is to be awaited.
+        """
+        kept: list[Awaitable[None]] = []
         sids = [each.values[0] for each in subject.of(Member.SESSION) if each.format == "opaque"]
         if subject.of(Member.DEVICE):
-            return
+            return kept
         for user in subject.of(Member.USER):
             for issuer in issuers(user.values[0]) if user.format == "iss_sub" else ():
                 if not subject.of(Member.SESSION):
-                    self._ground.sign_in_ended(issuer, user.values[1], None)
+                    kept.append(self._ground.sign_in_ended(issuer, user.values[1], None))
                     continue
-                for sid in sids:
-                    self._ground.sign_in_ended(issuer, "", sid)
+                kept += [self._ground.sign_in_ended(issuer, "", sid) for sid in sids]
+        return kept
 
 
 def make_plan(

@@ -47,7 +47,7 @@ class Connections(msgspec.Struct, frozen=True, kw_only=True):
     changed: Callable[[tuple[str, ...], str], Awaitable[Enforcement]]
     enforce_devices: Callable[[frozenset[DeviceId], int], Awaitable[Enforcement | None]]
     sessions_on: Callable[[str], frozenset[str]]
-    sign_in_ended: Callable[[str, str, str | None], None]
+    sign_in_ended: Callable[[str, str, str | None], Awaitable[None]]
     is_login_host: Callable[[web.Request], bool]
     delivered: Callable[[Delivery], None]
     posture: Callable[[DeviceId], Posture | None]
@@ -88,9 +88,9 @@ class HubGround:
         """Return the sessions on the device that a text names."""
         return self._connections.sessions_on(device)
 
-    def sign_in_ended(self, issuer: str, subject: str, sid: str | None) -> None:
+    def sign_in_ended(self, issuer: str, subject: str, sid: str | None) -> Awaitable[None]:
         """Let no sign-in that is on its way slip past."""
-        self._connections.sign_in_ended(issuer, subject, sid)
+        return self._connections.sign_in_ended(issuer, subject, sid)
 
 
 class SharedSignalsHub:

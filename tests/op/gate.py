@@ -19,6 +19,7 @@ from gateway.config.schema import App, Config, DeviceClaim, Provider, Sessions
 from gateway.hub.signin import SignIn
 from gateway.hub.signin_views import Refusal
 from gateway.oidc.io import ProviderClient
+from gateway.sessions.endings import Endings
 from gateway.sessions.model import Session
 from gateway.sessions.registry import SessionRegistry
 from gateway.sessions.seal import Sealer
@@ -283,9 +284,11 @@ async def running_gate(
             changed.append(session)
 
         signin = SignIn(
-            config=config, providers=clients, sessions=registry, sealer=sealer, pages=Pages(), now=clock.now,
+            config=config, providers=clients, sessions=registry, endings=Endings(database, now=clock.now),
+            sealer=sealer, pages=Pages(), now=clock.now,
             mono=clock.mono, random_bytes=seeded(seed + 1), on_session_changed=on_changed,
         )  # fmt: skip
+        await signin.load()
         step_up: dict[str, StepUp] = {}
 
         async def app(request: web.Request) -> web.StreamResponse:

@@ -81,7 +81,7 @@ class World:
             if any(each.identifier.value == device for each in session.devices)
         )
 
-    def sign_in_ended(self, issuer: str, subject: str, sid: str | None) -> None:
+    async def sign_in_ended(self, issuer: str, subject: str, sid: str | None) -> None:
         self.ended_sign_ins.append((issuer, subject, sid))
 
     # --- what tests do -------------------------------------------------------------------------------------

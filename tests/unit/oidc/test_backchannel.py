@@ -3,14 +3,17 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import structlog
 
+from gateway.feed.hub_side import NotEnforced
 from gateway.hub import signin_backchannel
 from gateway.oidc.backchannel import EVENT, LIFE_S
+from gateway.sessions.endings import Ending
 from gateway.sessions.model import Session
 from risk.database import StoreFault
 from tests.op.gate import Answer, Browser, Clock, Gate, running_gate
@@ -226,6 +229,42 @@ async def test_a_token_counts_once(gate: Gate, stub: Stub, clock: Clock) -> None
     assert await is_in(browser)
 
 
+async def test_a_token_counts_once_across_a_restart(stub: Stub, clock: Clock, tmp_path: Path) -> None:
+    """B6: what was used, and what it ended, is on disk before the 200; a refused one leaves nothing behind."""
+    token, forged = stub.logout_token(sub="u-1"), stub.logout_token(key=RSA_2, sub="u-1", jti="later")
+    async with running_gate({"corp": stub.issuer}, clock=clock, path=tmp_path / "state.db") as gate:
+        assert (await post(gate, token)).status == 200
+        assert (await post(gate, forged)).status == 400
+    clock.advance(1)
+    async with running_gate({"corp": stub.issuer}, clock=clock, path=tmp_path / "state.db", seed=3) as gate:
+        browser = await sign_in(gate, stub)
+        answer = await post(gate, token)
+        assert (answer.status, "seen before" in answer.text) == (400, True)
+        assert await is_in(browser)
+        assert (await post(gate, stub.logout_token(sub="u-1", jti="later"))).status == 200
+        assert not await is_in(browser)
+
+
+async def test_a_token_whose_end_failed_counts_after_a_restart(
+    stub: Stub, clock: Clock, tmp_path: Path
+) -> None:
+    """The provider was told to send it again: that must work, whoever answers then."""
+    token = stub.logout_token(sub="u-1")
+    async with running_gate({"corp": stub.issuer}, clock=clock, path=tmp_path / "state.db") as gate:
+        browser = await sign_in(gate, stub)
+
+        async def fail(_session: Session) -> None:
+            raise NotEnforced("a worker is stuck")
+
+        gate.signin._back_channel._on_session_changed = fail
+        assert (await post(gate, token)).status == 400
+    async with running_gate({"corp": stub.issuer}, clock=clock, path=tmp_path / "state.db", seed=3) as gate:
+        assert (await post(gate, token)).status == 200
+        after = gate.browser()
+        after.cookies = browser.cookies
+        assert not await is_in(after)
+
+
 async def test_an_id_of_one_issuer_is_not_an_id_of_another(stub: Stub, clock: Clock) -> None:
     """Providers are kept apart: same `jti`, same `sub`, each ends its own."""
     async with (
@@ -353,6 +392,23 @@ async def test_a_store_that_fails_still_ends_access(gate: Gate, stub: Stub) -> N
     gate.sessions._store.remove = remove  # type: ignore[method-assign]
 
 
+async def test_a_memory_that_fails_still_ends_access(gate: Gate, stub: Stub) -> None:
+    """The end cannot be written, so it is not acknowledged; but it has happened."""
+    browser = await sign_in(gate, stub)
+
+    async def fail(*_endings: Ending) -> None:
+        raise StoreFault("disk full")
+
+    keep = gate.signin._back_channel._endings.keep
+    gate.signin._back_channel._endings.keep = fail  # type: ignore[method-assign]
+    token = stub.logout_token(sub="u-1")
+    assert (await post(gate, token)).status == 400
+    assert not await is_in(browser)
+    assert len(gate.changed) == 1
+    gate.signin._back_channel._endings.keep = keep  # type: ignore[method-assign]
+    assert (await post(gate, token)).status == 200, "it was told to come again"
+
+
 @pytest.mark.parametrize("who", [{"sid": "sid-u-1"}, {"sub": "u-1"}, {"sub": "u-1", "sid": "sid-u-1"}])
 async def test_a_logout_beats_a_sign_in_that_is_at_the_token_endpoint(
     gate: Gate, stub: Stub, who: dict[str, str]
@@ -394,6 +450,37 @@ async def test_a_provider_that_has_not_ended_its_session_yet_is_asked_for_the_cr
     assert len(gate.sessions) == 0
     answer = await gate.visit(browser, stub.authorize(again.location), stub.authorize)
     assert (answer.status, answer.url) == (200, WANTED)
+
+
+async def test_a_provider_that_answers_from_an_ended_session_after_our_restart_is_asked_for_the_credentials(
+    stub: Stub, clock: Clock, tmp_path: Path
+) -> None:
+    stub.claims = {"auth_time": stub.now()}
+    async with running_gate({"corp": stub.issuer}, clock=clock, path=tmp_path / "state.db") as gate:
+        await sign_in(gate, stub)
+        clock.advance(1)
+        assert (await post(gate, stub.logout_token(sid="sid-u-1"))).status == 200
+    clock.advance(1)
+    async with running_gate({"corp": stub.issuer}, clock=clock, path=tmp_path / "state.db", seed=3) as gate:
+        browser = gate.browser()
+        there = (await browser.send((await browser.send(WANTED)).location)).location
+        again = await browser.send(stub.authorize(there))
+        assert parse_qs(urlsplit(again.location).query)["prompt"] == ["login"]
+        assert len(gate.sessions) == 0
+
+
+async def test_an_end_told_by_other_means_outlives_a_restart(
+    stub: Stub, clock: Clock, tmp_path: Path
+) -> None:
+    """B12, for a sign-in that began before the restart and comes back after it."""
+    async with running_gate({"corp": stub.issuer}, clock=clock, path=tmp_path / "state.db") as gate:
+        browser = gate.browser()
+        back = stub.authorize((await browser.send((await browser.send(WANTED)).location)).location)
+        await gate.signin.note_ended(stub.issuer, "u-1", None)
+    async with running_gate({"corp": stub.issuer}, clock=clock, path=tmp_path / "state.db", seed=3) as gate:
+        after = gate.browser()
+        after.cookies = browser.cookies
+        assert (await after.send(back)).text.startswith("error signed-out-meanwhile")
 
 
 async def test_a_logout_beats_a_sign_in_that_is_being_stored(gate: Gate, stub: Stub) -> None:

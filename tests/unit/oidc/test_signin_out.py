@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -114,6 +115,22 @@ async def test_a_tab_that_is_cut_before_the_sign_out_is_answered_stays_out_too(
     assert (await browser.send(answer.location)).text.startswith("signed-out")
     assert (await sign_in(gate, stub, browser, link_of(tab))).url == WANTED
     assert (await gate.visit(browser, f"{WIKI}/", nowhere)).status == 200
+
+
+async def test_a_tab_that_is_cut_stays_out_across_a_restart(stub: Stub, clock: Clock, tmp_path: Path) -> None:
+    browsers = []
+    for seed in (1, 3):
+        path = tmp_path / "state.db"
+        async with running_gate({"corp": stub.issuer}, clock=clock, path=path, seed=seed) as gate:
+            browsers.append(gate.browser())
+            if seed == 1:
+                await sign_in(gate, stub, browsers[0])
+                await browsers[0].send(f"{APP}/.gate/logout", method="POST", headers={"Origin": APP})
+                continue
+            browsers[1].cookies = browsers[0].cookies
+            tab = await gate.visit(browsers[1], WANTED, nowhere)
+            assert tab.text.startswith("signed-out")
+            assert (await sign_in(gate, stub, browsers[1], link_of(tab))).url == WANTED
 
 
 async def test_both_tabs_get_one_mark_in_any_order(gate: Gate, stub: Stub) -> None:
