@@ -17,10 +17,8 @@ import re
 import secrets
 import time
 import zlib
-from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -34,7 +32,9 @@ from gateway.config.certificates import ClientCertificate
 from gateway.config.schema import Basic, Bearer, Hmac, Sensor, StandardWebhooks
 from gateway.feed.hub_side import NotEnforced
 from gateway.hub.certificate_sender import CertificateVerifier
+from gateway.hub.holding import Held, HeldFull, Holding
 from gateway.hub.pages import problem
+from gateway.hub.signin_front import client_address
 from plugins.catalog import Catalog, OptionsFault, PluginFault, SensorFacade
 from plugins.contract import Handshake, Normalized
 from plugins.payload import MAX_ITEMS, PayloadFault, parse_payloads
@@ -75,10 +75,6 @@ HANDSHAKES_PER_S = 5.0
 """Most handshakes a sensor answers; they have a rate of their own, so that strangers use up no sensor's."""
 
 INFLATE_CHUNK = 65_536
-
-MAX_HELD_BYTES = 64 * 1024 * 1024
-MIN_HELD_BODIES = 4
-"""Most bytes of unanswered deliveries of one sensor, however slowly they come in; at least so many whole bodies."""
 
 LARGE_BYTES = 16_384
 """A longer body is read beside the event loop: it would hold up everybody else for milliseconds."""
@@ -406,7 +402,7 @@ class Hooks:
         self._make_id = make_id
         self._buckets: dict[str, tuple[float, TokenBucket]] = {}
         self._greetings: dict[str, tuple[float, TokenBucket]] = {}
-        self._held: Counter[str] = Counter()
+        self._held = Held()
         self._aside = ThreadPoolExecutor(1, "large-body")
         """Reads large bodies, one at a time, beside the event loop."""
         self._rooms: dict[str, asyncio.Semaphore] = {}
@@ -471,40 +467,25 @@ class Hooks:
             raise _Answer(405, "method-not-allowed", "send a POST", headers={"Allow": methods})
         if sensor is None:
             raise _Answer(404, "no-such-sensor", "no sensor of this name is configured")
-        with self._holding(sensor) as hold:
-            return await self._taken(request, sensor, taking, hold)
-
-    @contextmanager
-    def _holding(self, sensor: HookSensor) -> Iterator[Callable[[int], None]]:
-        """Give what counts the bytes of a delivery in memory, and answers when those of its sensor are too many."""
-        mine = 0
-        most = max(MAX_HELD_BYTES, MIN_HELD_BODIES * sensor.body_bytes)
-
-        def hold(count: int) -> None:
-            nonlocal mine
-            mine += count
-            self._held[sensor.name] += count
-            if self._held[sensor.name] > most:
-                detail = f"other deliveries of this sensor hold {most} bytes already; send this again"
-                status = sensor.facade.overload_status
-                raise _Answer(status, "overloaded", detail, retry_after_s=RETRY_AFTER_S)
-
         try:
-            yield hold
-        finally:
-            self._held[sensor.name] -= mine
+            with self._held.delivery(sensor.name, client_address(request), sensor.body_bytes) as holding:
+                return await self._taken(request, sensor, taking, holding)
+        except HeldFull as full:
+            status = sensor.facade.overload_status
+            raise _Answer(status, "overloaded", str(full), retry_after_s=RETRY_AFTER_S) from full
 
     async def _taken(
-        self, request: web.Request, sensor: HookSensor, taking: _Taking, hold: Callable[[int], None]
+        self, request: web.Request, sensor: HookSensor, taking: _Taking, holding: Holding
     ) -> web.Response:
         received_ns = taking.received_ns
-        body = await _read(request, sensor, hold)
+        body = await _read(request, sensor, holding.hold)
         taking.body_bytes = len(body)
         verified = taking.verified = _verify(sensor, request, body, taking.received_at)
+        holding.verified()
         self._limit(sensor)
         taking.body = _plain(request, sensor, body)
         if taking.body is not body:
-            hold(len(taking.body))
+            holding.hold(len(taking.body))
         taking.headers = kept_headers(request.headers, sensor)
         async with self._room(sensor):
             payloads = await self._payloads(sensor, taking)

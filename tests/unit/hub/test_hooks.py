@@ -18,6 +18,7 @@ from standardwebhooks import Webhook
 
 from gateway.config.schema import Basic, Bearer, Hmac, Sensor, StandardWebhooks
 from gateway.feed.hub_side import NotEnforced
+from gateway.hub import holding
 from gateway.hub import hooks as hooks_module
 from gateway.hub.hooks import Hooks, SensorConfigFault, TokenBucket, hook_sensor, hook_sensors
 from gateway.tasks import spawn
@@ -499,31 +500,106 @@ TOO_MANY = {
 }
 
 
-async def test_what_slow_senders_hold_is_bounded(make, monkeypatch):
-    """Each of them stays below the size of a body; together they do not exceed what the sensor may hold."""
-    monkeypatch.setattr(hooks_module, "MAX_HELD_BYTES", 0)
+class Slow:
+    """Senders that have sent a part of their body and wait with the rest."""
+
+    def __init__(self, rig):
+        self.rig = rig
+        self.go_on = asyncio.Event()
+        self.sending = []
+        self.bytes = 0
+
+    async def _body(self, count):
+        yield b"x" * count
+        await self.go_on.wait()
+
+    async def send(self, client, count=999, *, is_held=True):
+        data = self._body(count)
+        headers = {"X-Gate-Client": client}
+        self.sending.append(
+            asyncio.ensure_future(self.rig.client.post("/.gate/hooks/edr", data=data, headers=headers))
+        )
+        self.bytes += count * is_held
+        while is_held and self.rig.hooks._held.of_strangers < self.bytes:  # noqa: ASYNC110 - read on this loop
+            await asyncio.sleep(0)
+        return self.sending[-1]
+
+    async def statuses(self):
+        self.go_on.set()
+        return [(await each).status for each in self.sending]
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Let the bounds be those of whole bodies alone."""
+    monkeypatch.setattr(holding, "MAX_NETWORK_BYTES", 0)
+    monkeypatch.setattr(holding, "MAX_SENSOR_BYTES", 0)
+
+
+async def test_what_strangers_hold_is_bounded_by_network_and_costs_no_sensor_anything(make, small):
+    """Each of them stays below the size of a body; together they do not exceed what one network may hold."""
     rig = await make(sensor(body_bytes=1000), sensor("other", body_bytes=1000))
-    go_on = asyncio.Event()
-
-    async def slow(begun):
-        yield b"x" * 999
-        begun.set()
-        await go_on.wait()
-
-    begun = [asyncio.Event() for _ in range(4)]
-    sending = [asyncio.ensure_future(rig.client.post("/.gate/hooks/edr", data=slow(each))) for each in begun]
-    for each in begun:
-        await each.wait()
-    while rig.hooks._held["edr"] < 4 * 999:  # noqa: ASYNC110 - until the server, on this loop, has read them
-        await asyncio.sleep(0)
-    response = await rig.send({"alerts": [alert()]})
+    slow = Slow(rig)
+    for _ in range(4):
+        await slow.send("192.0.2.1")
+    response = await (await slow.send("192.0.2.1", is_held=False))
     await refused(response, 429, "overloaded")
     assert int(response.headers["Retry-After"]) > 0
-    assert (await rig.send({"alerts": [alert()]}, to="other")).status == 200
-    go_on.set()
-    assert [(await each).status for each in sending] == [401] * 4
+    slow.sending.pop()
+    for to in ("edr", "other"):
+        assert (await rig.send({"alerts": [alert()]}, to=to)).status == 200, "no sensor pays for it"
+    assert rig.hooks._held.by_network == {"192.0.2.1": 4 * 999}
+    assert await slow.statuses() == [401] * 4
+    assert (rig.hooks._held.by_network, rig.hooks._held.by_sensor, rig.hooks._held.of_strangers) == (
+        {},
+        {},
+        0,
+    )
+
+
+async def test_one_ipv6_machine_is_one_network(make, small):
+    rig = await make(sensor(body_bytes=1000))
+    slow = Slow(rig)
+    for number in range(4):
+        await slow.send(f"2001:db8:1:2::{number}")
+    await refused(await (await slow.send("2001:db8:1:2:ffff::", is_held=False)), 429, "overloaded")
+    slow.sending.pop()
+    await slow.send("2001:db8:1:3::1")
+    assert await slow.statuses() == [401] * 5
+
+
+async def test_what_all_strangers_hold_is_bounded(make, small):
+    rig = await make(sensor(body_bytes=1000))
+    slow = Slow(rig)
+    for number in range(32):
+        await slow.send(f"192.0.2.{number // 4}", 1000)
+    await refused(await (await slow.send("198.51.100.1", 1, is_held=False)), 429, "overloaded")
+    slow.sending.pop()
+    assert await slow.statuses() == [401] * 32
     assert (await rig.send({"alerts": [alert()]})).status == 200
-    assert rig.hooks._held["edr"] == 0
+
+
+async def test_what_a_verified_sender_holds_is_bounded_by_sensor(make, small):
+    """Deliveries that wait for their enforcement, from as many networks as they like."""
+    rig = await make(sensor(body_bytes=1000), sensor("other", body_bytes=1000))
+    rig.gate.clear()
+
+    async def send(number, to="edr"):
+        payload = {"alerts": [alert(number, serial=f"SN-{number}", pad="x" * 850)]}
+        return await rig.send(payload, to=to, message=f"msg_{number}")
+
+    sending = [asyncio.ensure_future(send(number)) for number in range(4)]
+    while len(rig.begun) < 4:
+        await rig.next_begun()
+    await refused(await send(4), 429, "overloaded")
+    other = asyncio.ensure_future(send(5, "other"))
+    while len(rig.begun) < 5:
+        await rig.next_begun()
+    assert rig.hooks._held.by_network == {}
+    rig.gate.set()
+    assert [(await each).status for each in (*sending, other)] == [200] * 5
+    assert (await send(6)).status == 200
+    assert rig.hooks._held.by_sensor == {}
 
 
 # --- other schemes, handshakes, overload, compressed bodies ---------------------------------------
