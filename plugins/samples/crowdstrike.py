@@ -47,6 +47,25 @@ def _event(kind: str, **event: object) -> dict[str, object]:
     }
 
 
+_OTHER = "b1b2b3b4b5b6b7b8b9b0a1a2a3a4a5a6"
+_INCIDENT_ID = f"inc:{_AID}:0123456789abcdef0123456789abcdef"
+_LINK = f"https://falcon.example.com/crowdscore/incidents/details/{_INCIDENT_ID}?_cid=c1"
+_STREAMED_AT = datetime(2026, 3, 2, 9, 15, 30, 250000, tzinfo=UTC)
+
+
+def _streamed(kind: str, **event: object) -> dict[str, object]:
+    return {
+        "metadata": {"eventType": kind, "eventCreationTime": 1772442930250, "offset": 8, "version": "1.0"},
+        "event": event,
+    }
+
+
+def _incident(state: str, **more: object) -> dict[str, object]:
+    start = {"IncidentStartTime": 1772442000, "IncidentEndTime": 1772442900, "IncidentType": 1}
+    event = {**start, "State": state, "FineScore": 6.5, "LateralMovement": 0, "FalconHostLink": _LINK, **more}
+    return _streamed("IncidentSummaryEvent", **event)
+
+
 _ASSESSMENT = {
     "aid": _AID,
     "system_serial_number": "SN-14",
@@ -132,6 +151,146 @@ SAMPLES: tuple[Sample, ...] = (
         name="event-stream-with-a-severity-of-1-to-5",
         payload=_event("DetectionSummaryEvent", DetectId="ldt:1", Severity=4),
         expected=(Expected(type=SignalType.DETECTION, device_ids=(_AGENT, _HOST), level=Severity.HIGH),),
+    ),
+    Sample(
+        name="incident-with-lateral-movement",
+        payload=_incident(
+            "open", IncidentID=_INCIDENT_ID, HostID=_AID, LMHostIDs=[_OTHER], LateralMovement=1
+        ),
+        expected=tuple(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(Identifier("sensor-device-id", host, "sample"),),
+                level=Severity.HIGH,
+                external_id=f"incident:{_INCIDENT_ID}",
+                title="Falcon incident",
+                observed_at=_STREAMED_AT,
+            )
+            for host in (_AID, _OTHER)
+        ),
+    ),
+    Sample(
+        name="incident-whose-host-is-in-its-id",
+        payload=_incident("open", FineScore=0.5),
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(_AGENT,),
+                level=Severity.INFORMATIONAL,
+                external_id=f"incident:{_INCIDENT_ID}",
+            ),
+        ),
+    ),
+    Sample(
+        name="incident-closed",
+        payload=_incident("closed", HostID=_AID),
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=(_AGENT,),
+                external_id=f"incident:{_INCIDENT_ID}",
+                resolves=True,
+            ),
+        ),
+    ),
+    Sample(
+        name="automated-lead",
+        payload=_streamed(
+            "AutomatedLeadSummaryEvent",
+            LeadId="lead1",
+            Name="lt-14 at 2026-03-02T09:15:00Z",
+            Score=64,
+            CompositeId=f"c0ffee:automated-lead:c0ffee:{'d' * 8}",
+            ThreatgraphIndicators=[
+                {
+                    "IndicatorId": f"ind:{_AID}:1-2-3",
+                    "HostId": _AID,
+                    "Hostname": "LT-14",
+                    "DisplayName": "Recon",
+                },
+                {
+                    "IndicatorId": f"ind:{_AID}:1-2-4",
+                    "HostId": _AID,
+                    "Hostname": "LT-14",
+                    "DisplayName": "Dump",
+                },
+            ],
+        ),
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(_AGENT, _HOST),
+                level=Severity.HIGH,
+                external_id="alert:c0ffee:automated-lead:c0ffee:dddddddd",
+                title="lt-14 at 2026-03-02T09:15:00Z",
+            ),
+        ),
+    ),
+    Sample(
+        name="incident-of-an-identity",
+        payload=_streamed(
+            "IdentityProtectionEvent",
+            IncidentType="UNUSUAL_ENDPOINT_USE",
+            IncidentDescription="Somebody came from an unusual place.",
+            Severity=1,
+            SeverityName="INFO",
+            IdentityProtectionIncidentId="INC-14",
+            UserName="robin",
+            EndpointName="LT-14",
+            State="NEW",
+        ),
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(_HOST,),
+                level=Severity.INFORMATIONAL,
+                external_id="identity:INC-14",
+                title="UNUSUAL_ENDPOINT_USE",
+                user_ids=(),
+            ),
+        ),
+    ),
+    Sample(
+        name="detection-over-several-products",
+        payload=_streamed(
+            "XdrDetectionSummaryEvent",
+            DetectId="c0ffee:ind:c0ffee:xdr|1",
+            Name="Brute force",
+            Severity=90,
+            HostNames="LT-14, LT-15",
+            Tactics="Initial Access,Execution",
+        ),
+        expected=tuple(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(Identifier("hostname", name),),
+                level=Severity.CRITICAL,
+                title="Brute force",
+            )
+            for name in ("LT-14", "LT-15")
+        ),
+    ),
+    Sample(
+        name="detection-of-an-identity",
+        payload=_streamed(
+            "IdpDetectionSummaryEvent",
+            DetectId="c0ffee:ind:c0ffee:idp1",
+            DetectName="Unusual sign-in",
+            Severity=45,
+            SourceAccountUpn="robin@example.com",
+        ),
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                level=Severity.MEDIUM,
+                user_ids=(Identifier("upn", "robin@example.com"),),
+            ),
+        ),
+    ),
+    Sample(
+        name="detection-that-names-nobody",
+        payload=_streamed("OverwatchGenericDetectionSummaryEvent", CompositeId="c0ffee:lead:1", Severity=70),
+        rejected=("no-device",),
     ),
     Sample(name="other-event", payload=_event("AuthActivityAuditEvent"), ignored=1),
     Sample(

@@ -1,4 +1,4 @@
-"""Samples of `ocsf`. Source of the field sets: OCSF schema 1.6.0, classes 2002, 2003, 2004 and 5019."""
+"""Samples of `ocsf`. Source of the field sets: OCSF schema 1.6.0, classes 2002 to 2006, 5001, 5002 and 5019."""
 
 from datetime import UTC, datetime
 
@@ -54,6 +54,19 @@ _COMPLIANCE = _event(
             {"uid": "x9", "name": "Something else", "meets_criteria": True},
         ],
     },
+)
+
+_INCIDENT = _event(
+    2005,
+    severity_id=5,
+    priority_id=3,
+    verdict_id=2,
+    src_url="https://xdr.example/incidents/14",
+    assignee_group={"name": "soc"},
+    finding_info_list=[
+        {"uid": "f-1", "title": "Credential dumping"},
+        {"uid": "f-2", "title": "Lateral movement"},
+    ],
 )
 
 SAMPLES: tuple[Sample, ...] = (
@@ -213,14 +226,104 @@ SAMPLES: tuple[Sample, ...] = (
                 "hw_info": {"serial_number": "SN-9"},
                 "is_managed": True,
                 "is_compliant": False,
-                "os": {"version": "15.3"},
+                "os": {"version": "15.3", "type_id": 300},
             },
         ),
         expected=(
             Expected(
                 type=SignalType.POSTURE_FACT,
                 device_ids=(Identifier("serial", "SN-9"),),
-                facts={"managed": True, "compliant": False, "os_version": "15.3"},
+                facts={"managed": True, "compliant": False, "platform": "macos", "os_version": "15.3"},
+            ),
+        ),
+    ),
+    Sample(
+        name="incident",
+        payload=_INCIDENT,
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_IDS,
+                level=Severity.CRITICAL,
+                external_id="finding:https://xdr.example/incidents/14",
+                title="Credential dumping, Lateral movement",
+                observed_at=_AT,
+            ),
+        ),
+    ),
+    Sample(
+        name="incident-on-hold-is-not-over",
+        payload=_INCIDENT | {"activity_id": 2, "status_id": 3, "message": "Two findings"},
+        expected=(
+            Expected(
+                type=SignalType.DETECTION, device_ids=_IDS, level=Severity.CRITICAL, title="Two findings"
+            ),
+        ),
+    ),
+    Sample(
+        name="incident-closed",
+        payload=_INCIDENT | {"activity_id": 3, "status_id": 5},
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=_IDS,
+                external_id="finding:https://xdr.example/incidents/14",
+                resolves=True,
+            ),
+        ),
+    ),
+    Sample(
+        name="incident-that-names-its-device-by-observables",
+        payload=_INCIDENT
+        | {
+            "device": None,
+            "src_url": None,
+            "observables": [
+                {"name": "device.hostname", "type_id": 1, "value": "lt-14"},
+                {"name": "device.uid", "type_id": 47, "value": "ag-14"},
+                {"name": "src_endpoint.hostname", "type_id": 1, "value": "c2.example.net"},
+            ],
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_IDS[1:],
+                level=Severity.CRITICAL,
+                external_id="finding:f-1",
+            ),
+        ),
+    ),
+    Sample(
+        name="detection-with-the-devices-in-its-evidences",
+        payload=_DETECTION
+        | {
+            "device": None,
+            "evidences": [{"device": _DEVICE}, {"device": {"hostname": "lt-15"}}, {"device": _DEVICE}],
+        },
+        expected=tuple(
+            Expected(
+                type=SignalType.DETECTION, device_ids=ids, level=Severity.HIGH, external_id="finding:f-1"
+            )
+            for ids in (_IDS, (Identifier("hostname", "lt-15"),))
+        ),
+    ),
+    Sample(
+        name="configuration-of-a-device",
+        payload=_event(
+            5002,
+            severity_id=1,
+            assessments=[
+                {"name": "Firewall", "meets_criteria": True},
+                {"name": "Screen Lock", "meets_criteria": False},
+                {"name": "Something else", "meets_criteria": False},
+            ],
+        ),
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=_IDS,
+                external_id="device-config",
+                facts={"firewall_enabled": True, "screen_lock": False},
             ),
         ),
     ),

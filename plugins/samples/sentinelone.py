@@ -1,4 +1,4 @@
-"""Samples of `sentinelone`. Source of the field sets: SentinelOne API 2.1 ("Threats", "Activities")."""
+"""Samples of `sentinelone`. Source of the field sets: SentinelOne API 2.1 ("Threats", "Activities", "Agents")."""
 
 from datetime import UTC, datetime
 
@@ -49,6 +49,49 @@ def _activity(number: int, **data: object) -> dict[str, object]:
         "data": {"computerName": "lt-14", "fileDisplayName": "invoice.exe"} | data,
     }
 
+
+def _agent(**rest: object) -> dict[str, object]:
+    return {
+        "id": "140014",
+        "uuid": "0f0f0f0f0f0f4a14",
+        "computerName": "lt-14",
+        "serialNumber": "SN-14",
+        "agentVersion": "23.4.1.223",
+        "infected": False,
+        "activeThreats": 0,
+        "networkStatus": "connected",
+        "operationalState": "na",
+        "mitigationMode": "protect",
+        "isActive": True,
+        "isDecommissioned": False,
+        "isUninstalled": False,
+        "isUpToDate": True,
+        "firewallEnabled": True,
+        "encryptedApplications": True,
+        "osType": "windows",
+        "osName": "Windows 11 Pro",
+        "osRevision": "22631",
+        "lastLoggedInUserName": "robin",
+        "activeDirectory": {"userPrincipalName": "robin@example.com"},
+        "lastActiveDate": "2026-03-02T14:15:14.682514Z",
+        "updatedAt": "2026-03-02T15:00:00Z",
+    } | rest
+
+
+_ALL_IDS = (Identifier("serial", "SN-14"), *_IDS)
+_GOOD: dict[str, str | int | float | bool | None] = {
+    "infected": False,
+    "active_threats": 0,
+    "edr_running": True,
+    "edr_onboarded": True,
+    "edr_up_to_date": True,
+    "isolated": False,
+    "firewall_enabled": True,
+    "disk_encrypted": True,
+    "platform": "windows",
+    "os_build": 22631,
+    "reporting": True,
+}
 
 SAMPLES: tuple[Sample, ...] = (
     Sample(
@@ -121,5 +164,89 @@ SAMPLES: tuple[Sample, ...] = (
         ),
     ),
     Sample(name="activity-of-a-person", payload=_activity(27), ignored=1),
+    Sample(
+        name="agent-healthy",
+        payload={"data": [_agent()], "pagination": {"totalItems": 1, "nextCursor": None}},
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=_ALL_IDS,
+                external_id="agent",
+                observed_at=_AT,
+                facts=_GOOD,
+                user_ids=(Identifier("upn", "robin@example.com"),),
+            ),
+            Expected(
+                type=SignalType.RISK_LEVEL,
+                device_ids=_ALL_IDS,
+                level=Severity.NONE,
+                external_id="agent-health",
+                resolves=True,
+            ),
+        ),
+    ),
+    Sample(
+        name="agent-infected-and-isolated",
+        payload=_agent(
+            infected=True,
+            activeThreats=2,
+            networkStatus="disconnected",
+            firewallEnabled=False,
+            encryptedApplications=False,
+        ),
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=_ALL_IDS,
+                facts=_GOOD
+                | {
+                    "infected": True,
+                    "active_threats": 2,
+                    "isolated": True,
+                    "firewall_enabled": False,
+                    "disk_encrypted": False,
+                },
+            ),
+            Expected(
+                type=SignalType.RISK_LEVEL,
+                device_ids=_ALL_IDS,
+                level=Severity.HIGH,
+                external_id="agent-health",
+                title="SentinelOne has active threats on this device",
+            ),
+        ),
+    ),
+    Sample(
+        name="agent-of-a-mac-that-is-gone",
+        payload=_agent(
+            infected=None,
+            activeThreats=None,
+            serialNumber=None,
+            osType="macos",
+            osRevision="14.4.1 (23E224)",
+            operationalState="fully_disabled",
+            isUninstalled=True,
+            isActive=False,
+            missingPermissions=["user_action_needed_fda"],
+        ),
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=_IDS,
+                facts={
+                    "edr_running": False,
+                    "edr_onboarded": False,
+                    "edr_up_to_date": True,
+                    "sensor_degraded": True,
+                    "isolated": False,
+                    "firewall_enabled": True,
+                    "disk_encrypted": True,
+                    "platform": "macos",
+                    "os_version": "14.4.1",
+                    "reporting": False,
+                },
+            ),
+        ),
+    ),
     Sample(name="no-threat", payload={"id": "1"}, rejected=("not-a-threat",)),
 )

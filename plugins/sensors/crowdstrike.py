@@ -4,10 +4,14 @@
 |---|---|
 | webhook of a Fusion workflow, alert (API v2) | detection; the condition is `composite_id`; `closed` closes it |
 | event stream, `…DetectionSummaryEvent` | detection, that expires: the stream never closes one |
+| event stream, `IncidentSummaryEvent`, `AutomatedLeadSummaryEvent` | detection on each host of it; `closed` closes it |
+| event stream, `IdentityProtectionEvent` | detection on the endpoint; `RESOLVED` closes it |
 | Zero Trust Assessment | posture facts, and a risk level from the score, of which 100 is the BEST |
 | every other event of the stream | ignored |
 
-The body of a Fusion webhook is a template that the administrator writes; the one in `docs/sensors.md` is read.
+An incident is scored from 0 to 10 in steps of a tenth, everything else from 0 to 100. The id of an incident names its
+first host, where nothing else does. The body of a Fusion webhook is a template that the administrator writes; the one
+in `docs/sensors.md` is read.
 Accounts without a domain are local and name nobody. Source: gofalcon API models; Falcon documentation, "Event
 streams", "Zero Trust Assessment".
 """
@@ -61,6 +65,11 @@ _FACTS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 _LEGACY = "detectionsummaryevent"
+_INCIDENT, _LEAD, _IDENTITY = "incidentsummaryevent", "automatedleadsummaryevent", "identityprotectionevent"
+_INCIDENT_ID = re.compile(r"inc:(?P<host>[0-9A-Za-z-]{1,64}):[0-9A-Za-z-]{1,64}")
+_AGENT = re.compile(r"[0-9a-fA-F]{32}")
+_INCIDENT_SCALE = 10
+MAX_HOSTS = 100
 
 
 class CrowdstrikeOptions(Strict, frozen=True):
@@ -110,7 +119,7 @@ def _item(reader: Reader, options: CrowdstrikeOptions) -> list[Made]:
         return _assessment(reader, options)
     event_type = text_of(reader.get("metadata.eventType")).strip().casefold()
     if event_type:
-        return _event(reader, event_type, options) if event_type.endswith(_LEGACY) else []
+        return _streamed(reader, event_type, options)
     if reader.get("composite_id", "detection_id", "alert_id") is None:
         raise ItemFault("not-an-alert", "`composite_id`, `metadata.eventType` and `assessment` are missing")
     return [_alert(reader, options)]
@@ -162,31 +171,148 @@ def _level(
     return level or level_of_score(text_of(reader.get(*numbers)), ranges) or Severity.UNKNOWN
 
 
+def _streamed(reader: Reader, event_type: str, options: CrowdstrikeOptions) -> list[Made]:
+    if event_type == _INCIDENT:
+        return _incident(reader, options)
+    if event_type == _LEAD:
+        return _lead(reader, options)
+    if event_type == _IDENTITY:
+        return _identity(reader, options)
+    return _event(reader, event_type, options) if event_type.endswith(_LEGACY) else []
+
+
 def _event(reader: Reader, event_type: str, options: CrowdstrikeOptions) -> list[Made]:
     alert = reader.text("external_id", "event.CompositeId", "event.DetectId", "event.DetectionId")
     if not alert:
         raise ItemFault("condition-missing", "`event.CompositeId` is missing")
-    reader.device("sensor-device-id", "event.AgentId", "event.SensorId", "event.AgentIdString")
+    reader.device(
+        "sensor-device-id",
+        *("event.AgentId", "event.SensorId", "event.AgentIdString", "event.SourceEndpointSensorId"),
+    )
     reader.device("hostname", "event.Hostname", "event.ComputerName", "event.SourceEndpointHostName")
-    reader.need_device("`event.AgentId`, `event.Hostname`")
     reader.user("upn", "event.SourceAccountUpn")
-    observed_at = reader.time("metadata.eventCreationTime", "event.ProcessStartTime")
+    hosts = [reader]
+    if not reader.device_ids:
+        # A detection over several products names its hosts by a list in a text.
+        names = text_of(reader.get("event.HostNames")).split(",")
+        hosts = _hosts(reader, [("", name.strip(), "event.HostNames") for name in names])
+    if not hosts and reader.user_ids:
+        # A detection of an identity is about the account when it knows no endpoint.
+        hosts = [reader]
+    if not hosts:
+        reader.need_device("`event.AgentId`, `event.Hostname`, `event.HostNames`")
     ranges = LEGACY_SCORES if event_type == _LEGACY else options.scores
-    offset = reader.text("event_id", "metadata.offset")
+    return [_found(host, f"alert:{alert}", options, ("event.Severity",), ranges) for host in hosts]
+
+
+def _incident(reader: Reader, options: CrowdstrikeOptions) -> list[Made]:
+    """Return the incident on its host and on each that it has moved to."""
+    incident = reader.text("external_id", "event.IncidentID", "event.IncidentId")
+    link = text_of(reader.get("event.FalconHostLink"))[:1024]
+    named = _INCIDENT_ID.search(incident or link)
+    if not incident and named is not None:
+        incident = named.group()
+        reader.used["external_id"] = f"{reader.prefix}event.FalconHostLink"
+    if not incident:
+        raise ItemFault("condition-missing", "`event.IncidentID` and `event.FalconHostLink` name no incident")
+    ids = [(text_of(reader.get("event.HostID")), "event.HostID")]
+    ids += [(text_of(each), "event.LMHostIDs") for each in list_at(reader.item, "event", "LMHostIDs")]
+    if not any(host for host, _ in ids) and named is not None and _AGENT.fullmatch(named["host"]):
+        ids = [(named["host"], "event.FalconHostLink")]
+    hosts = _hosts(reader, [(host, "", path) for host, path in ids])
+    if not hosts:
+        reader.need_device("`event.HostID`")
+    score = parse_number(text_of(reader.get("event.FineScore")))
+    if score is not None and score <= _INCIDENT_SCALE:
+        score *= _INCIDENT_SCALE
+    level = None if score is None else level_of_score(str(score), options.scores)
+    condition, placed = f"incident:{incident}", {"level": "event.FineScore"}
     return [
-        reader.signal(
-            SignalType.DETECTION,
-            external_id=f"alert:{alert}",
-            event_id=f"{alert}@{offset}" if offset else "",
-            observed_at=observed_at,
-            level=_level(reader, options, ("event.SeverityName",), ("event.Severity",), ranges),
-            title=reader.text("title", "event.Name", "event.DetectName") or "Falcon detection",
-            description=reader.text("description", "event.Description", "event.DetectDescription"),
-            rationale=reader.text("rationale", "event.PatternDispositionDescription"),
-            category=reader.text("category", "event.Tactic"),
-            expires_at=after(observed_at, options.ttl),
-        )
+        _found(host, condition, options, (), (), level=level, title="Falcon incident", sources=placed)
+        for host in hosts
     ]
+
+
+def _lead(reader: Reader, options: CrowdstrikeOptions) -> list[Made]:
+    """Return the lead, which took the place of incidents, on each host of its indicators."""
+    lead = reader.text("external_id", "event.CompositeId", "event.LeadId")
+    if not lead:
+        raise ItemFault("condition-missing", "`event.CompositeId` is missing")
+    indicators = list_at(reader.item, "event", "ThreatgraphIndicators")
+    hosts = _hosts(
+        reader,
+        [
+            (text_at(each, "HostId"), text_at(each, "Hostname"), "event.ThreatgraphIndicators")
+            for each in indicators
+        ],
+    )
+    if not hosts:
+        reader.need_device("`event.ThreatgraphIndicators`")
+    return [_found(host, f"alert:{lead}", options, ("event.Score",), options.scores) for host in hosts]
+
+
+def _identity(reader: Reader, options: CrowdstrikeOptions) -> list[Made]:
+    incident = reader.text("external_id", "event.IdentityProtectionIncidentId")
+    if not incident:
+        raise ItemFault("condition-missing", "`event.IdentityProtectionIncidentId` is missing")
+    reader.device("hostname", "event.EndpointName")
+    reader.user("upn", "event.UserName")
+    if not reader.user_ids:
+        reader.need_device("`event.EndpointName`, `event.UserName`")
+    return [_found(reader, f"identity:{incident}", options, (), ())]
+
+
+def _hosts(reader: Reader, named: list[tuple[str, str, str]]) -> list[Reader]:
+    """Return a reader for each host: agent id, hostname and the path where they stand. Nobody is named twice."""
+    found: dict[tuple[str, str], Reader] = {}
+    for agent, hostname, path in named[:MAX_HOSTS]:
+        host = Reader(reader.frame, reader.item, reader.prefix)
+        host.used = dict(reader.used)
+        host.user_ids = list(reader.user_ids)
+        for kind, value in (("sensor-device-id", agent.strip()), ("hostname", hostname.strip())):
+            if value and host.add_device(kind, value):
+                host.used[f"device.{kind}"] = reader.prefix + path
+        if host.device_ids:
+            found.setdefault((agent, hostname), host)
+    return list(found.values())
+
+
+def _found(
+    reader: Reader,
+    condition: str,
+    options: CrowdstrikeOptions,
+    numbers: tuple[str, ...],
+    ranges: tuple[Range, ...],
+    *,
+    level: Severity | None = None,
+    title: str = "",
+    sources: Mapping[str, str] | None = None,
+) -> Made:
+    """Return what an event of the stream says of one host or account."""
+    observed_at = reader.time("metadata.eventCreationTime", "event.ProcessStartTime")
+    state = reader.text("resolves", "event.State").casefold().replace(" ", "_")
+    is_over = state in {*(each.casefold() for each in options.closed), "resolved"}
+    offset = reader.text("event_id", "metadata.offset")
+    about = (*reader.device_ids, *reader.user_ids)[0].value
+    level = level or _level(reader, options, ("event.SeverityName",), numbers, ranges)
+    return reader.signal(
+        SignalType.REMEDIATION if is_over else SignalType.DETECTION,
+        external_id=condition,
+        event_id=f"{condition}@{offset}:{about}" if offset else "",
+        observed_at=observed_at,
+        level=None if is_over else level,
+        title=title
+        or reader.text("title", "event.Name", "event.DetectName", "event.IncidentType")
+        or "Falcon detection",
+        description=reader.text(
+            "description", "event.Description", "event.DetectDescription", "event.IncidentDescription"
+        ),
+        rationale=reader.text("rationale", "event.PatternDispositionDescription"),
+        category=reader.text("category", "event.Tactic", "event.Tactics", "event.Category"),
+        resolves=is_over,
+        expires_at=after(observed_at, options.ttl),
+        sources=sources,
+    )
 
 
 def _assessment(reader: Reader, options: CrowdstrikeOptions) -> list[Made]:

@@ -3,14 +3,17 @@
 | class | becomes |
 |---|---|
 | 2004 detection, 2001 security, 2006 data security finding | detection; `Close` or `Resolved` closes it |
+| 2005 incident finding | detection; `Close`, `Resolved` or `Closed` closes it |
 | 2003 compliance finding | posture fact with `state`; `Pass` closes it |
 | 2002 vulnerability finding | exposure; `Close` or `Resolved` closes it |
 | 5019 device config state change | risk level by `security_level_id`, facts of the device |
-| 5001 device inventory info | facts of the device |
+| 5001 device inventory info, 5002 device config state | facts of the device |
 | any other class | ignored |
 
-The condition is `finding_info.uid`, the message `metadata.uid`. A suppressed finding is muted, not fixed, and a
-fix that is available is not installed. Source: OCSF schema 1.6.0.
+The device is `device`, else those of the evidences, else the resources that are devices, else what the observables call
+the device's. The condition is `finding_info.uid`; an incident has no id of its own, so it is known by its correlation,
+its ticket, its address or the first of its findings, whichever is there first. The message is `metadata.uid`. A
+suppressed finding is muted, not fixed, and a fix that is available is not installed. Source: OCSF schema 1.6.0.
 """
 
 from collections.abc import Mapping
@@ -24,11 +27,13 @@ from plugins.levels import Range, level_of_score
 from plugins.payload import list_at, object_at, parse_number, text_at, text_of
 from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, rows, truth
 from plugins.samples.ocsf import SAMPLES
-from risk.model import Severity, SignalType
+from risk.model import Identifier, Severity, SignalType
 from risk.values import Duration, Strict
 
-DETECTIONS = frozenset({2001, 2004, 2006})
-VULNERABILITY, COMPLIANCE, INVENTORY, DEVICE_STATE = 2002, 2003, 5001, 5019
+DETECTIONS = frozenset({2001, 2004, 2005, 2006})
+VULNERABILITY, COMPLIANCE, INCIDENT = 2002, 2003, 2005
+INVENTORY, DEVICE_CONFIG, DEVICE_STATE = 5001, 5002, 5019
+CLASSES = DETECTIONS | {VULNERABILITY, COMPLIANCE, INVENTORY, DEVICE_CONFIG, DEVICE_STATE}
 
 SEVERITIES: dict[str, Severity] = {
     "1": Severity.INFORMATIONAL,
@@ -57,9 +62,13 @@ ASSESSMENT_FACTS: dict[str, str] = {
 """Assessments whose result is a posture fact: what meets the criteria is true."""
 
 _INVERTED = frozenset({"jailbroken"})
+MAX_DEVICES, MAX_OBSERVABLES, MAX_TITLES = 100, 200, 3
 _DEVICES = frozenset({"device", "host", "computer", "laptop", "desktop", "server", "endpoint", "workstation"})
 
 _CLOSED, _SUPPRESSED, _RESOLVED = "3", "3", "4"
+_OVER_INCIDENT = frozenset({"4", "5"})
+_PLATFORMS = {"100": "windows", "200": "linux", "201": "android", "300": "macos", "301": "ios", "302": "ios"}
+_INCIDENT_IDS = ("metadata.correlation_uid", "ticket.uid", "src_url")
 _COMPLIANCE_STATES = {"1": "pass", "2": "warning", "3": "fail"}
 _PROTECTION_OFF = "4"
 
@@ -107,7 +116,7 @@ def _event(reader: Reader, options: OcsfOptions) -> list[Made]:
     class_uid = parse_number(text_at(reader.item, "class_uid"))
     if class_uid is None:
         raise ItemFault("not-an-event", "`class_uid` is missing")
-    if class_uid not in DETECTIONS | {VULNERABILITY, COMPLIANCE, INVENTORY, DEVICE_STATE}:
+    if class_uid not in CLASSES:
         return []
     observed_at = reader.time("time", "time_dt", "finding_info.modified_time")
     event_uid = reader.text("event_id", "metadata.uid")
@@ -118,6 +127,8 @@ def _event(reader: Reader, options: OcsfOptions) -> list[Made]:
             signal, sources = _state(device, options, observed_at)
         elif class_uid == INVENTORY:
             signal, sources = _inventory(device, observed_at)
+        elif class_uid == DEVICE_CONFIG:
+            signal, sources = _config(device, options, observed_at)
         elif class_uid == COMPLIANCE:
             signal, sources = _compliance(device, options, observed_at)
         else:
@@ -131,30 +142,70 @@ def _event(reader: Reader, options: OcsfOptions) -> list[Made]:
 
 
 def _devices(reader: Reader, options: OcsfOptions) -> list[Reader]:
-    """Return a reader for each device of the event: `device`, else the resources that are devices."""
+    """Return a reader for each device of the event."""
     one = _like(reader)
-    one.device("serial", "device.hw_info.serial_number")
-    one.device("udid", "device.udid")
-    if options.uid_alt_kind:
-        one.device(options.uid_alt_kind, "device.uid_alt")
-    one.device("sensor-device-id", "device.uid")
-    one.device("hostname", "device.hostname", "device.name")
+    _take(one, object_at(reader.item, "device"), "device", options)
     if one.device_ids:
         return [one]
-    found: list[Reader] = []
-    for number, resource in enumerate(list_at(reader.item, "resources")[:100]):
-        if text_at(resource, "type").casefold() not in _DEVICES:
-            continue
-        each = _like(reader)
-        for kind, names in (("sensor-device-id", ("uid",)), ("hostname", ("hostname", "name"))):
-            name = next((name for name in names if text_at(resource, name)), "")
-            if name and each.add_device(kind, text_at(resource, name)):
-                each.used[f"device.{kind}"] = f"{reader.prefix}resources[{number}].{name}"
-        if each.device_ids:
-            found.append(each)
+    named = [
+        (object_at(each, "device"), f"evidences[{number}].device")
+        for number, each in enumerate(list_at(reader.item, "evidences")[:MAX_DEVICES])
+    ]
+    found = _readers(reader, named, options)
     if not found:
-        raise ItemFault("no-device", "neither `device` nor `resources` name a device")
+        resources = list_at(reader.item, "resources")[:MAX_DEVICES]
+        found = _readers(
+            reader,
+            [
+                ({name: text_at(each, name) for name in ("uid", "hostname", "name")}, f"resources[{number}]")
+                for number, each in enumerate(resources)
+                if text_at(each, "type").casefold() in _DEVICES
+            ],
+            options,
+        )
+    found = found or _readers(reader, [(_observed(reader), "observables")], options)
+    if not found:
+        raise ItemFault("no-device", "neither `device` nor `evidences` nor `resources` name a device")
     return found
+
+
+def _readers(reader: Reader, named: list[tuple[dict[str, Any], str]], options: OcsfOptions) -> list[Reader]:
+    found: dict[tuple[Identifier, ...], Reader] = {}
+    for device, where in named:
+        each = _like(reader)
+        _take(each, device, where, options)
+        if each.device_ids:
+            found.setdefault(tuple(each.device_ids), each)
+    return list(found.values())
+
+
+def _take(reader: Reader, device: dict[str, Any], where: str, options: OcsfOptions) -> None:
+    """Take the identifiers of a device object that stands at `where`."""
+    host = "hostname" if text_at(device, "hostname") else "name"
+    places: list[tuple[str, tuple[str, ...]]] = [
+        ("serial", ("hw_info", "serial_number")),
+        ("udid", ("udid",)),
+        (options.uid_alt_kind, ("uid_alt",)),
+        ("sensor-device-id", ("uid",)),
+        ("hostname", (host,)),
+    ]
+    for kind, names in places:
+        value = text_at(device, *names)
+        if kind and value and reader.add_device(kind, value):
+            reader.used[f"device.{kind}"] = f"{reader.prefix}{where}.{'.'.join(names)}"
+
+
+def _observed(reader: Reader) -> dict[str, Any]:
+    """Return the device as far as observables name it by where they were found; several of a name are nobody's."""
+    values: dict[str, set[str]] = {}
+    for each in list_at(reader.item, "observables")[:MAX_OBSERVABLES]:
+        values.setdefault(text_at(each, "name"), set()).add(text_at(each, "value"))
+    only = {name: found.pop() for name, found in values.items() if len(found) == 1}
+    return {
+        "hw_info": {"serial_number": only.get("device.hw_info.serial_number", "")},
+        "uid": only.get("device.uid", ""),
+        "hostname": only.get("device.hostname", ""),
+    }
 
 
 def _like(reader: Reader) -> Reader:
@@ -179,6 +230,9 @@ def _severity(reader: Reader, options: OcsfOptions) -> Severity:
 
 def _is_closed(reader: Reader) -> bool:
     activity, status = text_of(reader.get("activity_id")), text_of(reader.get("status_id"))
+    if parse_number(text_at(reader.item, "class_uid")) == INCIDENT:
+        # Its third status is *on hold*, not *suppressed*.
+        return activity == _CLOSED or status in _OVER_INCIDENT
     return status == _RESOLVED or (activity == _CLOSED and status != _SUPPRESSED)
 
 
@@ -198,7 +252,7 @@ def _finding(reader: Reader, options: OcsfOptions, observed_at: datetime, kind: 
     is_over = _is_closed(reader)
     cves = [text_at(each, "cve", "uid") for each in list_at(reader.item, "vulnerabilities")]
     cve = next((each for each in cves if each), "")
-    uid = reader.text("external_id", "finding_info.uid", "finding.uid")
+    uid = reader.text("external_id", "finding_info.uid", "finding.uid") or _incident_id(reader)
     if not uid and kind is SignalType.EXPOSURE and cve:
         uid = f"{cve}:{reader.device_ids[0].value}"
     if not uid:
@@ -211,14 +265,37 @@ def _finding(reader: Reader, options: OcsfOptions, observed_at: datetime, kind: 
         external_id=f"finding:{uid}",
         observed_at=observed_at,
         level=level,
-        title=reader.text("title", "finding_info.title", "finding.title", "message") or cve or "Finding",
-        description=reader.text("description", "finding_info.desc", "finding.desc", "message"),
+        title=reader.text("title", "finding_info.title", "finding.title", "message")
+        or _titles_of_findings(reader)
+        or cve
+        or "Finding",
+        description=reader.text("description", "finding_info.desc", "finding.desc", "desc", "message"),
         actions=_actions(reader),
         category=reader.text("category", "finding_info.types", "category_name"),
         resolves=is_over,
         expires_at=after(observed_at, options.ttl),
         sources={"resolves": "activity_id, status_id"},
     )
+
+
+def _findings(reader: Reader) -> list[Any]:
+    return list_at(reader.item, "finding_info_list")[:MAX_DEVICES]
+
+
+def _incident_id(reader: Reader) -> str:
+    """Return what an incident is known by: it has no id of its own."""
+    found = reader.text("external_id", *_INCIDENT_IDS)
+    first = next((uid for each in _findings(reader) if (uid := text_at(each, "uid"))), "")
+    if first and not found:
+        reader.used["external_id"] = f"{reader.prefix}finding_info_list"
+    return found or first
+
+
+def _titles_of_findings(reader: Reader) -> str:
+    titles = dict.fromkeys(title for each in _findings(reader) if (title := text_at(each, "title")))
+    if titles:
+        reader.used["title"] = f"{reader.prefix}finding_info_list"
+    return ", ".join(list(titles)[:MAX_TITLES])
 
 
 def _cvss(reader: Reader) -> Severity | None:
@@ -239,13 +316,7 @@ def _compliance(reader: Reader, options: OcsfOptions, observed_at: datetime) -> 
     word = reader.text("facts.state", "compliance.status_id")
     state = _COMPLIANCE_STATES.get(word, "unknown")
     is_over = state == "pass" or (state == "unknown" and _is_closed(reader))
-    facts: Facts = {"state": state}
-    for assessment in list_at(reader.item, "compliance", "assessments")[:32]:
-        names = [text_at(assessment, key) for key in ("uid", "name")]
-        fact = next((found for name in names if (found := _fact(name, options))), "")
-        if fact:
-            is_met = truth(assessment.get("meets_criteria"))
-            facts[fact] = not is_met if is_met is not None and fact in _INVERTED else is_met
+    facts: Facts = {"state": state, **_assessed(list_at(reader.item, "compliance", "assessments"), options)}
     control = reader.text("category", "compliance.control")
     if control in options.facts:
         facts[options.facts[control]] = {"pass": True, "fail": False}.get(state)
@@ -265,6 +336,18 @@ def _compliance(reader: Reader, options: OcsfOptions, observed_at: datetime) -> 
     )
 
 
+def _assessed(assessments: list[Any], options: OcsfOptions) -> Facts:
+    """Return the facts that assessments state."""
+    facts: Facts = {}
+    for assessment in assessments[:32]:
+        names = [text_at(assessment, key) for key in ("uid", "name")]
+        fact = next((found for name in names if (found := _fact(name, options))), "")
+        if fact:
+            is_met = truth(assessment.get("meets_criteria"))
+            facts[fact] = not is_met if is_met is not None and fact in _INVERTED else is_met
+    return facts
+
+
 def _fact(name: str, options: OcsfOptions) -> str:
     return options.facts.get(name) or ASSESSMENT_FACTS.get(name.casefold().replace(" ", "_"), "")
 
@@ -274,6 +357,7 @@ def _inventory(reader: Reader, observed_at: datetime) -> Made:
     facts = known(
         managed=truth(reader.get("device.is_managed")),
         compliant=truth(reader.get("device.is_compliant")),
+        platform=_PLATFORMS.get(text_of(reader.get("device.os.type_id"))),
         os_version=text_of(reader.get("device.os.version")).strip(),
     )
     return reader.signal(
@@ -283,6 +367,20 @@ def _inventory(reader: Reader, observed_at: datetime) -> Made:
         title="Inventory of the device",
         facts=facts,
         sources={"facts": "device"},
+    )
+
+
+def _config(reader: Reader, options: OcsfOptions, observed_at: datetime) -> Made:
+    """Return what checks of the configuration of a device state."""
+    facts = _assessed(list_at(reader.item, "assessments"), options)
+    return reader.signal(
+        SignalType.POSTURE_FACT if facts else SignalType.HEARTBEAT,
+        external_id="device-config",
+        observed_at=observed_at,
+        title="Configuration of the device",
+        facts=facts,
+        expires_at=after(observed_at, options.ttl),
+        sources={"facts": "assessments"},
     )
 
 

@@ -1,4 +1,4 @@
-"""Sensor kind `sentinelone`: threats and activities of SentinelOne.
+"""Sensor kind `sentinelone`: threats, activities and agents of SentinelOne.
 
 | object | becomes |
 |---|---|
@@ -8,12 +8,17 @@
 | activity with a confidence level | detection of its `threatId` |
 | activity *quarantined* (type 2004) | remediation of its `threatId` |
 | every other activity | ignored |
+| agent | posture facts; risk level, high while it is infected or has active threats |
+
+An agent object is as old as the last contact with the agent, whenever the console touched its record: what is said of
+a laptop that is switched off is not news.
 
 A threat has two axes: what an analyst decided (`incidentStatus`) and what is on the device (`mitigationStatus`).
-Only the second counts. Source: SentinelOne API 2.1, "Threats", "Activities"; the type numbers of activities are
-not published, so further ones are an option.
+Only the second counts. Source: SentinelOne API 2.1, "Threats", "Activities", "Agents"; the type numbers of activities
+are not published, so further ones are an option.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
@@ -23,12 +28,17 @@ import msgspec
 from plugins.contract import Normalized, Sample, after
 from plugins.levels import level_of_word
 from plugins.payload import parse_number, text_of
-from plugins.reading import Frame, ItemFault, Made, Reader, gather, known, rows, truth
+from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, rows, truth
 from plugins.samples.sentinelone import SAMPLES
 from risk.model import Severity, SignalType
 from risk.values import Duration, Strict
 
 CONFIDENCE: dict[str, Severity] = {"malicious": Severity.HIGH, "suspicious": Severity.MEDIUM}
+
+_PLATFORMS = {"windows": "windows", "macos": "macos", "linux": "linux"}
+_VERSION = re.compile(r"\d+(\.\d+)*")
+_RUNNING = "na"
+"""`operationalState` of an agent that nobody and nothing has disabled."""
 
 _CLEAN = frozenset({"mitigated", "marked_as_benign", "benign"})
 
@@ -38,20 +48,24 @@ class SentineloneOptions(Strict, frozen=True):
 
     Field: levels: confidence levels that mean another severity than usual.
     Field: closing_activities: numbers of activity types that mean that a threat is gone from the device.
+    Field: infected: severity of a device whose agent is infected or has active threats.
     Field: ttl: how long a mitigated threat counts while the endpoint is still called infected.
     """
 
     levels: dict[str, Severity] = msgspec.field(default_factory=dict)
     closing_activities: tuple[str, ...] = ("2004",)
+    infected: Severity = Severity.HIGH
     ttl: Duration = 86400.0
 
 
 class SentineloneSensor:
-    """Reads SentinelOne threats and activities."""
+    """Reads SentinelOne threats, activities and agents."""
 
     kind: ClassVar[str] = "sentinelone"
     title: ClassVar[str] = "SentinelOne"
-    identity_kinds: ClassVar[tuple[str, ...]] = ("sensor-device-uuid", "sensor-device-id", "hostname", "upn")
+    identity_kinds: ClassVar[tuple[str, ...]] = (
+        *("serial", "sensor-device-uuid", "sensor-device-id", "hostname", "upn"),
+    )
     options_type: ClassVar[type[Strict]] = SentineloneOptions
     samples: ClassVar[tuple[Sample, ...]] = SAMPLES
 
@@ -64,8 +78,8 @@ class SentineloneSensor:
         received_at: datetime,
         headers: Mapping[str, str],  # noqa: ARG002 - a threat says everything itself
     ) -> Normalized:
-        """Return one signal per threat or activity."""
-        items, prefix = rows(payload, "data", "threats", "activities")
+        """Return the signals of the threats, activities and agents."""
+        items, prefix = rows(payload, "data", "threats", "activities", "agents")
         return gather(Frame(sensor, received_at), items, lambda reader: _item(reader, options), prefix)
 
 
@@ -74,7 +88,9 @@ def _item(reader: Reader, options: SentineloneOptions) -> list[Made]:
         return [_threat(reader, options)]
     if reader.get("activityType") is not None:
         return _activity(reader, options)
-    raise ItemFault("not-a-threat", "neither `threatInfo` nor `activityType`")
+    if reader.get("networkStatus", "operationalState", "isActive", "activeThreats") is not None:
+        return _agent(reader, options)
+    raise ItemFault("not-a-threat", "neither `threatInfo` nor `activityType`, and no agent")
 
 
 def _threat(reader: Reader, options: SentineloneOptions) -> Made:
@@ -135,3 +151,65 @@ def _activity(reader: Reader, options: SentineloneOptions) -> list[Made]:
             resolves=is_over,
         )
     ]
+
+
+def _agent(reader: Reader, options: SentineloneOptions) -> list[Made]:
+    """Return what an agent object says of its device: facts, and whether there is something on it."""
+    reader.device("serial", "serialNumber")
+    reader.device("sensor-device-uuid", "uuid")
+    reader.device("sensor-device-id", "id")
+    reader.device("hostname", "computerName")
+    reader.need_device("`id`, `uuid`, `computerName`, `serialNumber`")
+    reader.user("upn", "activeDirectory.userPrincipalName")
+    observed_at = reader.time("lastActiveDate", "updatedAt", "createdAt")
+    facts = _agent_facts(reader)
+    made = [
+        reader.signal(
+            SignalType.POSTURE_FACT if facts else SignalType.HEARTBEAT,
+            external_id="agent",
+            observed_at=observed_at,
+            title="State of the SentinelOne agent",
+            facts=facts,
+        )
+    ]
+    is_infected, active = facts.get("infected"), facts.get("active_threats")
+    if is_infected is None and active is None:
+        return made
+    is_bad = bool(is_infected or active)
+    level = options.infected if is_bad else Severity.NONE
+    health = reader.signal(
+        SignalType.RISK_LEVEL,
+        external_id="agent-health",
+        observed_at=observed_at,
+        level=level,
+        title="SentinelOne has active threats on this device" if is_bad else "No active threats",
+        resolves=level is Severity.NONE,
+        sources={"level": "infected, activeThreats"},
+    )
+    return [*made, health]
+
+
+def _agent_facts(reader: Reader) -> Facts:
+    is_gone = truth(reader.get("isDecommissioned")) or truth(reader.get("isUninstalled"))
+    state = reader.text("facts.edr_running", "operationalState").casefold()
+    network = reader.text("facts.isolated", "networkStatus").casefold()
+    family = reader.text("facts.platform", "osType").casefold()
+    version = _VERSION.search(text_of(reader.get("osRevision")))
+    number = version.group() if version else ""
+    build = parse_number(number) if family == "windows" else None
+    missing = reader.get("missingPermissions")
+    return known(
+        infected=truth(reader.get("infected")),
+        active_threats=parse_number(reader.text("facts.active_threats", "activeThreats")),
+        edr_running=False if is_gone else state == _RUNNING if state else None,
+        edr_onboarded=not is_gone if is_gone is not None else None,
+        edr_up_to_date=truth(reader.text("facts.edr_up_to_date", "isUpToDate")),
+        sensor_degraded=bool(missing) if isinstance(missing, list) else None,
+        isolated=network in {"disconnected", "disconnecting"} if network else None,
+        firewall_enabled=truth(reader.text("facts.firewall_enabled", "firewallEnabled")),
+        disk_encrypted=truth(reader.text("facts.disk_encrypted", "encryptedApplications")),
+        platform=_PLATFORMS.get(family),
+        os_version=number if family == "macos" else None,
+        os_build=int(build) if build is not None else None,
+        reporting=truth(reader.text("facts.reporting", "isActive")),
+    )

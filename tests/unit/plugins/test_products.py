@@ -50,6 +50,7 @@ def sample(kind, name):
     [
         ("crowdstrike", "fusion-new", "fusion-closed"),
         ("crowdstrike", "event-stream", "fusion-closed"),
+        ("crowdstrike", "incident-whose-host-is-in-its-id", "incident-closed"),
         ("defender", "alert", "alert-resolved"),
         ("defender", "machine-at-risk", "machine-cleared"),
         ("elastic", "webhook-of-a-rule", "closed-document-with-dotted-keys"),
@@ -57,6 +58,7 @@ def sample(kind, name):
         ("kolide", "device-will-be-blocked", "device-is-good-again"),
         ("ocsf", "detection", "detection-closed"),
         ("ocsf", "compliance-fails", "compliance-passes"),
+        ("ocsf", "incident", "incident-closed"),
         ("ocsf", "device-at-risk", "device-secure-again"),
         ("sentinelone", "threat", "threat-mitigated"),
         ("sentinelone", "activity-new-threat", "activity-quarantined"),
