@@ -88,13 +88,7 @@ def evaluate_compliance(
         return _one(ComplianceState.UNKNOWN, ComplianceReason.DEVICE_UNKNOWN, "Known device")
     evidence = Evidence(posture, risk, sensors, now)
     about = DeviceFacts(evidence)
-    rules = [
-        (policy, rule)
-        for policy in policies
-        if about.is_covered_by(policy)
-        for rule in policy.rules
-        if about.is_on(rule.platforms)
-    ]
+    rules = applicable(policies, about)
     if not rules:
         one = _one(uncovered, ComplianceReason.NOT_COVERED, "Covered by a compliance policy")
         return msgspec.structs.replace(one, changes_at=nearest([*about.moments, risk.changes_at], now))
@@ -114,6 +108,19 @@ def evaluate_compliance(
         ),
         demands=tuple(demand for each in judged for demand in each.demands),
     )
+
+
+def applicable(
+    policies: Iterable[CompliancePolicy], about: "DeviceFacts"
+) -> list[tuple[CompliancePolicy, ComplianceRule]]:
+    """Return the rules that a device is held to, each with its policy."""
+    return [
+        (policy, rule)
+        for policy in policies
+        if about.is_covered_by(policy)
+        for rule in policy.rules
+        if about.is_on(rule.platforms)
+    ]
 
 
 class Judged(NamedTuple):
@@ -244,6 +251,7 @@ class DeviceFacts:
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
+        self._watched: set[tuple[str, ...]] = set()
         self.moments: list[datetime] = []
 
     @cached_property
@@ -289,6 +297,9 @@ class DeviceFacts:
         return True
 
     def _watch(self, names: tuple[str, ...]) -> None:
+        if names in self._watched:
+            return
+        self._watched.add(names)
         self.moments += fact_moments(
             self._evidence.posture, names, self._evidence.sensors, self._evidence.now
         )

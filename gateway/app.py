@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -67,6 +67,7 @@ from gateway.hub.signin_pages import HubSignInPages
 from gateway.hub.spare import spare_pages
 from gateway.hub.speaking import Speaking
 from gateway.hub.texts.catalogue import CatalogueFault
+from gateway.hub.triage import Triage
 from gateway.hub.web import MAX_FIELD_BYTES, Handler, HubWeb
 from gateway.incidents import store as incident_tables
 from gateway.incidents.desk import IncidentDesk, IncidentRecorder
@@ -344,6 +345,7 @@ class Hub:
             await provider.stop()
         await self.intake.stop()
         await self.sessions.stop()
+        self.triage.drain()
         await self.incidents.stop()
         await self.remedies.stop()
         await self.recorder.stop()
@@ -528,10 +530,11 @@ class Hub:
             count = getattr(delivery, verdict)
             if count:
                 figures.signals(verdict).inc(count)
+        change = None
         if delivery.enforced_in_s is not None:
             figures.enforcement.observe(delivery.enforced_in_s)
-            self._measured(delivery, figures, delivery.enforced_in_s)
-        self.remedies.looked_at(delivery.device_ids)
+            change = self._measured(delivery, figures, delivery.enforced_in_s)
+        self.triage.look(delivery.device_ids, change)
         if delivery.sensor and not self.canary.is_its_sensor(delivery.sensor):
             self.standings.note(delivery)
             self.deliveries.note(delivery)
@@ -547,6 +550,13 @@ class Hub:
         return Judged(interpretation=self._runtime.interpretation, tickets=self.desk.tickets_by_device())
 
     def _configure_deliveries(self) -> None:
+        self.triage = Triage(
+            posture=self._posture_of_others,
+            interpretation=lambda: self._runtime.interpretation,
+            is_followed=self._is_followed,
+            suspected=self._suspected,
+            clock=utc_now,
+        )
         self.delivery_store = DeliveryStore(self.database)
         self.deliveries = DeliveryLog(
             self.delivery_store,
@@ -576,15 +586,24 @@ class Hub:
         )
         self.metrics.registry.register(self.standings)
 
-    def _measured(self, delivery: Delivery, figures: SensorFigures, enforced_in_s: float) -> None:
-        """Record how long this change took, and look whether an incident began or ended with it."""
+    def _is_followed(self, device: str) -> bool:
+        return self.incidents.has_open(device) or self.remedies.tasks.has_open(device)
+
+    def _suspected(self, devices: Sequence[str], change: Change | None) -> None:
+        """Look at devices that may fail a rule, or did; what was not enforced yet begins and ends no incident."""
+        self.remedies.looked_at(devices)
+        if change is not None:
+            self.incidents.look(devices, change)
+
+    def _measured(self, delivery: Delivery, figures: SensorFigures, enforced_in_s: float) -> Change | None:
+        """Record how long this change took, and return what it brought about."""
         if delivery.lag_s is not None:
             figures.lag.observe(delivery.lag_s)
         durable_in_s = delivery.durable_in_s or 0.0
         figures.durable.observe(durable_in_s)
         report, began_at = delivery.enforcement, utc_now() if delivery.again else delivery.first_byte_at
         if not isinstance(report, Enforcement) or began_at is None:
-            return
+            return None
         if report.evaluated_mono_ns is not None and delivery.received_mono_ns is not None:
             evaluated_in_s = (report.evaluated_mono_ns - delivery.received_mono_ns) / 1e9
             figures.evaluated.observe(evaluated_in_s)
@@ -592,7 +611,7 @@ class Hub:
             self.metrics.worker_enforcement.labels(worker).observe(took)
         for app in report.cuts:
             self.metrics.cut_window.labels(delivery.sensor, app).observe(enforced_in_s)
-        change = Change(
+        return Change(
             sensor=delivery.sensor,
             received_at=began_at,
             durable_in_s=durable_in_s,
@@ -601,7 +620,6 @@ class Hub:
             by_worker=report.by_worker,
             fenced=report.fenced,
         )
-        self.incidents.look(frozenset(map(self.risk.index.survivor, delivery.device_ids)), change)
 
     def incident_began(self, incident: Incident) -> None:
         """Count an incident."""

@@ -54,6 +54,8 @@ class TicketMaker:
         self._make_code = make_code
         self._make_id = make_id
         self.issued: LRUCache[str, Issued] = LRUCache(MAX_REMEMBERED)
+        self.devices: LRUCache[str, None] = LRUCache(MAX_REMEMBERED)
+        """Devices on which lately made tickets rest."""
 
     def make(
         self,
@@ -74,6 +76,8 @@ class TicketMaker:
         rest = residual(policies, situation.context)
         code = self._make_code()
         self.issued[code] = Issued(situation, policies, session_id)
+        if situation.context.device_id is not None:
+            self.devices[situation.context.device_id] = None
         ends = min(now + LIFETIME - RENEW_BEFORE, session_ends)
         if rest.valid_until is not None:
             ends = min(ends, rest.valid_until)

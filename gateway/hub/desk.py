@@ -130,8 +130,12 @@ class Desk:
         return ticket
 
     def interpret(self, posture: Posture) -> None:
-        """Work out what a posture means now, so that the tickets that are about to be asked for find it done."""
-        self._judge(posture, self._runtime().interpretation, self._clock())
+        """Work out what a posture means now, so that the tickets that are about to be asked for find it done.
+
+        Of a device on which no ticket rested lately nobody is about to ask.
+        """
+        if posture.device_id in self._maker.devices:
+            self._judge(posture, self._runtime().interpretation, self._clock())
 
     def situation(
         self, session: Session, app: str, evidence: bytes, now: datetime, *, host: str | None = None

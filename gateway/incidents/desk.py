@@ -123,6 +123,10 @@ class IncidentDesk:
         """Number of incidents that are not over."""
         return sum(len(incidents) for incidents in self._open.values())
 
+    def has_open(self, device_id: str) -> bool:
+        """Return whether an incident of the device is not over."""
+        return device_id in self._open
+
     def look(self, devices: Iterable[str], change: Change | None = None) -> None:
         """Look at devices soon: a change of theirs has been enforced."""
         for device_id in devices:

@@ -163,8 +163,13 @@ def advance(
     at = now if change is None else change.received_at
     for incident in open_:
         if incident.cause in keys:
+            after = incident
             if incident.remediated_at is not None:
-                changed.append(replace(incident, remediated_at=None, relapses=incident.relapses + 1))
+                after = replace(incident, remediated_at=None, relapses=incident.relapses + 1)
+            if change is not None and _is_begun_by(change, incident):
+                after = _measured(after, change)
+            if after is not incident:
+                changed.append(after)
             continue
         after = incident if incident.remediated_at is not None else replace(incident, remediated_at=at)
         if not present:
@@ -196,11 +201,25 @@ def _begun(cause: Cause, blank: Incident, change: Change | None) -> Incident:
         level=cause.level,
         observed_at=cause.observed_at,
     )
-    if change is None:
-        return begun
-    lag_s = None if cause.observed_at is None else (change.received_at - cause.observed_at).total_seconds()
+    return begun if change is None else _measured(begun, change)
+
+
+def _is_begun_by(change: Change, incident: Incident) -> bool:
+    """Return whether a delivery began an incident that a refused request told us of before the delivery itself did.
+
+    One worker refuses already while others have yet to acknowledge.
+    """
+    if incident.received_at is not None or incident.opened_at < change.received_at:
+        return False
+    return incident.sensor in ("", change.sensor)
+
+
+def _measured(incident: Incident, change: Change) -> Incident:
+    """Return the incident with what was measured of the delivery that began it."""
+    observed_at = incident.observed_at
+    lag_s = None if observed_at is None else (change.received_at - observed_at).total_seconds()
     return msgspec.structs.replace(
-        begun,
+        incident,
         received_at=change.received_at,
         lag_s=None if lag_s is None else max(0.0, lag_s),
         durable_in_s=change.durable_in_s,

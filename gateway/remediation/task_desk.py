@@ -119,6 +119,10 @@ class TaskDesk:
         """Number of tasks that are not resolved."""
         return sum(len(tasks) for tasks in self._live.values())
 
+    def has_open(self, device_id: str) -> bool:
+        """Return whether a task of the device is not resolved."""
+        return device_id in self._live
+
     def of_device(self, device_id: str) -> tuple[SecurityTask, ...]:
         """Return the tasks of a device that are not resolved, oldest first."""
         return tuple(sorted(self._live.get(device_id, {}).values(), key=lambda task: task.opened_at))

@@ -13,6 +13,7 @@ from compliance.model import Outcome, User
 from gateway.app import SCHEMAS
 from gateway.config.sensors import load_config
 from gateway.decision.assertion import AssertionSigner
+from gateway.decision.judge import Judge
 from gateway.decision.recorder import DecisionRecorder
 from gateway.decision.ticket import TicketMaker
 from gateway.devices.claim import ClaimedDevice
@@ -119,6 +120,25 @@ async def test_a_used_session_a_passed_moment_and_an_ended_session_make_another_
     assert counter.ask() is not second
     await counter.sessions.end(session.id)
     assert counter.ask() is None
+
+
+async def test_what_a_device_means_is_worked_out_ahead_only_where_a_ticket_rests_on_it(
+    counter: Counter,
+) -> None:
+    rows = [device_row(number) for number in (1, 2)]
+    counter.state.load(rows)
+    used, other = (counter.state.posture(row.device_id) for row in rows)
+    assert used is not None
+    assert other is not None
+    judge = counter.desk._judge
+    assert isinstance(judge, Judge)
+    counter.desk.interpret(used)
+    assert not judge._remembered
+    counter.ask()
+    judge._remembered.clear()
+    for posture in (used, other):
+        counter.desk.interpret(posture)
+    assert list(judge._remembered) == [used.device_id]
 
 
 async def test_another_device_ca_makes_another_one(counter: Counter) -> None:

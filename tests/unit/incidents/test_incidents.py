@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
+import msgspec
 import pytest
 
 from compliance.model import CompliancePolicy, ComplianceState, FactRule, RiskRule
@@ -193,6 +194,25 @@ async def test_a_refusal_that_time_alone_caused_begins_an_incident(rig: Rig) -> 
     await rig.desk.settled()
     (found,) = read_incidents(rig.path, most=9)
     assert (found.received_at, found.first_refused_code) == (None, "AAAA-BBBB")
+
+
+async def test_a_refusal_before_its_delivery_was_seen_through_leaves_the_incident_its_measures(
+    rig: Rig,
+) -> None:
+    """One worker refuses already while another has yet to acknowledge, or while a large delivery is looked through."""
+    begun = msgspec.structs.replace(CHANGE, received_at=at(4))
+    rig.desk.refused("dev_1", "notes", "AAAA-BBBB")
+    await rig.desk.settled()
+    rig.desk.look(["dev_1"], msgspec.structs.replace(begun, sensor="mdm"))
+    await rig.desk.settled()
+    rig.desk.look(["dev_1"], msgspec.structs.replace(begun, received_at=at(6)))
+    await rig.desk.settled()
+    assert [each.received_at for each in read_incidents(rig.path, most=9)] == [None]
+    rig.desk.look(["dev_1"], begun)
+    await rig.desk.settled()
+    (found,) = read_incidents(rig.path, most=9)
+    assert (found.received_at, found.enforced_in_s, found.cuts) == (at(4), CHANGE.enforced_in_s, {"notes": 2})
+    assert (found.lag_s, found.first_refused_code, rig.counts.began) == (4.0, "AAAA-BBBB", 1)
 
 
 async def test_changes_of_a_device_that_wait_are_one_look_at_it(rig: Rig) -> None:
