@@ -154,7 +154,7 @@ class Hub:
         self._pruning: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
         self.changes = Changes()
-        self._delivery_lines = EventLines("delivery")
+        self._delivery_lines = EventLines("delivery", DELIVERY_FIELDS)
         database = database_path(config.store.url, config_path)
         database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.database = Database(database, SCHEMAS)
@@ -538,7 +538,7 @@ class Hub:
         if delivery.sensor and not self.canary.is_its_sensor(delivery.sensor):
             self.standings.note(delivery)
             self.deliveries.note(delivery)
-        self._delivery_lines.info({name: getattr(delivery, name) for name in DELIVERY_FIELDS})
+        self._delivery_lines.info(delivery)
 
     def _answered(self, sensor: str, delivery_id: str, took_s: float) -> None:
         """Take note that the last byte of a delivery's answer has left."""

@@ -5,7 +5,6 @@ first time: an old body makes no sensor look alive, and an old statement changes
 """
 
 import asyncio
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway.deliveries.fragments import Fragments
+from gateway.deliveries.ids import new_delivery_id
 from gateway.deliveries.log import DeliveryLog
 from gateway.deliveries.model import (
     EffectLine,
@@ -187,7 +187,7 @@ class Again:
         enforcement = await self._enforce(result.changed, begun_ns) if result.changed else None
         self._observe(
             Delivery(
-                id=secrets.token_hex(8),
+                id=new_delivery_id(),
                 sensor=sensor.name,
                 status=200,
                 verdict=VERDICT,

@@ -6,7 +6,6 @@ durable by itself. What comes too fast is recorded without effects, then not at 
 
 import asyncio
 import hashlib
-import secrets
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ import msgspec
 import structlog
 
 from gateway.config.deliveries import Deliveries
+from gateway.deliveries.ids import new_delivery_id
 from gateway.deliveries.model import (
     MAX_REJECTIONS,
     MAX_SHOWN_EFFECTS,
@@ -115,7 +115,7 @@ class DeliveryLog:
         """Queue the record of a delivery."""
         sensor = delivery.sensor
         if not delivery.id:
-            delivery = msgspec.structs.replace(delivery, id=secrets.token_hex(8))
+            delivery = msgspec.structs.replace(delivery, id=new_delivery_id())
         if not is_verified(delivery):
             self._refused[sensor] += 1
         is_too_much = not is_verified(delivery) and self._refused[sensor] > UNVERIFIED_PER_FLUSH

@@ -42,6 +42,8 @@ class Changes:
 
     def announce(self, keys: tuple[str, ...]) -> None:
         """Wake everyone who waits for one of `keys`; `*` wakes all."""
+        if not self._subscribers:
+            return
         if "*" in keys:
             woken = {event for events in self._subscribers.values() for event in events}
         else:

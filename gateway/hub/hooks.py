@@ -14,7 +14,6 @@ import asyncio
 import hashlib
 import math
 import re
-import secrets
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -30,6 +29,7 @@ from aiohttp import web
 from gateway.config.asked import CloudflareAccess
 from gateway.config.certificates import ClientCertificate
 from gateway.config.schema import Basic, Bearer, Hmac, Sensor, StandardWebhooks
+from gateway.deliveries.ids import new_delivery_id
 from gateway.feed.hub_side import NotEnforced
 from gateway.hub.certificate_sender import CertificateVerifier
 from gateway.hub.holding import Held, HeldFull, Holding
@@ -385,7 +385,7 @@ class Hooks:
         clock: _Clock = lambda: datetime.now(UTC),
         mono_ns: Callable[[], int] = time.monotonic_ns,
         observe: Callable[[Delivery], None] = lambda delivery: None,  # noqa: ARG005 - nobody looks
-        make_id: Callable[[], str] = lambda: secrets.token_hex(8),
+        make_id: Callable[[], str] = new_delivery_id,
         join: Join = _unjoined,
         on_pulls: Callable[[str, tuple[str, ...]], bool] = lambda sensor, resources: False,  # noqa: ARG005 - nobody asks
         on_answered: Callable[[str, str, float], None] = lambda sensor, delivery, seconds: None,  # noqa: ARG005 - nobody looks

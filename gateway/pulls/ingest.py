@@ -1,7 +1,6 @@
 """What a product answered, into the same intake as a delivery: durable and enforced before anything else happens."""
 
 import asyncio
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -9,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.deliveries.ids import new_delivery_id
 from gateway.feed.hub_side import NotEnforced
 from gateway.hub.hooks import Delivery, HookSensor
 from gateway.tasks import spawn
@@ -63,7 +63,7 @@ class Ingest:
         if result.accepted or result.rejected:
             self._observe(
                 Delivery(
-                    id=secrets.token_hex(8),
+                    id=new_delivery_id(),
                     sensor=sensor.name,
                     status=200,
                     verdict=verdict,
