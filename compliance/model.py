@@ -7,12 +7,12 @@ keys are these field names with `-` for `_` in values only, never in keys.
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
 from risk.model import Posture, RiskAssessment, RiskLevel, SensorRules, Severity
-from risk.values import Duration, Strict
+from risk.values import Duration, Localised, Strict
 
 
 class ComplianceState(StrEnum):
@@ -82,6 +82,9 @@ class RuleLevel(StrEnum):
 
 Platform = Literal["macos", "windows", "linux", "ios", "android", "chromeos"]
 
+PlatformName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(get_args(Platform))})]
+"""A platform where a key is meant; that it is one is checked on load, with a hint."""
+
 
 class RiskRule(Strict, tag="risk", tag_field="type", frozen=True):
     """Met while the device's risk level is known and at most `max`.
@@ -106,13 +109,13 @@ class RiskRule(Strict, tag="risk", tag_field="type", frozen=True):
     max: RiskLevel
     sensor: str = ""
     grace: Duration = 0.0
-    title: str = ""
-    why: str = ""
-    fix: str = ""
+    title: Localised = ""
+    why: Localised = ""
+    fix: Localised = ""
     level: RuleLevel = RuleLevel.REQUIRE
     warn_until: str = ""
     platforms: tuple[Platform, ...] = ()
-    fixes: dict[str, str] = msgspec.field(default_factory=dict)
+    fixes: dict[PlatformName, Localised] = msgspec.field(default_factory=dict)
     severity: Severity = Severity.MEDIUM
     link: str = ""
 
@@ -161,13 +164,13 @@ class FactRule(Strict, tag="fact", tag_field="type", frozen=True):
     newer_than: Duration | None = None
     max_age: Duration | None = None
     grace: Duration = 0.0
-    title: str = ""
-    why: str = ""
-    fix: str = ""
+    title: Localised = ""
+    why: Localised = ""
+    fix: Localised = ""
     level: RuleLevel = RuleLevel.REQUIRE
     warn_until: str = ""
     platforms: tuple[Platform, ...] = ()
-    fixes: dict[str, str] = msgspec.field(default_factory=dict)
+    fixes: dict[PlatformName, Localised] = msgspec.field(default_factory=dict)
     severity: Severity = Severity.MEDIUM
     link: str = ""
 
@@ -196,13 +199,13 @@ class SensorRule(Strict, tag="sensor", tag_field="type", frozen=True):
     sensor: str
     seen_within: Duration
     grace: Duration = 0.0
-    title: str = ""
-    why: str = ""
-    fix: str = ""
+    title: Localised = ""
+    why: Localised = ""
+    fix: Localised = ""
     level: RuleLevel = RuleLevel.REQUIRE
     warn_until: str = ""
     platforms: tuple[Platform, ...] = ()
-    fixes: dict[str, str] = msgspec.field(default_factory=dict)
+    fixes: dict[PlatformName, Localised] = msgspec.field(default_factory=dict)
     severity: Severity = Severity.MEDIUM
     link: str = ""
 
@@ -236,13 +239,13 @@ class FindingRule(Strict, tag="finding", tag_field="type", frozen=True):
     older_than: Duration | None = None
     max: int = 0
     grace: Duration = 0.0
-    title: str = ""
-    why: str = ""
-    fix: str = ""
+    title: Localised = ""
+    why: Localised = ""
+    fix: Localised = ""
     level: RuleLevel = RuleLevel.REQUIRE
     warn_until: str = ""
     platforms: tuple[Platform, ...] = ()
-    fixes: dict[str, str] = msgspec.field(default_factory=dict)
+    fixes: dict[PlatformName, Localised] = msgspec.field(default_factory=dict)
     severity: Severity = Severity.MEDIUM
     link: str = ""
 
@@ -279,7 +282,7 @@ class EscalationStep(Strict, frozen=True):
     after: Duration
     decision: Outcome
     controls: tuple[SessionControl, ...] = ()
-    reason: str = ""
+    reason: Localised = ""
 
 
 class Exemption(Strict, frozen=True):
@@ -646,7 +649,7 @@ class AccessPolicy(Strict, frozen=True):
     controls: tuple[SessionControl, ...] = ()
     profiles: tuple[str, ...] = ()
     step_up: StepUp | None = None
-    reason: str = ""
+    reason: Localised = ""
     description: str = ""
     owner: str = ""
     link: str = ""

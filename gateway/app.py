@@ -61,7 +61,7 @@ from gateway.hub.remedies import SCHEMAS as REMEDY_SCHEMAS
 from gateway.hub.remedies import Remedies, with_exceptions
 from gateway.hub.returns import SealedReturns
 from gateway.hub.revocation import Revocation, Revoked, Revoker
-from gateway.hub.runtime import make_runtime
+from gateway.hub.runtime import Runtime, make_runtime
 from gateway.hub.signin import SignIn
 from gateway.hub.signin_pages import HubSignInPages
 from gateway.hub.spare import spare_pages
@@ -141,9 +141,7 @@ class Hub:
             clock=utc_now,
             registry=self.metrics.registry,
         )
-        self._runtime = make_runtime(
-            config, loaded.revision, self.canary.parts_for(config), origins=loaded.origins
-        )
+        self._runtime = _meaning(loaded, self.canary)
         self._ambience = ambience_of(config, config_path)
         self._speaking = Speaking(lambda: self._ambience, self._app_name)
         self._run_dir = Path(config.server.run_dir)
@@ -219,6 +217,7 @@ class Hub:
                     self._runtime.revision,
                     self._runtime.served,
                     notice_texts(self._ambience),
+                    texts=self._runtime.texts,
                     spare_pages=self._spare_pages,
                 )
             ),
@@ -648,9 +647,7 @@ class Hub:
     async def _reload(self) -> ReloadReport:
         try:
             loaded = load_config(self._config_path)
-            runtime = make_runtime(
-                loaded.config, loaded.revision, self.canary.parts_for(loaded.config), origins=loaded.origins
-            )
+            runtime = _meaning(loaded, self.canary)
             sensors = hook_sensors(runtime.sensors, self._catalog)
             device_ca = _device_ca(loaded.config)
             ambience = ambience_of(loaded.config, self._config_path)
@@ -841,6 +838,7 @@ class Hub:
             posture=self._record_of,
             device_ids=lambda: itertools.chain(self.risk.device_ids(), self.risk.user_ids()),
             interpretation=lambda: self._runtime.interpretation,
+            texts=lambda: self._runtime.texts,
         )
         ground = HubGround(self.sessions, self.intake, connections)
         return SharedSignalsHub(self.database, ground, connections, self.sealer, clock=utc_now)
@@ -878,6 +876,18 @@ class Hub:
             except (StoreFault, StoreOverloaded) as error:
                 # The store may be back at the next round; nothing but old rows waits for this.
                 log.warning("not-pruned", error=str(error))
+
+
+def _meaning(loaded: LoadedConfig, canary: CanaryWatch) -> Runtime:
+    """Return what a configuration means while it is in force."""
+    return make_runtime(
+        loaded.config,
+        loaded.revision,
+        canary.parts_for(loaded.config),
+        origins=loaded.origins,
+        translations=loaded.translations,
+        language=loaded.language,
+    )
 
 
 def ambience_of(config: Config, config_path: str) -> Ambience:

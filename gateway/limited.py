@@ -26,10 +26,11 @@ from gateway.controls.requests import (
 )
 from gateway.feed.protocol import Ticket
 from gateway.feed.settings import WorkerApp, WorkerSettings
+from gateway.localised import LocalisedTexts, Said
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.ports import Route
 from gateway.wire.cookies import find_cookie
-from gateway.wire.languages import best
+from gateway.wire.languages import best, lookup, ranges
 
 
 class Met(NamedTuple):
@@ -47,6 +48,7 @@ class LimitedSessions:
         self._profiles = Profiles()
         self._meters = meters
         self._texts: dict[str, NoticeTexts] = {}
+        self._reasons = LocalisedTexts()
         self._cookie_prefix = b""
         self._known: dict[object, Effective] = {}
         self._hosts: frozenset[str] = frozenset()
@@ -56,6 +58,7 @@ class LimitedSessions:
         self._profiles = Profiles(settings.profiles)
         self._meters.workers = settings.workers
         self._texts = {each.language: each for each in settings.notices}
+        self._reasons = settings.reasons
         self._cookie_prefix = b"__Host-" if settings.is_https else b""
         self._hosts = frozenset(host.partition(":")[0] for host in _hosts(settings))
         self._known.clear()
@@ -153,9 +156,12 @@ class LimitedSessions:
         accepted = (head.header(b"accept-language") or b"").decode("latin-1")
         chosen = self._own_cookie(exchange, b"gate-lang")
         language = chosen if chosen in self._texts else best(accepted, tuple(self._texts))
+        language = language or next(iter(self._texts))
+        dialects = (each for each in ranges(accepted) if lookup([each], self._texts) == language)
+        said = self._reasons.reason(decision.policy, decision.reason, (*dialects, language))
         hidden = self._own_cookie(exchange, HIDING_COOKIE.encode())
         is_hidden = hidden == hiding_key(effective.names, decision.reason)
-        return _Page(_origin(exchange), language or next(iter(self._texts)), is_hidden)
+        return _Page(_origin(exchange), language, is_hidden, said)
 
     def _own_cookie(self, exchange: Exchange, name: bytes) -> str:
         found = find_cookie(exchange.head.header(b"cookie"), self._cookie_prefix + name)
@@ -169,6 +175,8 @@ class LimitedSessions:
             origin=page.origin,
             names=effective.names,
             reason=decision.reason,
+            said=page.said.text,
+            said_language=page.said.language,
             watermark=_person(ticket) if effective.watermark else "",
             is_hidden=page.is_hidden,
         )
@@ -180,6 +188,7 @@ class _Page(NamedTuple):
     origin: str
     language: str
     is_hidden: bool
+    said: Said
 
 
 MAX_KNOWN = 1024

@@ -16,6 +16,12 @@ Duration = Annotated[float, msgspec.Meta(extra={"text": "duration"})]
 ByteSize = Annotated[int, msgspec.Meta(extra={"text": "bytes"})]
 """Bytes, written in the configuration with a unit: ``512B``, ``64KiB``, ``10MiB``, ``1GiB``."""
 
+Localised = Annotated[str, msgspec.Meta(extra={"text": "localised"})]
+"""A text for people: one text, or texts by language tag (``{en: …, de: …}``).
+
+The value is the text in the default language; the loader keeps the others apart (`LoadedConfig.translations`).
+"""
+
 
 class Secret:
     """A secret text that never shows itself: its ``repr`` and ``str`` hide the value.

@@ -23,6 +23,7 @@ from gateway.config.kinds import (
     describe_all,
     describe_unit,
     is_list,
+    is_localised,
     is_secret,
     takes_null,
     takes_numbers,
@@ -31,7 +32,9 @@ from gateway.config.kinds import (
     unit_of,
     words_of,
 )
+from gateway.config.languages import Languages
 from gateway.config.text import file_of, position, scalar
+from gateway.wire.languages import canonical, lookup
 from risk.values import Secret, parse_bytes, parse_duration
 
 MAX_REFERENCE_BYTES = 64 * 1024
@@ -67,7 +70,8 @@ class Decoder:
 
     `faults` holds errors and warnings; `places` and `origins` say where each value stands and came from;
     `files` names the file of what an included file says; `sections` are all decoded structs with their paths;
-    `invalid` are the paths of values that were left out.
+    `invalid` are the paths of values that were left out; `translations` are the texts by language of those that are
+    given so. `languages` are those of the pages, None while they are not known.
     """
 
     def __init__(self, *, file: str, base: Path, env: Mapping[str, str]) -> None:
@@ -82,6 +86,9 @@ class Decoder:
         self.nodes: dict[KeyPath, Node] = {}
         self.leaves: dict[KeyPath, Any] = {}
         self.invalid: set[KeyPath] = set()
+        self.languages: Languages | None = None
+        self.translations: dict[KeyPath, dict[str, str]] = {}
+        self._unread: set[str] = set()
 
     # --- reporting -----------------------------------------------------------------------------------------
 
@@ -130,6 +137,10 @@ class Decoder:
         """Return where each value came from, by its path as people write it."""
         return {path_text(path): origin for path, origin in self.origins.items()}
 
+    def translation_texts(self) -> dict[str, dict[str, str]]:
+        """Return the texts by language of each value that is given so, by its path as people write it."""
+        return {path_text(path): texts for path, texts in self.translations.items()}
+
     # --- nodes ---------------------------------------------------------------------------------------------
 
     def decode(self, node: Node, kind: mi.Type, path: KeyPath) -> Any:
@@ -155,8 +166,60 @@ class Decoder:
         if isinstance(node, SequenceNode):
             return self._decode_list(node, kinds, path)
         if isinstance(node, MappingNode):
-            return self._decode_mapping(node, kinds, path)
+            is_by_language = is_localised(kind) and not self._is_reference(node)
+            return (
+                self._decode_languages(node, path)
+                if is_by_language
+                else self._decode_mapping(node, kinds, path)
+            )
         return self._wrong(node, kinds, path)
+
+    def _decode_languages(self, node: MappingNode, path: KeyPath) -> Any:
+        """Return the text in the default language of a mapping from language tags to texts; keep all of them."""
+        texts: dict[str, str] = {}
+        is_whole = True
+        for key, value in self._entries(node, path):
+            inner = (*path, key.value)
+            self._note(inner, value if isinstance(value, ScalarNode) and value.value else key)
+            tag = self._language(key, inner)
+            text: Any = INVALID if tag is None else self.decode(value, mi.StrType(), inner)
+            if tag is None or text is INVALID:
+                is_whole = False
+            elif not text.strip():
+                self.fault(Code.FORM, inner, "the text is empty", "leave the language out", at=value)
+                is_whole = False
+            elif tag in texts:
+                self.fault(Code.DUPLICATE_KEY, inner, f"language `{tag}` stands twice", at=key)
+                is_whole = False
+            else:
+                texts[tag] = text
+        if not is_whole or self.languages is None:
+            return INVALID if not is_whole else next(iter(texts.values()), "")
+        default = self.languages.default
+        found = lookup([default], texts)
+        if found is None:
+            message = f"`{default}` is missing: whoever reads none of these languages would see nothing"
+            hint = f"`{default}` is the default language of the pages (`pages.languages`)"
+            self.fault(Code.MISSING_KEY, path, message, hint, at=node)
+            return INVALID
+        self.translations[path] = {found: texts.pop(found), **texts}
+        return self.translations[path][found]
+
+    def _language(self, key: ScalarNode, path: KeyPath) -> str | None:
+        """Return the language tag that a key is, None after reporting why it is none."""
+        if self.languages is None:
+            return canonical(key.value) or str(key.value)
+        wrong = self.languages.fault_of(key.value)
+        if wrong is not None:
+            self.fault(Code.UNKNOWN_KEY, path, wrong.message, wrong.hint, at=key)
+            return None
+        tag = canonical(key.value) or ""
+        if not self.languages.is_offered(tag) and tag not in self._unread:
+            self._unread.add(tag)
+            message = f"nobody reads `{tag}`: it is not among the languages of the pages"
+            hint = f"they are {', '.join(self.languages.offered)} (`pages.languages`)"
+            self.fault(Code.WITHOUT_EFFECT, path, message, hint, at=key)
+        return tag
 
     def _decode_mapping(self, node: MappingNode, kinds: list[mi.Type], path: KeyPath) -> Any:
         structs = [each for each in kinds if isinstance(each, mi.StructType)]

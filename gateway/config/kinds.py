@@ -25,6 +25,11 @@ def unit_of(kind: mi.Type) -> str:
     return ""
 
 
+def is_localised(kind: mi.Type) -> bool:
+    """Return whether a type is a text for people, which may be given by language."""
+    return isinstance(kind, mi.Metadata) and tagged(kind.extra, "localised")
+
+
 def is_secret(kind: mi.Type) -> bool:
     """Return whether a type is a secret."""
     return isinstance(kind, mi.CustomType) and kind.cls is Secret
@@ -76,6 +81,8 @@ def describe(kind: mi.Type) -> str:  # noqa: C901, PLR0911 - one line a type
     """Return what a type accepts, in words for people."""
     if unit_of(kind):
         return describe_unit(unit_of(kind))
+    if is_localised(kind):
+        return "a text, or texts by language"
     match kind:
         case mi.UnionType() | mi.Metadata():
             return describe_all(alternatives(kind))

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from ruamel.yaml.nodes import MappingNode, Node
 
 from gateway.config.decode import INVALID, Decoder
 from gateway.config.errors import Code, ConfigInvalid, Fault, KeyPath, did_you_mean, shown
 from gateway.config.include import Included
 from gateway.config.kinds import type_of
+from gateway.config.languages import ENGLISH, Languages, languages_of
 from gateway.config.locations import all_ranges
 from gateway.config.proofs import prove
+from gateway.config.remediation import PageSettings
 from gateway.config.schema import Config, Sensor
 from gateway.config.text import parse_text, read_text
 from gateway.config.validate import validate
@@ -33,7 +36,9 @@ class LoadedConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A configuration that may be used.
 
     `revision` names the text (secrets and referenced files not included). `origins` says where each value
-    came from: `file:line`, `env NAME` or `file PATH`; a value that is not listed is a default.
+    came from: `file:line`, `env NAME` or `file PATH`; a value that is not listed is a default. `translations` are the
+    texts by language tag of the values that are given so, by path; the first is the one in the default `language`, and
+    the value itself.
     """
 
     config: Config
@@ -41,6 +46,8 @@ class LoadedConfig(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     warnings: tuple[Fault, ...] = ()
     origins: dict[str, str] = msgspec.field(default_factory=dict)
+    translations: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+    language: str = ENGLISH
 
 
 def load(
@@ -78,6 +85,7 @@ def load_text(
     root = parse_text(text, str(file))
     included = Included(file, text)
     included.into(root)
+    decoder.languages = _languages(root, file, env)
     config = decoder.decode(root, type_of(Config), ())
     if sensor_options is not None:
         _check_sensor_kinds(decoder, sensor_options, tuple(sensor_kinds))
@@ -99,7 +107,21 @@ def load_text(
         path=file,
         warnings=warnings,
         origins=decoder.origin_texts(),
+        translations=decoder.translation_texts(),
+        language=ENGLISH if decoder.languages is None else decoder.languages.default,
     )
+
+
+def _languages(root: Node, file: Path, env: Mapping[str, str]) -> Languages | None:
+    """Return the languages of the pages, read before all else since texts need them; None when they are at fault."""
+    entries = root.value if isinstance(root, MappingNode) else []
+    node = next((value for key, value in entries if key.value == "pages"), None)
+    if not isinstance(node, MappingNode):
+        return languages_of(PageSettings(), file.parent)
+    first = Decoder(file=str(file), base=file.parent, env=env)
+    pages = first.decode(node, type_of(PageSettings), ("pages",))
+    is_sound = isinstance(pages, PageSettings) and not first.invalid
+    return languages_of(pages, file.parent) if is_sound else None
 
 
 def _check_no_options(

@@ -6,7 +6,7 @@ import msgspec.inspect as mi
 
 from gateway.config.docs import field_texts, summary
 from gateway.config.errors import CODE_TITLES
-from gateway.config.kinds import alternatives, describe, is_list, type_of, unit_of, words_of
+from gateway.config.kinds import alternatives, describe, is_list, is_localised, type_of, unit_of, words_of
 from gateway.config.schema import Config
 from gateway.config.schema_json import default_of
 
@@ -25,6 +25,7 @@ line and column, `posturegate config show` prints what is in force.
   too. A path is relative to the configuration file; one newline at the end of the file is dropped. A secret
   that stands in the file itself is a warning.
 * `NO` is a text, `no` is not a truth value, a key that stands twice is an error; anchors, aliases, `<<` work.
+* Where the table says *texts by language*, `{en: …, de: …}` may stand for the text: see [texts.md](texts.md).
 * A plain number where a text is expected is taken as it is written: `at_least: 14.10` is not 14.1.
 """
 
@@ -92,6 +93,8 @@ def _section(path: str, kind: mi.StructType) -> Iterator[str]:
 
 
 def _value(kind: mi.Type) -> str:
+    if is_localised(kind):
+        return "text, or texts by language"
     kinds = [each for each in alternatives(kind) if not isinstance(each, mi.NoneType)]
     return " or ".join(dict.fromkeys(_value_of(each) for each in kinds))
 

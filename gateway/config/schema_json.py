@@ -12,7 +12,7 @@ import msgspec
 import msgspec.inspect as mi
 
 from gateway.config.docs import field_texts, summary
-from gateway.config.kinds import alternatives, is_secret, type_of, unit_of, words_of
+from gateway.config.kinds import alternatives, is_localised, is_secret, type_of, unit_of, words_of
 from gateway.config.schema import Config, Sensor
 from gateway.config.show import with_unit
 
@@ -48,6 +48,14 @@ _COMMON: dict[str, Any] = {
         "description": "A secret: better `{env: NAME}` or `{file: PATH}` than the text itself.",
         "oneOf": [{"type": "string", "minLength": 1}, _REFERENCE],
     },
+}
+
+_BY_LANGUAGE: dict[str, Any] = {
+    "description": "Texts by language tag (`en`, `pt-BR`), the default language of the pages among them.",
+    "type": "object",
+    "propertyNames": {"pattern": "^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$"},
+    "additionalProperties": {"anyOf": [{"type": ["string", "number"]}, _REFERENCE]},
+    "minProperties": 1,
 }
 
 
@@ -131,6 +139,9 @@ class _Builder:
             isinstance(each, mi.StrType | mi.EnumType | mi.LiteralType) or unit_of(each) for each in kinds
         ):
             schemas.append(_REFERENCE)
+        if is_localised(kind):
+            self.definitions.setdefault("ByLanguage", _BY_LANGUAGE)
+            schemas.append({"$ref": "#/$defs/ByLanguage"})
         unique = [schema for at, schema in enumerate(schemas) if schema not in schemas[:at]]
         return unique[0] if len(unique) == 1 else {"anyOf": unique}
 
@@ -164,7 +175,9 @@ class _Builder:
             case mi.VarTupleType() | mi.ListType() | mi.SetType() | mi.FrozenSetType():
                 return [{"type": "array", "items": self.any_of(kind.item_type)}]
             case mi.DictType():
-                return [{"type": "object", "additionalProperties": self.any_of(kind.value_type)}]
+                names = kind.key_type.extra_json_schema if isinstance(kind.key_type, mi.Metadata) else None
+                keys = {"propertyNames": names} if names else {}
+                return [{"type": "object", **keys, "additionalProperties": self.any_of(kind.value_type)}]
             case _:
                 return [{}]
 

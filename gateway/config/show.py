@@ -31,7 +31,7 @@ def show(loaded: LoadedConfig) -> str:
     yaml.default_flow_style = False
     yaml.width = 120
     yaml.representer.add_representer(type(None), _represent_null)
-    yaml.dump(plain(loaded.config, loaded.origins), out)
+    yaml.dump(_shown(loaded), out)
     return f"# {loaded.path}, revision {loaded.revision}\n{out.getvalue()}"
 
 
@@ -43,9 +43,27 @@ def show_origins(loaded: LoadedConfig) -> str:
     """Return one line for each value: its path, the value, and where it came from."""
     lines = [
         f"{path} = {_scalar_text(value)}   # {loaded.origins.get(path, 'default')}"
-        for path, value in _leaves(plain(loaded.config, loaded.origins), ())
+        for path, value in _leaves(_shown(loaded), ())
     ]
     return "\n".join(lines) + "\n"
+
+
+def _shown(loaded: LoadedConfig) -> dict[str, Any]:
+    """Return the configuration as plain values, texts by language where they are given so."""
+    shown: dict[str, Any] = _in_languages(plain(loaded.config, loaded.origins), loaded, ())
+    return shown
+
+
+def _in_languages(value: Any, loaded: LoadedConfig, path: KeyPath) -> Any:
+    match value:
+        case dict():
+            return {key: _in_languages(inner, loaded, (*path, key)) for key, inner in value.items()}
+        case list():
+            return [_in_languages(inner, loaded, (*path, at)) for at, inner in enumerate(value)]
+    texts = loaded.translations.get(path_text(path), {}) if isinstance(value, str) else {}
+    return {
+        tag: _plain(text, mi.StrType(), loaded.origins, (*path, tag)) for tag, text in texts.items()
+    } or value
 
 
 def plain(section: msgspec.Struct, origins: Mapping[str, str], path: KeyPath = ()) -> dict[str, Any]:

@@ -47,10 +47,15 @@ def make_notice(
     origin: str,
     names: tuple[str, ...],
     reason: str,
+    said: str = "",
+    said_language: str = "",
     watermark: str = "",
     is_hidden: bool = False,
 ) -> Notice | None:
     """Return the notice, None when nothing of it is to be seen. Addresses are absolute: pages may have a `<base>`.
+
+    `reason` is in the default language and names the notice; `said` is what the reader sees of it (default: the same),
+    in `said_language` ("" is that of the notice).
 
     No style, script or handler stands in it: whatever the page's policy allows inline, none is needed. The watermark
     stays when the notice is hidden.
@@ -62,19 +67,27 @@ def make_notice(
         line = " ".join([_text(watermark)] * WATERMARK_REPEATS)
         mark = f'<gate-watermark aria-hidden="true">{line}</gate-watermark>'
     begin = f'<link rel="stylesheet" href="{_text(origin + STYLE_PATH)}"'
-    end = ">" + ("" if is_hidden else _region(texts, origin, names, reason)) + mark
+    end = (
+        ">"
+        + ("" if is_hidden else _region(texts, origin, names, reason, (said or reason, said_language)))
+        + mark
+    )
     return Notice(begin.encode("ascii", "xmlcharrefreplace"), end.encode("ascii", "xmlcharrefreplace"))
 
 
-def _region(texts: NoticeTexts, origin: str, names: tuple[str, ...], reason: str) -> str:
-    said = reason or " ".join(texts.limits[name] + "." for name in names if name in texts.limits)
+def _region(
+    texts: NoticeTexts, origin: str, names: tuple[str, ...], reason: str, words: tuple[str, str]
+) -> str:
+    said = words[0] or " ".join(texts.limits[name] + "." for name in names if name in texts.limits)
     shown = said if len(said) <= MAX_REASON_CHARACTERS else said[: MAX_REASON_CHARACTERS - 1] + "…"
     hide = f"{origin}{HIDE_PATH}?n={hiding_key(names, reason)}"
+    is_foreign = bool(reason) and words[1] not in ("", texts.language)
+    lang = f' lang="{_text(words[1])}"' if is_foreign else ""
     # The address of the page has to come along, or hiding leads to the start page.
     return (
         f'<gate-notice role="region" aria-label="{_text(texts.lead)}" '
         f'lang="{_text(texts.language)}" dir="{_text(texts.direction)}">'
-        f"<gate-text><strong>{_text(texts.lead)}</strong> <bdi>{_text(shown)}</bdi></gate-text>"
+        f"<gate-text><strong>{_text(texts.lead)}</strong> <bdi{lang}>{_text(shown)}</bdi></gate-text>"
         f'<gate-links><a href="{_text(origin + FIX_PATH)}">{_text(texts.link)}</a> '
         f'<a href="{_text(hide)}" referrerpolicy="same-origin">{_text(texts.hide)}</a></gate-links>'
         f"</gate-notice>"

@@ -7,6 +7,9 @@ import msgspec
 from compliance.model import AccessPolicy, Outcome, StepUp
 from gateway.config.profiles import SessionProfile
 
+SIGN_IN_SUFFIX = " (sign-in)"
+"""What follows the name of a policy in the name of the one that asks for a fresh sign-in."""
+
 
 def with_reauthentication(
     policies: Iterable[AccessPolicy], profiles: Iterable[SessionProfile]
@@ -25,7 +28,7 @@ def with_reauthentication(
             found.append(
                 msgspec.structs.replace(
                     policy,
-                    name=f"{policy.name} (sign-in)",
+                    name=policy.name + SIGN_IN_SUFFIX,
                     decision=Outcome.STEP_UP,
                     controls=(),
                     profiles=(),

@@ -7,6 +7,7 @@ from gateway.config.locations import Network
 from gateway.config.profiles import BannerMode, SessionProfile
 from gateway.config.schema import App, ClientCertificates, Config, DeviceCertificate, HealthCheck, Limits, Tls
 from gateway.controls.notice import NoticeTexts
+from gateway.localised import LocalisedTexts
 from gateway.supervisor import worker_count
 
 
@@ -33,7 +34,8 @@ class WorkerApp(msgspec.Struct, frozen=True, kw_only=True):
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a worker serves by. `workers` is how many there are on this node.
 
-    `notices` are the texts of the notice in pages of limited sessions, the default language first.
+    `notices` are the texts of the notice in pages of limited sessions, the default language first. `reasons` are those
+    of policies that are given in several languages.
     """
 
     revision: str
@@ -51,6 +53,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     country_database: str | None = None
     workers: int = 1
     notices: tuple[NoticeTexts, ...] = ()
+    reasons: LocalisedTexts = LocalisedTexts()
     spare_pages: bytes = b""
 
 
@@ -60,6 +63,7 @@ def worker_settings(
     apps: tuple[App, ...] | None = None,
     notices: tuple[NoticeTexts, ...] = (),
     *,
+    texts: LocalisedTexts | None = None,
     spare_pages: bytes = b"",
 ) -> WorkerSettings:
     """Return the part of the configuration that workers serve by. `apps` are those to serve; default: all.
@@ -85,6 +89,7 @@ def worker_settings(
         profiles=config.session_profiles,
         workers=max(1, worker_count(config.server.workers)),
         notices=notices,
+        reasons=(texts or LocalisedTexts()).in_several(),
         spare_pages=spare_pages,
     )
 

@@ -15,7 +15,8 @@ from gateway.feed.hub_side import NotEnforced
 from gateway.hub import wording
 from gateway.hub.desk import Desk
 from gateway.hub.front import Front, read_front
-from gateway.hub.pages import Pages, problem
+from gateway.hub.limited_pages import nobody_problem
+from gateway.hub.pages import Pages
 from gateway.hub.runtime import Runtime
 from gateway.hub.signin_front import Front as Origin
 from gateway.hub.signin_front import is_same_origin
@@ -91,6 +92,7 @@ class AboutMe:
                 app="" if app is None else app.title or app.name,
                 owner="" if app is None else app.owner,
                 system=wording.detect_os(request.headers.get("User-Agent", "")),
+                texts=self._runtime().texts,
             ),
             signed_in_at=session.created_at,
             ends_at=session.ends_at,
@@ -108,7 +110,7 @@ class AboutMe:
         """GET `/.gate/me/data`: everything that is stored about me and this device, as JSON to keep."""
         front, session = read_front(request), self._sign_in.session_of(request)
         if session is None:
-            return problem(401, "sign-in-required", "Sign in first", "this tells only about yourself")
+            return nobody_problem()
         _, facts = self._facts(front, session)
         device = facts.context.device_id or ""
         body: dict[str, Any] = {

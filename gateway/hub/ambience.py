@@ -19,7 +19,7 @@ from babel.dates import get_month_names
 from gateway.config.remediation import PageSettings, PageStyle
 from gateway.hub.texts import speaking
 from gateway.hub.texts.catalogue import ENGLISH, Catalogue, CatalogueFault, load_folder
-from gateway.wire.languages import best
+from gateway.wire.languages import best, lookup, ranges
 
 MAX_LOGO_BYTES = 65536
 LIGHT_GROUND, DARK_GROUND = "#f5f3ee", "#172225"
@@ -80,8 +80,13 @@ class Ambience(msgspec.Struct, frozen=True, kw_only=True):
             return str(chosen)
         return best(accepted, self.languages) or self.languages[0]
 
+    def dialects(self, language: str, *asked: str) -> tuple[str, ...]:
+        """Return the ranges of some `Accept-Language` values that lead to `language`, the most preferred first."""
+        found = (each for value in asked for each in ranges(value))
+        return tuple(dict.fromkeys(each for each in found if lookup([each], self.languages) == language))
+
     @contextmanager
-    def entered(self, language: str, app: str, path: str) -> Iterator[None]:
+    def entered(self, language: str, app: str, path: str, dialects: tuple[str, ...] = ()) -> Iterator[None]:
         """Surround what happens in the block; `app` is "" outside every app."""
         catalogues = self.catalogues.get(app) or self.catalogues[""]
         surroundings = Surroundings(
@@ -92,7 +97,7 @@ class Ambience(msgspec.Struct, frozen=True, kw_only=True):
         )
         before = _around.set(surroundings)
         try:
-            with speaking(catalogues[language]):
+            with speaking(catalogues[language], dialects):
                 yield
         finally:
             _around.reset(before)

@@ -25,6 +25,7 @@ from gateway.decision.context import DeviceEvidence, PostureSource, Situation, s
 from gateway.decision.hypothetical import suppose
 from gateway.hub.pages import problem
 from gateway.hub.runtime import Runtime
+from gateway.localised import LocalisedTexts
 from gateway.sessions.model import Session
 from risk.model import Identifier
 
@@ -262,7 +263,7 @@ class AuthZenApi:
             return _denied("subject-unknown", "a subject is a `user`, a `service`, or a live `session`")
         request = _request(asked, runtime)
         decision, _ = decide(runtime.policies_of(app.name), facts.context, request)
-        return {"decision": decision.outcome in _LETS_IN, "context": _told(decision, facts)}
+        return {"decision": decision.outcome in _LETS_IN, "context": _told(decision, facts, runtime.texts)}
 
     def _situation(self, subject: Subject, around: Surroundings, app: App, now: datetime) -> Situation | None:
         ground = self._ground
@@ -385,7 +386,7 @@ def _evidence(device: DeviceHint | None) -> Sequence[DeviceEvidence]:
     return (DeviceEvidence(source="authzen", identifiers=(identifier,)),)
 
 
-def _told(decision: Decision, facts: Situation) -> dict[str, Any]:
+def _told(decision: Decision, facts: Situation, texts: LocalisedTexts) -> dict[str, Any]:
     """Return what goes along with an answer."""
     context: dict[str, Any] = {
         "outcome": decision.outcome,
@@ -394,6 +395,8 @@ def _told(decision: Decision, facts: Situation) -> dict[str, Any]:
         "compliance": facts.context.compliance.state,
         "risk": facts.context.risk.level,
     }
+    if decision.reason:
+        context["reason_user"] = texts.reason_in_all(decision.policy, decision.reason)
     if decision.controls:
         context["controls"] = sorted(decision.controls)
     if decision.profiles:

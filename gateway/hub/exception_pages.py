@@ -213,7 +213,7 @@ class ExceptionPages:
         )
 
     def _context(self, session: Session) -> wording.PageContext:
-        return wording.PageContext(now=self._clock(), account=_label(session))
+        return wording.PageContext(now=self._clock(), account=_label(session), texts=self._runtime().texts)
 
     def _error(self, session: Session, code: str) -> web.Response:
         return self._pages.error(wording.error(self._context(session), code))

@@ -24,10 +24,11 @@ from gateway.hub.ambience import Ambience
 from gateway.hub.changes import STREAM_HEADERS, Changes, TooManySubscribers
 from gateway.hub.desk import Desk
 from gateway.hub.front import Front, read_front
-from gateway.hub.pages import problem
+from gateway.hub.pages import problem, spoken_problem
 from gateway.hub.runtime import Runtime
 from gateway.hub.signin_front import Front as Origin
 from gateway.hub.signin_front import add_cookie, redirect, referring_path
+from gateway.hub.texts import preferred, text
 from gateway.sessions.cookies import set_cookie
 from gateway.sessions.model import Session
 from gateway.sessions.pending import safe_path
@@ -51,7 +52,10 @@ class SignedIn(Protocol):
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What an app's own pages may show of the person and of the limits. Not for authorization."""
+    """What an app's own pages may show of the person and of the limits. Not for authorization.
+
+    `reason` is in the reader's language where the policy has it, else in the default one; `reason_lang` says in which.
+    """
 
     sub: str
     name: str
@@ -65,6 +69,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     profiles: tuple[str, ...] = ()
     banner: str = "off"
     reason: str = ""
+    reason_lang: str = ""
     fix_url: str = ""
 
 
@@ -101,7 +106,7 @@ class LimitedPages:
         front = read_front(request)
         session = self._sign_in.session_of(request)
         if session is None:
-            return _nobody()
+            return nobody_problem()
         return web.Response(
             body=msgspec.json.encode(self._told(request, front, session)[0]),
             content_type="application/json",
@@ -113,7 +118,7 @@ class LimitedPages:
         front = read_front(request)
         session = self._sign_in.session_of(request)
         if session is None:
-            return _nobody()
+            return nobody_problem()
         _, facts = self._told(request, front, session)
         response = web.StreamResponse(headers=STREAM_HEADERS)
         try:
@@ -204,12 +209,14 @@ def _told(runtime: Runtime, app: App | None, facts: Situation, decision: Decisio
         return told
     effective = runtime.profiles.effective(decision.controls, decision.profiles, app.banner)
     is_in = decision.outcome in _ADMITTED
+    said = runtime.texts.reason(decision.policy, decision.reason, preferred())
     return msgspec.structs.replace(
         told,
         restrictions=effective.names if is_in else (),
         profiles=effective.profiles if is_in else (),
         banner=effective.banner.value if is_in else "off",
-        reason=decision.reason,
+        reason=said.text,
+        reason_lang=said.language if said.text else "",
         fix_url=FIX_PATH,
     )
 
@@ -231,29 +238,32 @@ def notice_texts(ambience: Ambience) -> tuple[NoticeTexts, ...]:
 
 
 def restricted_problem(
-    front: Front, verdict: Refused, code: str, checks: Sequence[dict[str, object]]
+    front: Front, verdict: Refused, code: str, checks: Sequence[dict[str, object]], *, reason: str
 ) -> web.Response:
     """Return what a program is told whose request or response a limit of the session stopped.
 
-    `checks` are what is wrong with the device.
+    `checks` are what is wrong with the device, `reason` is why the session is limited, in the language that is spoken.
     """
     assert verdict.control is not None  # noqa: S101 - the caller has looked
     is_rate = verdict.control is Limit.RATE
-    return problem(
+    return spoken_problem(
         429 if is_rate else 403,
         "session-restricted",
-        "Limited access",
-        f"this session is limited ({verdict.control.value})",
+        text("banner_lead"),
+        text(f"limit_{verdict.control}"),
         reference=code,
         retry_after_s=verdict.retry_after if is_rate and verdict.retry_after else None,
         app=verdict.app,
         control=verdict.control.value,
         restrictions=[each.value for each in verdict.controls],
-        reason=verdict.reason or None,
+        reason=reason or None,
         remediation_url=f"{front.origin}{FIX_PATH}?c={code}" if code else f"{front.origin}{FIX_PATH}",
         checks=list(checks),
     )
 
 
-def _nobody() -> web.Response:
-    return problem(401, "sign-in-required", "Sign in first", "nobody is signed in here")
+def nobody_problem() -> web.Response:
+    """Return what is said to whoever asks about a session without having one."""
+    return spoken_problem(
+        401, "sign-in-required", text("program_sign_in_title"), text("program_nobody_detail")
+    )

@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import jinja2
@@ -44,7 +44,7 @@ from gateway.hub.views import (
 )
 from gateway.hub.wording import MARKDOWN_MAX, clean
 
-__all__ = ["Pages", "problem", "status_payload"]
+__all__ = ["Pages", "problem", "spoken_problem", "status_payload"]
 
 TEXT_MAX = 2000
 """Longest text of a view that a page shows; `gateway.hub.wording` cuts much earlier."""
@@ -431,6 +431,23 @@ def _headers(*, has_form: bool, form_targets: tuple[str, ...], own_css: str = ""
         "Content-Language": spoken().language,
         "Vary": "Accept, Accept-Language, Cookie",
     }
+
+
+def spoken_problem(
+    status: int,
+    code: str,
+    title: str,
+    detail: str = "",
+    *,
+    headers: Mapping[str, str] | None = None,
+    **members: Any,
+) -> web.Response:
+    """Return a problem document whose `title` and `detail` are in the language that is spoken; see `problem`.
+
+    Source: RFC 9457 section 3.1 (both may be localised; RFC 9110 section 8.5 says in what).
+    """
+    spoken_in = {"Content-Language": spoken().language, "Vary": "Accept, Accept-Language, Cookie"}
+    return problem(status, code, title, detail, headers={**spoken_in, **(headers or {})}, **members)
 
 
 def problem(

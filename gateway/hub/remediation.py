@@ -29,8 +29,8 @@ from gateway.hub.exception_pages import ExceptionPages
 from gateway.hub.front import Front, read_front
 from gateway.hub.keeping import Keeping, kept_view
 from gateway.hub.kept_forms import KeptForms
-from gateway.hub.limited_pages import restricted_problem
-from gateway.hub.pages import Pages, problem
+from gateway.hub.limited_pages import nobody_problem, restricted_problem
+from gateway.hub.pages import Pages, problem, spoken_problem
 from gateway.hub.runtime import Runtime
 from gateway.hub.signin_front import Front as Origin
 from gateway.hub.signin_front import referring_path
@@ -176,7 +176,7 @@ class Remediation:
             answer = await self._refusal_page(request, front, verdict, context, kept)
         else:
             checks = self._checks(front, app, session, context)
-            answer = self._refusal_problem(front, verdict, code, reason, checks)
+            answer = self._refusal_problem(front, verdict, context, reason, checks)
         if code and not answer.prepared:
             answer.headers["X-Gate-Decision-Id"] = code
         return answer
@@ -219,7 +219,12 @@ class Remediation:
         if verdict.control is not None:
             controls = frozenset(verdict.controls)
             view = wording.restricted(
-                context, verdict.control, controls=controls, reason=verdict.reason, kept=shown
+                context,
+                verdict.control,
+                controls=controls,
+                policy=verdict.policy,
+                reason=verdict.reason,
+                kept=shown,
             )
             page = self._pages.restricted(view)
             if verdict.retry_after:
@@ -249,22 +254,25 @@ class Remediation:
         self,
         front: Front,
         verdict: Refused,
-        code: str,
+        context: PageContext,
         reason: AccessReason | None,
         checks: list[dict[str, object]],
     ) -> web.Response:
+        """Return what a program is told: codes to go by, and texts for people in the language that they prefer."""
+        code = context.reference
         step = None if reason is None else next_step(reason)
         url = f"{front.origin}/.gate/fix?c={quote(code)}"
+        said = context.reason(verdict.policy, verdict.reason).text
         if verdict.control is not None:
-            return restricted_problem(front, verdict, code, checks)
+            return restricted_problem(front, verdict, code, checks, reason=said)
         if verdict.outcome is Outcome.STEP_UP:
             return self._step_up_problem(front, verdict, code)
         if verdict.outcome is Outcome.REMEDIATE:
-            return problem(
+            return spoken_problem(
                 403,
                 "remediation-required",
-                "Access is paused until a problem is fixed",
-                verdict.reason or "open the remediation page to see what to do",
+                text("program_paused_title"),
+                said or text("program_paused_detail"),
                 reference=code,
                 app=verdict.app,
                 why=reason,
@@ -272,11 +280,11 @@ class Remediation:
                 remediation_url=url,
                 checks=checks,
             )
-        return problem(
+        return spoken_problem(
             403,
             "access-blocked",
-            "Access policy does not allow this",
-            verdict.reason or "no policy allows this request",
+            text("program_blocked_title"),
+            said or text("program_blocked_detail"),
             reference=code,
             app=verdict.app,
             why=reason,
@@ -293,11 +301,11 @@ class Remediation:
             parts.append(f'acr_values="{" ".join(verdict.acr_values)}"')
         if verdict.max_age is not None:
             parts.append(f'max_age="{int(verdict.max_age)}"')
-        response = problem(
+        response = spoken_problem(
             401,
             "insufficient-user-authentication",
-            "A stronger sign-in is needed",
-            "sign in again with the authentication that this app asks for",
+            text("signin_stronger_title"),
+            text("program_stronger_detail"),
             reference=code,
             app=verdict.app,
             sign_in_url=front.origin + self._sign_in.sign_in_path("/", _step_up(verdict)),
@@ -310,17 +318,12 @@ class Remediation:
         app = self._runtime().app(verdict.app)
         session = self._sign_in.session_of(request)
         code = await self._record_failure(request, front, verdict, app, session)
-        if front.kind is not ClientKind.BROWSER:
-            return problem(
-                verdict.status,
-                verdict.code,
-                "The app did not answer",
-                "the app behind the gateway gave no usable answer",
-                reference=code,
-                app=verdict.app,
-            )
         context = self._context(request, app, session, code)
         view = wording.error(context, verdict.code, status=verdict.status, action_url=request.raw_path)
+        if front.kind is not ClientKind.BROWSER:
+            return spoken_problem(
+                verdict.status, verdict.code, view.title, view.lead, reference=code, app=verdict.app
+            )
         return self._pages.error(view)
 
     async def _record_failure(
@@ -444,7 +447,7 @@ class Remediation:
         front = read_front(request)
         session = self._sign_in.session_of(request)
         if session is None:
-            return problem(401, "sign-in-required", "Sign in first", "this tells only about your own device")
+            return nobody_problem()
         payload = status_payload(self._view(request, front, session, await self._kept(request, session)))
         return web.json_response(payload, headers={"Cache-Control": "no-store"})
 
@@ -453,7 +456,7 @@ class Remediation:
         front = read_front(request)
         session = self._sign_in.session_of(request)
         if session is None:
-            return problem(401, "sign-in-required", "Sign in first", "this tells only about your own device")
+            return nobody_problem()
         facts = self._facts(front, session, self._wanted(request, front))
         response = web.StreamResponse(headers=STREAM_HEADERS)
         try:
@@ -606,6 +609,7 @@ class Remediation:
             app="" if app is None else (app.title or app.name),
             owner="" if app is None else app.owner,
             system=wording.detect_os(request.headers.get("User-Agent", "")),
+            texts=self._runtime().texts,
         )
 
 

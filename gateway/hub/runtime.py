@@ -12,6 +12,7 @@ from gateway.controls.effective import Profiles
 from gateway.decision.judge import Interpretation
 from gateway.decision.reauthentication import with_reauthentication
 from gateway.decision.routing import NamedNetworks, is_below
+from gateway.localised import ENGLISH, LocalisedTexts, localised_texts
 from gateway.locations import named_networks
 from gateway.sessions.model import host_name
 from risk.builtin import RULES as BUILTIN_RULES
@@ -23,7 +24,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     """A configuration in force. `policies` holds, by app name, the access policies that can apply to the app.
 
     `places` says where access policies stand (`file:line`), by name. `builtin` is the canary, which no page, policy or
-    report of the configuration knows of.
+    report of the configuration knows of. `texts` are those of rules and policies, in every language.
     """
 
     config: Config
@@ -35,6 +36,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     profiles: Profiles = Profiles()
     builtin: Builtin | None = None
     places: dict[str, str] = {}
+    texts: LocalisedTexts = LocalisedTexts()
 
     def app(self, name: str) -> App | None:
         """Return the app of this name, or None."""
@@ -95,11 +97,18 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_runtime(
-    config: Config, revision: str, builtin: Builtin | None = None, *, origins: Mapping[str, str] | None = None
+    config: Config,
+    revision: str,
+    builtin: Builtin | None = None,
+    *,
+    origins: Mapping[str, str] | None = None,
+    translations: Mapping[str, Mapping[str, str]] | None = None,
+    language: str = ENGLISH,
 ) -> Runtime:
     """Return what `config` means. Everything was checked on load; nothing here can fail.
 
-    `origins` says where the values of the configuration stand, by their paths.
+    `origins` says where the values of the configuration stand, `translations` what texts are in other languages than
+    the default `language`, both by paths, as `LoadedConfig` has them.
     """
     named = [(at, policy.name) for at, policy in enumerate(config.access.policies)]
     found = {name: (origins or {}).get(f"access.policies[{at}].name", "") for at, name in named}
@@ -107,6 +116,7 @@ def make_runtime(
     return Runtime(
         builtin=builtin,
         profiles=Profiles(config.session_profiles),
+        texts=localised_texts(config, translations, language),
         places={name: place for name, place in found.items() if place},
         config=config,
         revision=revision,

@@ -20,7 +20,7 @@ from cachetools import TTLCache
 from compliance.model import StepUp
 from gateway.config.schema import Config
 from gateway.hub.keeping import Keeping
-from gateway.hub.pages import problem
+from gateway.hub.pages import spoken_problem
 from gateway.hub.signin_addresses import KeptAddresses
 from gateway.hub.signin_backchannel import BackChannelLogout
 from gateway.hub.signin_front import (
@@ -39,6 +39,7 @@ from gateway.hub.signin_front import (
 from gateway.hub.signin_out import SignOut
 from gateway.hub.signin_refusals import Refusals, guarded
 from gateway.hub.signin_views import SignInPages
+from gateway.hub.texts import text
 from gateway.oidc.authorize import NOTHING_WANTED, Wanted, new_attempt, random_text
 from gateway.oidc.callback import Callback, check_issuer, parse_callback
 from gateway.oidc.faults import (
@@ -247,11 +248,11 @@ class SignIn:
 
     def _problem(self, request: web.Request, front: Front) -> web.Response:
         """Tell a client that is no navigation where to sign in. No cookie, no state, no redirect."""
-        response = problem(
+        response = spoken_problem(
             401,
             "sign-in-required",
-            "Sign-in required",
-            "nobody is signed in: open `sign_in_url` in a browser",
+            text("program_sign_in_title"),
+            text("program_sign_in_detail"),
             headers={"WWW-Authenticate": 'Gate realm="sign-in"'},
             sign_in_url=front.origin + self.sign_in_path(referring_path(request, front)),
         )

@@ -9,7 +9,7 @@ from aiohttp import web
 from compliance.model import User
 from gateway.hub import wording
 from gateway.hub.keeping import Keeping, kept_view
-from gateway.hub.pages import Pages, problem
+from gateway.hub.pages import Pages, spoken_problem
 from gateway.hub.signin_front import is_browser
 from gateway.hub.signin_views import Refusal
 from gateway.hub.views import ErrorView
@@ -29,7 +29,7 @@ class HubSignInPages:
         view = self._view(refusal, reference)
         if is_browser(request):
             return self._pages.error(view)
-        return problem(
+        return spoken_problem(
             refusal.status,
             refusal.code,
             view.title,

@@ -42,7 +42,8 @@ class Speaking:
         language = ambience.language(chosen, accepted, ui_locales=wanted)
         is_get = request.method in ("GET", "HEAD")
         path = safe_path(request.raw_path) if is_get else referring_path(request, front)
-        with ambience.entered(language, self._app_at(front.host, request.path), path):
+        dialects = ambience.dialects(language, wanted.replace(" ", ","), accepted)
+        with ambience.entered(language, self._app_at(front.host, request.path), path, dialects):
             return await handler(request)
 
     async def choose(self, request: web.Request) -> web.StreamResponse:

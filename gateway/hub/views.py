@@ -8,6 +8,7 @@ switched off).
 import hashlib
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -53,6 +54,21 @@ class Moment(msgspec.Struct, frozen=True):
     at: datetime
     text: str
     ago: str
+
+
+class Words(msgspec.Struct, frozen=True):
+    """A text of the configuration; `lang` is its language where the page is in another one, else ""."""
+
+    text: str = ""
+    lang: str = ""
+
+
+class SystemFix(NamedTuple):
+    """What to do on one operating system: its name, Markdown, and the language of that as in `Words`."""
+
+    system: str
+    fix_md: str
+    lang: str = ""
 
 
 class KeptView(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,28 +141,35 @@ class ProblemView(msgspec.Struct, frozen=True, kw_only=True):
 
     `key` is stable while the same cause lasts. `is_silence` means that nothing is wrong as far as we know,
     we only have not heard. `text` describes it; `seen` is the value that was detected, `wanted` the one
-    needed. `steps` are plain texts from a sensor; `fix_md` and `why_md` come from the configuration.
-    `other_fixes` are (system, Markdown). `setting_url` opens the system's own settings, `link_url` says more.
+    needed. `steps` are plain texts from a sensor; `fix_md` and `why_md` come from the configuration. `…_lang` is the
+    language of a text where the page is in another one, else "". `waits_for` are the rules that wait for a silent
+    sensor. `setting_url` opens the system's own settings, `link_url` says more.
     """
 
     key: str
     title: str
     status: ProblemStatus
+    title_lang: str = ""
     is_silence: bool = False
     text: str = ""
+    text_lang: str = ""
     seen: str = ""
     wanted: str = ""
+    waits_for: tuple[Words, ...] = ()
     severity: str = ""
     sensor: str = ""
     observed: Moment | None = None
     deadline: Moment | None = None
     why_md: str = ""
+    why_lang: str = ""
     why: str = ""
     fix_md: str = ""
+    fix_lang: str = ""
     steps: tuple[str, ...] = ()
     own_fix_system: str = ""
     own_fix_md: str = ""
-    other_fixes: tuple[tuple[str, str], ...] = ()
+    own_fix_lang: str = ""
+    other_fixes: tuple[SystemFix, ...] = ()
     setting_url: str = ""
     link_url: str = ""
     offer: Offer | None = None
@@ -283,6 +306,7 @@ class BlockedView(View, frozen=True, kw_only=True):
     title: str
     lead: str
     reason: str = ""
+    reason_lang: str = ""
     advice: tuple[str, ...] = ()
     retry_url: str = ""
 
@@ -341,6 +365,7 @@ class StepUpView(View, frozen=True, kw_only=True):
     lead: str
     continue_url: str
     reason: str = ""
+    reason_lang: str = ""
 
 
 class ProviderChoice(msgspec.Struct, frozen=True):
@@ -366,6 +391,7 @@ class RestrictedView(View, frozen=True, kw_only=True):
     control: Limit
     limits: tuple[str, ...] = ()
     reason: str = ""
+    reason_lang: str = ""
     fix_url: str = "/.gate/fix"
     back_url: str = ""
 
@@ -392,6 +418,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     """A task of the device."""
 
     title: str
+    title_lang: str = ""
     state: str
     due: Moment
     ticket: str = ""
@@ -403,6 +430,7 @@ class ExceptionView(msgspec.Struct, frozen=True, kw_only=True):
     rule: str
     by: str
     until: Moment
+    rule_lang: str = ""
 
 
 class ApproveView(View, frozen=True, kw_only=True):
@@ -410,7 +438,7 @@ class ApproveView(View, frozen=True, kw_only=True):
 
     title: str
     lead: str
-    facts: tuple[tuple[str, str], ...]
+    facts: tuple[tuple[str, Words], ...]
     times: tuple[tuple[str, Moment], ...]
     reason: str
     hours: tuple[tuple[str, str], ...]

@@ -19,7 +19,7 @@ from gateway.decision.verdict import SignIn as SignInVerdict
 from gateway.hub import wording
 from gateway.hub.front import FrontFault, read_front
 from gateway.hub.hooks import Hooks
-from gateway.hub.pages import Pages, problem
+from gateway.hub.pages import Pages, problem, spoken_problem
 from gateway.hub.remediation import Remediation
 from gateway.hub.signin import SignIn
 from gateway.tasks import spawn
@@ -123,16 +123,16 @@ class HubWeb:
                 return self._not_found(request, "not-found")
 
     def _not_found(self, request: web.Request, code: str) -> web.StreamResponse:
-        return self._answer_error(request, 404, code, "there is nothing at this address")
+        return self._answer_error(request, 404, code)
 
     def _answer_error(
-        self, request: web.Request, status: int, code: str, detail: str, *, reference: str = ""
+        self, request: web.Request, status: int, code: str, *, reference: str = ""
     ) -> web.StreamResponse:
-        front = read_front(request)
-        if front.kind is not ClientKind.BROWSER:
-            return problem(status, code, "Not available", detail, reference=reference)
         context = wording.PageContext(now=self._clock(), reference=reference)
-        return self._pages.error(wording.error(context, code, status=status))
+        view = wording.error(context, code, status=status)
+        if read_front(request).kind is not ClientKind.BROWSER:
+            return spoken_problem(status, code, view.title, view.lead, reference=reference)
+        return self._pages.error(view)
 
     async def _discovery(self, request: web.Request) -> web.StreamResponse:
         """GET `/.well-known/gate`: what an app needs to know to verify assertions."""
@@ -167,16 +167,13 @@ class HubWeb:
             log.error("front-fault", error=str(fault), path=request.path)
             return problem(500, "internal", "Something went wrong here", "the gateway's log has the details")
         except web.HTTPException as answer:
-            return self._answer_error(
-                request, answer.status, _CODES.get(answer.status, "refused"), answer.reason
-            )
+            return self._answer_error(request, answer.status, _CODES.get(answer.status, "refused"))
         except ConnectionError:
             raise
         except Exception:
             code = self._make_code()
             log.exception("handler-failed", path=request.path, method=request.method, reference=code)
-            detail = f"tell the service desk this code: {code}"
-            return self._answer_error(request, 500, "internal", detail, reference=code)
+            return self._answer_error(request, 500, "internal", reference=code)
 
 
 async def _name_server(_request: web.Request, response: web.StreamResponse) -> None:

@@ -17,6 +17,7 @@ import structlog
 
 from gateway.config.shared_signals import SignalSubscriber, SignalTransmitter
 from gateway.decision.judge import Interpretation, judge
+from gateway.localised import LocalisedTexts
 from gateway.sessions.model import Session
 from gateway.shared_signals.events import EventType
 from gateway.shared_signals.letters import (
@@ -65,7 +66,10 @@ class Parties(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Emitter:
-    """Writes events into the outbox. `start`, then `look` and `sessions_ended`; `await stop()`."""
+    """Writes events into the outbox. `start`, then `look` and `sessions_ended`; `await stop()`.
+
+    `texts` are those of the rules, for the people who are told.
+    """
 
     def __init__(
         self,
@@ -79,6 +83,7 @@ class Emitter:
         clock: Callable[[], datetime],
         make_id: Callable[[], str],
         on_written: Callable[[Iterable[str]], None],
+        texts: Callable[[], LocalisedTexts] = LocalisedTexts,
     ) -> None:
         self._store = store
         self._parties = parties
@@ -89,6 +94,7 @@ class Emitter:
         self._clock = clock
         self._make_id = make_id
         self._on_written = on_written
+        self._texts = texts
         self._queue: dict[DeviceId, None] = {}
         self._moments: list[tuple[datetime, DeviceId]] = []
         self._next_of: dict[DeviceId, datetime] = {}
@@ -278,11 +284,14 @@ class Emitter:
         own = posture.identifiers[:1] if is_user else posture.identifiers
         keys = {member: frozenset({named.key, *(Simple("opaque", (each.value,)).key for each in own)})}
         reason = "; ".join(judged.reasons) or f"nothing is held against the {member.value} any more"
-        common = {
+        common: dict[str, Any] = {
             "event_timestamp": seconds(letter.now),
             "initiating_entity": "policy",
             "reason_admin": {"en": reason},
         }
+        for_people = self._texts().titles_in_all(judged.failed)
+        if for_people:
+            common["reason_user"] = for_people
         payloads: dict[EventType, dict[str, Any]] = {}
         if before.status != after.status:
             payloads[EventType.DEVICE_COMPLIANCE_CHANGE] = {

@@ -16,6 +16,7 @@ from gateway.decision.context import session_key
 from gateway.decision.judge import Interpretation
 from gateway.feed.hub_side import Enforcement
 from gateway.hub.hooks import Delivery
+from gateway.localised import LocalisedTexts
 from gateway.observe.ops import Component
 from gateway.sessions.model import Session
 from gateway.sessions.registry import SessionRegistry
@@ -53,6 +54,7 @@ class Connections(msgspec.Struct, frozen=True, kw_only=True):
     posture: Callable[[DeviceId], Posture | None]
     device_ids: Callable[[], Iterator[DeviceId]]
     interpretation: Callable[[], Interpretation]
+    texts: Callable[[], LocalisedTexts]
 
 
 class HubGround:
@@ -117,6 +119,7 @@ class SharedSignalsHub:
             posture=connections.posture,
             device_ids=connections.device_ids,
             interpretation=connections.interpretation,
+            texts=connections.texts,
             is_login_host=connections.is_login_host,
             clock=clock,
             make_id=lambda: secrets.token_urlsafe(ID_BYTES),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from compliance.model import ComplianceResult, ComplianceState
+from compliance.model import ComplianceResult, ComplianceState, RuleResult
 from gateway.config.shared_signals import SignalSubscriber
 from gateway.sessions.model import Session
 from gateway.shared_signals.events import URIS, EventType
@@ -29,11 +29,15 @@ _LEVELS: Mapping[RiskLevel, str] = {
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds of a device for one party. `level` None: nobody has told of it, so nothing can be said."""
+    """What holds of a device for one party. `level` None: nobody has told of it, so nothing can be said.
+
+    `failed` are the rules that make it so, as policy, rule and title.
+    """
 
     level: str | None
     status: str
     reasons: tuple[str, ...] = ()
+    failed: tuple[tuple[str, str, str], ...] = ()
     changes_at: datetime | None = None
 
 
@@ -114,14 +118,17 @@ def judged_of(risk: RiskAssessment, compliance: ComplianceResult | None) -> Judg
     reasons = [
         f"{each.title or each.external_id} ({each.sensor})" for each in risk.contributions[:MAX_REASONS]
     ]
+    failed: list[RuleResult] = []
     if compliance is not None and not is_well:
-        reasons += [each.title for each in compliance.results if each.state is compliance.state][:MAX_REASONS]
+        failed = [each for each in compliance.results if each.state is compliance.state][:MAX_REASONS]
+    reasons += [each.title for each in failed]
     ends_at = None if compliance is None else compliance.changes_at
     moments = [each for each in (risk.changes_at, ends_at) if each is not None]
     return Judged(
         level=_LEVELS.get(risk.level),
         status="compliant" if is_well else "not-compliant",
         reasons=tuple(dict.fromkeys(reason[:MAX_TITLE] for reason in reasons if reason)),
+        failed=tuple((each.policy, each.rule, each.title) for each in failed),
         changes_at=min(moments, default=None),
     )
 

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from gateway.config.schema import Config
 from gateway.decision.judge import Interpretation
+from gateway.localised import LocalisedTexts
 from gateway.sessions.model import Session
 from gateway.sessions.seal import SealBroken, Sealer
 from gateway.shared_signals.emission import Emitter, Parties
@@ -54,6 +55,7 @@ class Transmitter:
         posture: Callable[[DeviceId], Posture | None],
         device_ids: Callable[[], Iterator[DeviceId]],
         interpretation: Callable[[], Interpretation],
+        texts: Callable[[], LocalisedTexts] = LocalisedTexts,
         is_login_host: Callable[[web.Request], bool],
         clock: Callable[[], datetime],
         make_id: Callable[[], str],
@@ -79,6 +81,7 @@ class Transmitter:
             posture=posture,
             device_ids=device_ids,
             interpretation=interpretation,
+            texts=texts,
             clock=clock,
             make_id=make_id,
             on_written=self._wake,

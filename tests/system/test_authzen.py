@@ -73,6 +73,7 @@ async def test_answers_follow_the_device(stack: Stack) -> None:
     assert answer["decision"] is False
     assert answer["context"]["outcome"] == "remediate"
     assert answer["context"]["reason"] == "Your laptop needs attention."
+    assert answer["context"]["reason_user"] == {"en": "Your laptop needs attention."}
 
 
 async def test_a_session_and_the_latest_sign_in(stack: Stack) -> None:

@@ -101,8 +101,12 @@ def _check_level(checks: Checks, path: KeyPath, rule: ComplianceRule) -> None:
         checks.fault(Code.WITHOUT_EFFECT, (*path, "warn_until"), message, "`level: warn-until`")
     for platform in rule.fixes:
         if platform not in PLATFORMS:
-            message = f"{shown(platform)} is no platform"
-            checks.fault(Code.FORM, (*path, "fixes", platform), message, did_you_mean(platform, PLATFORMS))
+            message, hint = f"{shown(platform)} is no platform", did_you_mean(platform, PLATFORMS)
+            languages = checks.decoder.languages
+            if languages is not None and languages.fault_of(platform) is None:
+                message += " but a language"
+                hint = f"`fix: {{{platform}: …}}`, or below a platform: `fixes: {{macos: {{{platform}: …}}}}`"
+            checks.fault(Code.FORM, (*path, "fixes", platform), message, hint)
 
 
 def check_risk_rule(checks: Checks, path: KeyPath, rule: RiskRule) -> None:

@@ -11,24 +11,34 @@ from contextvars import ContextVar
 from gateway.hub.texts.catalogue import ENGLISH, Catalogue
 from gateway.hub.texts.english import TEXTS
 
-__all__ = ["TEXTS", "plural", "speaking", "spoken", "text"]
+__all__ = ["TEXTS", "plural", "preferred", "speaking", "spoken", "text"]
 
 _spoken: ContextVar[Catalogue] = ContextVar("spoken", default=ENGLISH)
+_dialects: ContextVar[tuple[str, ...]] = ContextVar("dialects", default=())
 
 
 @contextmanager
-def speaking(catalogue: Catalogue) -> Iterator[None]:
-    """Speak this language until the block ends, in this task and those that it begins."""
-    before = _spoken.set(catalogue)
+def speaking(catalogue: Catalogue, dialects: tuple[str, ...] = ()) -> Iterator[None]:
+    """Speak this language until the block ends, in this task and those that it begins.
+
+    `dialects` are what of it the reader prefers, such as `pt-BR` for `pt`: texts of the configuration may have them.
+    """
+    before, dialects_before = _spoken.set(catalogue), _dialects.set(dialects)
     try:
         yield
     finally:
         _spoken.reset(before)
+        _dialects.reset(dialects_before)
 
 
 def spoken() -> Catalogue:
     """Return the catalogue that is spoken now."""
     return _spoken.get()
+
+
+def preferred() -> tuple[str, ...]:
+    """Return the language ranges by which a text in several languages is chosen now, the most preferred first."""
+    return (*_dialects.get(), _spoken.get().language)
 
 
 def text(key: str, **values: object) -> str:

@@ -607,6 +607,17 @@ TEXTS: dict[str, str] = {
     "retry_in_one": "Try again in about 1 second.",
     "retry_in_many": "Try again in about {count} seconds.",
     "retry_in_minutes": "Try again in about {count} minutes.",
+    # what programs are told of a refusal, beside the codes that they go by
+    "program_paused_title": "Access is paused until a problem is fixed",
+    "program_paused_detail": "Open the remediation page to see what to do.",
+    "program_blocked_title": "Access policy does not allow this",
+    "program_blocked_detail": "No policy allows this request.",
+    "program_stronger_detail": "Sign in again with the authentication that this app asks for.",
+    "program_sign_in_title": "Sign-in required",
+    "program_sign_in_detail": "Nobody is signed in: open `sign_in_url` in a browser.",
+    "program_nobody_detail": "Nobody is signed in here.",
+    # between the items of a list
+    "list_comma": ", ",
     # times
     "ago_now": "just now",
     "ago_minutes_one": "1 minute ago",

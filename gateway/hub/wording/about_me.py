@@ -5,7 +5,7 @@ from datetime import datetime
 
 from compliance.model import AccessContext
 from gateway.hub.texts import plural, text
-from gateway.hub.views import ExceptionView, MeView, SessionView, SourceView, TaskView
+from gateway.hub.views import ExceptionView, MeView, SessionView, SourceView, TaskView, Words
 from gateway.hub.wording.context import PageContext, device_first
 from gateway.hub.wording.stored import device_help, held
 from gateway.hub.wording.to_fix import HELD_MAX
@@ -51,28 +51,39 @@ def me(
             for each in sessions[:HELD_MAX]
         ),
         sources=_sources(posture, context),
-        tasks=tuple(
-            TaskView(
-                title=clean(task.title, TITLE_MAX),
-                state=text(f"task_{task.state}"),
-                due=context.moment(task.due_at),
-                ticket=clean(task.ticket, NAME_MAX),
-            )
-            for task in tasks[:HELD_MAX]
-        ),
-        exceptions=tuple(
-            ExceptionView(
-                rule=clean(each.rule, TITLE_MAX),
-                by=clean(each.by, NAME_MAX),
-                until=context.moment(each.expires_at),
-            )
-            for each in exceptions[:HELD_MAX]
-        ),
+        tasks=tuple(_task(task, context) for task in tasks[:HELD_MAX]),
+        exceptions=tuple(_exception(each, context) for each in exceptions[:HELD_MAX]),
         reference=context.reference,
         account=clean(context.account, NAME_MAX),
         app=context.app_name,
         owner=clean(context.owner, NAME_MAX),
         sign_out_url=context.sign_out_url,
+    )
+
+
+def _task(task: SecurityTask, context: PageContext) -> TaskView:
+    """Return a task; one about a rule is called as the rule is in the reader's language."""
+    kind, _, place = task.cause.partition(":")
+    policy, _, rule = place.partition("/")
+    is_rule = kind == "rule"
+    title = context.rule_title(policy, rule, task.title) if is_rule else Words(clean(task.title, TITLE_MAX))
+    return TaskView(
+        title=title.text,
+        title_lang=title.lang,
+        state=text(f"task_{task.state}"),
+        due=context.moment(task.due_at),
+        ticket=clean(task.ticket, NAME_MAX),
+    )
+
+
+def _exception(granted: Granted, context: PageContext) -> ExceptionView:
+    policy, _, name = granted.rule.partition("/")
+    rule = context.rule_title(policy, name, granted.rule)
+    return ExceptionView(
+        rule=rule.text,
+        rule_lang=rule.lang,
+        by=clean(granted.by, NAME_MAX),
+        until=context.moment(granted.expires_at),
     )
 
 

@@ -6,16 +6,19 @@ from datetime import UTC, datetime, tzinfo
 import msgspec
 
 from compliance.model import AccessContext
-from gateway.hub.texts import TEXTS, text
-from gateway.hub.views import Moment, OperatingSystem, StepState, Stop
+from gateway.hub.texts import TEXTS, preferred, spoken, text
+from gateway.hub.views import Moment, OperatingSystem, StepState, Stop, Words
 from gateway.hub.wording.times import moment
-from gateway.hub.wording.untrusted import NAME_MAX, clean, name_in_sentence
+from gateway.hub.wording.untrusted import NAME_MAX, SENTENCE_MAX, TITLE_MAX, clean, name_in_sentence
+from gateway.localised import LocalisedTexts, Said, Texts, chosen
 
 
 class PageContext(msgspec.Struct, frozen=True, kw_only=True):
     """What every page is told. `app` is the app's title and `owner` whom to ask; "" where there is none.
 
-    `account` names the signed-in person ("" when nobody is). `sensor_labels` maps sensor names to labels.
+    `account` names the signed-in person ("" when nobody is). `sensor_labels` maps sensor names to labels. `texts` are
+    those of rules and policies in every language. `system` is that of the browser, `platform` that of the device, ""
+    while no sensor tells it.
     """
 
     now: datetime
@@ -25,8 +28,10 @@ class PageContext(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = ""
     sign_out_url: str = "/.gate/logout"
     system: OperatingSystem = OperatingSystem.UNKNOWN
+    platform: str = ""
     zone: tzinfo = UTC
     sensor_labels: dict[str, str] = {}
+    texts: LocalisedTexts = LocalisedTexts()
 
     @property
     def app_name(self) -> str:
@@ -36,6 +41,26 @@ class PageContext(msgspec.Struct, frozen=True, kw_only=True):
     def moment(self, at: datetime) -> Moment:
         """Return `at` for people, as seen from this page."""
         return moment(at, self.now, self.zone)
+
+    def reason(self, policy: str, reason: str) -> Words:
+        """Return the reason of a decision in the reader's language, else in the default one. `policy` decided it."""
+        return words(self.texts.reason(policy, reason, preferred()), SENTENCE_MAX) if reason else Words()
+
+    def rule_title(self, policy: str, rule: str, title: str) -> Words:
+        """Return what a rule is called in the reader's language; `title` is what it is called in the default one."""
+        given = self.texts.rule(policy, rule).title
+        return localised(given, TITLE_MAX) if given else Words(clean(title, TITLE_MAX))
+
+
+def localised(texts: Texts, limit: int, *, keep_lines: bool = False) -> Words:
+    """Return a text of the configuration in the reader's language, else in the default one; none of none."""
+    return words(chosen(texts, preferred()), limit, keep_lines=keep_lines) if texts else Words()
+
+
+def words(said: Said, limit: int, *, keep_lines: bool = False) -> Words:
+    """Return a text made harmless, with its language where it is not that of the page."""
+    lang = "" if said.language == spoken().language else said.language
+    return Words(clean(said.text, limit, keep_lines=keep_lines), lang)
 
 
 def sentence(key: str, context: PageContext, **values: object) -> str:

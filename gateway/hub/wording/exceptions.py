@@ -4,9 +4,9 @@ from datetime import timedelta
 from urllib.parse import quote
 
 from gateway.hub.texts import plural, text
-from gateway.hub.views import ApproveView, BlockedView, Offer
+from gateway.hub.views import ApproveView, BlockedView, Offer, Words
 from gateway.hub.wording.context import PageContext
-from gateway.hub.wording.untrusted import NAME_MAX, SENTENCE_MAX, TITLE_MAX, clean
+from gateway.hub.wording.untrusted import NAME_MAX, SENTENCE_MAX, clean
 from gateway.remediation.exceptions import Ask, Granted
 
 _HOUR_S = 3600.0
@@ -55,12 +55,14 @@ def offer(
 
 def approve(context: PageContext, ask: Ask, *, answer_url: str) -> ApproveView:
     """Return the view in which an owner answers."""
+    policy, _, name = ask.rule.partition("/")
+    rule = context.rule_title(policy, name, ask.title)
     return ApproveView(
         title=text("approve_title", person=clean(ask.person_name, NAME_MAX)),
         lead=text("approve_lead"),
         facts=(
-            (text("device_label"), clean(ask.device, NAME_MAX) or text("your_device")),
-            (text("approve_rule"), clean(ask.title, TITLE_MAX) or ask.rule),
+            (text("device_label"), Words(clean(ask.device, NAME_MAX) or text("your_device"))),
+            (text("approve_rule"), rule if rule.text else Words(ask.rule)),
         ),
         times=(
             (text("approve_asked"), context.moment(ask.asked_at)),

@@ -20,6 +20,7 @@ from gateway.hub.views import (
     SensorView,
     StepState,
     Stop,
+    Words,
 )
 from gateway.hub.wording.context import PageContext, app_stop, device_first, device_inside, sentence, you_stop
 from gateway.hub.wording.stored import device_help, held
@@ -67,7 +68,7 @@ def remediation(
     if kind is RemediationKind.CLEAR:
         still_open = []
     elif not still_open:
-        still_open = [_unnamed(decision)]
+        still_open = [_unnamed(decision, context)]
     still_open = [
         msgspec.structs.replace(problem, offer=(offers or {}).get(problem.key)) for problem in still_open
     ]
@@ -128,13 +129,15 @@ def _kind(
     return RemediationKind.FIX
 
 
-def _unnamed(decision: Decision | None) -> ProblemView:
+def _unnamed(decision: Decision | None, context: PageContext) -> ProblemView:
     """Return the problem that stands for a refusal which nothing known about the device explains."""
+    reason = context.reason(decision.policy, decision.reason) if decision else Words()
     return ProblemView(
         key="reason",
         title=text("problem_generic"),
         status=ProblemStatus.TO_DO,
-        text=clean(decision.reason, SENTENCE_MAX) if decision else "",
+        text=reason.text,
+        text_lang=reason.lang,
         steps=(text("problem_generic_step"),),
     )
 

@@ -5,15 +5,15 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from compliance.device_facts import platform_of
 from compliance.model import AccessContext, ComplianceState, RuleLevel, RuleResult
 from compliance.reasons import ComplianceReason
 from gateway.hub.texts import text
-from gateway.hub.views import ProblemStatus, ProblemView
+from gateway.hub.views import ProblemStatus, ProblemView, Words
 from gateway.hub.wording.context import PageContext, device_inside, numbered, sentence
+from gateway.hub.wording.instructing import why_of, with_fix
 from gateway.hub.wording.settings_links import settings_link
-from gateway.hub.wording.systems import instructions
 from gateway.hub.wording.untrusted import (
-    MARKDOWN_MAX,
     NAME_MAX,
     SENTENCE_MAX,
     STEP_MAX,
@@ -60,41 +60,34 @@ def _status(state: ComplianceState) -> ProblemStatus:
             return ProblemStatus.TO_DO
 
 
-def _with_fix(problem: ProblemView, fix_md: str, context: PageContext) -> ProblemView:
-    parts = instructions(fix_md, context.system)
-    return msgspec.structs.replace(
-        problem,
-        fix_md=parts.common,
-        own_fix_md=parts.own,
-        own_fix_system=text(f"system_{context.system}") if parts.own else "",
-        other_fixes=tuple((text(f"system_{system}"), body) for system, body in parts.others),
-        steps=() if fix_md.strip() else problem.steps,
-    )
-
-
 def _rule_problem(result: RuleResult, context: PageContext) -> ProblemView:
     is_uncovered = result.reason == ComplianceReason.NOT_COVERED
-    title = text("problem_uncovered_title") if is_uncovered else clean(result.title, TITLE_MAX)
+    title = context.rule_title(result.policy, result.rule, result.title)
+    if is_uncovered:
+        title = Words(text("problem_uncovered_title"))
+    why = why_of(result, context)
     steps = numbered("problem_uncovered_step" if is_uncovered else "problem_fact_step")
     is_in_grace = result.state is ComplianceState.IN_GRACE_PERIOD
     says_itself = is_uncovered or result.seen in {"yes", "no", "none"}
     problem = ProblemView(
         key=f"rule:{clean(result.policy, NAME_MAX)}/{clean(result.rule, NAME_MAX)}",
-        title=title or text("problem_fact_title"),
+        title=title.text or text("problem_fact_title"),
+        title_lang=title.lang,
         status=_status(result.state),
         seen="" if says_itself else clean(result.seen, VALUE_MAX),
         wanted="" if says_itself else clean(result.wanted, VALUE_MAX),
         sensor=sensor_label(result.source, context.sensor_labels) if result.source else "",
         observed=context.moment(result.observed_at) if result.observed_at else None,
         deadline=context.moment(result.deadline) if result.deadline and is_in_grace else None,
-        why_md=clean(result.why, MARKDOWN_MAX, keep_lines=True),
+        why_md=why.text,
+        why_lang=why.lang,
         why=text("problem_uncovered_why") if is_uncovered else "",
         steps=steps,
         severity="" if is_uncovered else text(f"severity_{result.severity}"),
         setting_url="" if is_uncovered else settings_link(context.system, result.rule, result.title),
         link_url=result.link,
     )
-    return _with_fix(problem, result.fix, context)
+    return with_fix(problem, result, context)
 
 
 def _silence_problem(
@@ -111,9 +104,8 @@ def _silence_problem(
     is_in_grace = bool(results) and len(deadlines) == len(results)
     deadline = min((at for at in deadlines if at), default=None) if is_in_grace else None
     told = next((result for result in results if result.fix.strip()), None)
-    why_md = clean(
-        next((result.why for result in results if result.why.strip()), ""), MARKDOWN_MAX, keep_lines=True
-    )
+    why = why_of(next((result for result in results if result.why.strip()), None), context)
+    waits_for = _waited_for(results, context)
     problem = ProblemView(
         key=f"silent:{clean(sensor, NAME_MAX)}",
         title=text("problem_silent_title", sensor=label)
@@ -122,32 +114,36 @@ def _silence_problem(
         status=ProblemStatus.DUE if deadline else ProblemStatus.TO_DO,
         is_silence=True,
         text=text("problem_silent_text") if last else text("problem_silent_text_never"),
-        wanted=", ".join(_waited_for(results)),
+        wanted=text("list_comma").join(each.text for each in waits_for),
+        waits_for=waits_for,
         sensor=label,
         observed=context.moment(last) if last else None,
         deadline=context.moment(deadline) if deadline else None,
-        why_md=why_md,
-        why="" if why_md else sentence("problem_silent_why", context),
+        why_md=why.text,
+        why_lang=why.lang,
+        why="" if why.text else sentence("problem_silent_why", context),
         steps=numbered("problem_silent_step"),
     )
-    return _with_fix(problem, told.fix if told else "", context)
+    return problem if told is None else with_fix(problem, told, context)
 
 
-def _waited_for(results: list[RuleResult]) -> list[str]:
+def _waited_for(results: list[RuleResult], context: PageContext) -> tuple[Words, ...]:
     """Return the titles of the rules that wait for a report, each once."""
-    return list(dict.fromkeys(clean(result.title, TITLE_MAX) for result in results if result.title))[
-        :HELD_MAX
-    ]
+    titles = (context.rule_title(each.policy, each.rule, each.title) for each in results if each.title)
+    return tuple(dict.fromkeys(titles))[:HELD_MAX]
 
 
 def _finding_problem(
-    contribution: RiskContribution, finding: Finding | None, rule: RuleResult | None, context: PageContext
+    contribution: RiskContribution,
+    finding: Finding | None,
+    rule: RuleResult | None,
+    context: PageContext,
 ) -> ProblemView:
     severity = str(finding.level if finding else contribution.level)
     steps = tuple(
         clean(step, STEP_MAX) for step in (finding.recommended_actions if finding else ())[:STEPS_MAX]
     )
-    why_md = clean(rule.why, MARKDOWN_MAX, keep_lines=True) if rule else ""
+    why = why_of(rule, context)
     rationale = clean(finding.rationale, SENTENCE_MAX) if finding else ""
     deadline = rule.deadline if rule and rule.state is ComplianceState.IN_GRACE_PERIOD else None
     problem = ProblemView(
@@ -159,11 +155,14 @@ def _finding_problem(
         sensor=sensor_label(contribution.sensor, context.sensor_labels),
         observed=context.moment(contribution.observed_at),
         deadline=context.moment(deadline) if deadline else None,
-        why=rationale or ("" if why_md else text("problem_risk_why")),
-        why_md="" if rationale else why_md,
+        why=rationale or ("" if why.text else text("problem_risk_why")),
+        why_md="" if rationale else why.text,
+        why_lang="" if rationale else why.lang,
         steps=steps or numbered("problem_risk_step"),
     )
-    return problem if steps or not (rule and rule.fix.strip()) else _with_fix(problem, rule.fix, context)
+    if steps or rule is None or not rule.fix.strip():
+        return problem
+    return with_fix(problem, rule, context)
 
 
 def _done_finding(finding: Finding, context: PageContext) -> ProblemView:
@@ -218,6 +217,9 @@ def problems(
     if access.device_id is None:
         return (_unknown_device(),)
     results = [item for item in access.compliance.results if item.level is not RuleLevel.REPORT]
+    known = posture or access.posture
+    platform = None if known is None else platform_of(known, access.sensors, access.now)
+    context = msgspec.structs.replace(context, platform=platform or "")
     risky = next((item for item in results if item.reason == ComplianceReason.RISK_TOO_HIGH), None)
     unmet = [
         item
@@ -247,7 +249,10 @@ def problems(
     ]
     later = [
         msgspec.structs.replace(
-            _rule_problem(item, context), status=ProblemStatus.DUE, seen="", deadline=context.moment(until)
+            _rule_problem(item, context),
+            status=ProblemStatus.DUE,
+            seen="",
+            deadline=context.moment(until),
         )
         for item in results
         if item.reason == ComplianceReason.EXEMPTED

@@ -62,6 +62,10 @@ def is_valid_object(value, schema):
     known = schema.get("properties", {})
     if any(key not in value for key in schema.get("required", ())):
         return False
+    if len(value) < schema.get("minProperties", 0):
+        return False
+    if not all(is_valid(key, schema.get("propertyNames", {})) for key in value):
+        return False
     rest = schema.get("additionalProperties", {})
     for key, item in value.items():
         if key in known:
@@ -78,7 +82,8 @@ KEYWORDS = {
     "$schema", "$id", "$defs", "$ref", "title", "description", "default", "type", "properties", "required",
     "additionalProperties", "patternProperties", "items", "enum", "const", "anyOf", "oneOf", "allOf", "if",
     "then",
-    "pattern", "minLength", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+    "pattern", "propertyNames", "minProperties", "minLength",
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
 }  # fmt: skip
 
 

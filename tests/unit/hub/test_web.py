@@ -89,8 +89,8 @@ async def test_a_fault_of_ours_is_an_answer_with_a_reference(hub) -> None:
         problem = await response.json()
         assert response.status == 500
         assert problem["code"] == "internal"
-        assert "7F3K-9QXM" in problem["detail"]
-        assert "fault of ours" not in problem["detail"]
+        assert problem["reference"] == "7F3K-9QXM"
+        assert "fault of ours" not in str(problem)
 
 
 async def test_nobody_but_a_worker_is_believed(hub) -> None:

@@ -199,7 +199,7 @@ def test_the_steps_of_this_system_come_first():
     disk = samples.fix_rules().problems[0]
     assert disk.own_fix_system == "macOS"
     assert "FileVault" in disk.own_fix_md
-    assert [system for system, _ in disk.other_fixes] == ["Windows"]
+    assert [each.system for each in disk.other_fixes] == ["Windows"]
     assert disk.fix_md.startswith("Your disk is not encrypted.")
 
 

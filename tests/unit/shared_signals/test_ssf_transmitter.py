@@ -15,10 +15,11 @@ import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
-from compliance.model import ComplianceState, User
+from compliance.model import CompliancePolicy, ComplianceState, RiskRule, User
 from gateway.config.schema import App, Config, Provider
 from gateway.config.shared_signals import SharedSignals, SignalSubscriber, SignalTransmitter
 from gateway.decision.judge import Interpretation
+from gateway.localised import LocalisedTexts, RuleTexts
 from gateway.sessions.model import Session, SessionId
 from gateway.sessions.seal import Sealer
 from gateway.shared_signals import received as tables
@@ -27,7 +28,7 @@ from gateway.shared_signals.outbox import Status
 from gateway.shared_signals.transmitter import Transmitter
 from risk.database import Database
 from risk.folding import fold
-from risk.model import DeviceId, Identifier, Posture, SensorRules, Severity, Signal, SignalType
+from risk.model import DeviceId, Identifier, Posture, RiskLevel, SensorRules, Severity, Signal, SignalType
 from risk.snapshot import RiskState
 from risk.users import is_user_id, user_record_id
 from risk.values import Secret
@@ -45,6 +46,8 @@ class Gateway:
         self.clock = clock
         self.state = RiskState()
         self.slept: list[float] = []
+        self.policies: tuple[CompliancePolicy, ...] = ()
+        self.texts = LocalisedTexts()
         self.url = ""
         self.transmitter = Transmitter(
             database,
@@ -55,9 +58,10 @@ class Gateway:
             device_ids=self.state.device_ids,
             interpretation=lambda: Interpretation(
                 sensors={name: SensorRules(name=name) for name in ("edr", "mdm", "peer")},
-                policies=(),
+                policies=self.policies,
                 uncovered=ComplianceState.COMPLIANT,
             ),
+            texts=lambda: self.texts,
             is_login_host=lambda _: True,
             clock=clock.now,
             make_id=lambda: seeded_ids(16).hex(),
@@ -216,6 +220,22 @@ async def test_pushed_changes_of_a_device(gateway: Gateway, siem: ForeignReceive
     levels = [each["events"][EVENTS + "risk-level-change"]["current_level"] for _, each in siem.seen]
     assert levels[0] == "HIGH"
     assert levels[-1] == "LOW"
+
+
+async def test_people_are_told_in_every_language_of_the_rule(gateway: Gateway, siem: ForeignReceiver) -> None:
+    """CAEP 1.0 section 2: `reason_user` is by language tag; the texts of sensors are for administrators alone."""
+    threat = RiskRule(name="threat", max=RiskLevel.LOW, title="No threat")
+    gateway.policies = (CompliancePolicy(name="laptop", rules=(threat,)),)
+    title = {"en": "No threat", "de": "Keine Gefahr"}
+    gateway.texts = LocalisedTexts(rules={"laptop/threat": RuleTexts(title=title)})
+    await siem.subscribe()
+    gateway.tell(Severity.HIGH)
+    await siem.until(2)
+    gateway.tell(None)
+    await siem.until(4)
+    events = [event for _, claims in siem.seen for event in claims["events"].values()]
+    assert [each.get("reason_user") for each in events] == [title, title, None, None]
+    assert events[0]["reason_admin"] == {"en": "Credential stealer (edr); No threat"}
 
 
 async def test_a_new_stream_is_told_of_what_is_not_well(gateway: Gateway, siem: ForeignReceiver) -> None:
