@@ -7,18 +7,12 @@ property test holds both to be equal.
 
 import ast
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from compliance.conditions import given
-from compliance.evaluate import (
-    ANY_SERVICE,
-    already_stepped_up,
-    folded,
-    is_older,
-    possible_risk,
-    session_miss,
-)
-from compliance.model import AccessContext, AccessPolicy, Assignment, Conditions, Outcome, User
+from compliance.conditions.kind import no_moments
+from compliance.evaluate import ANY_SERVICE, already_stepped_up, folded, session_miss
+from compliance.model import AccessContext, AccessPolicy, Assignment, Outcome, User
+from compliance.nodes import Builder, attribute, call, every, is_in, meets, name, negate, some
 
 Matching = Callable[[AccessContext], list[int]]
 
@@ -61,41 +55,22 @@ def compiled(policies: tuple[AccessPolicy, ...]) -> CompiledPolicies:
 
 
 def _is_timed(policy: AccessPolicy) -> bool:
-    when = policy.when
-    asks_age = when.auth_older_than is not None or policy.step_up is not None
-    return asks_age or bool(given(when))
+    asks = any(kind.moments is not no_moments for _, kind, _ in given(policy.when))
+    return asks or policy.step_up is not None
 
 
 # --- building the function -----------------------------------------------------------------------------
 
 
-class _Builder:
-    """Collects constants under names of ours, and makes nodes."""
-
-    def __init__(self) -> None:
-        self.constants: dict[str, Any] = {
-            "possible_risk": possible_risk,
-            "names_of": _names_of,
-            "services_of": _services_of,
-            "is_older": is_older,
-            "already_stepped_up": already_stepped_up,
-        }
-
-    def constant(self, value: Any) -> ast.expr:
-        """Return a node that stands for a value."""
-        name = f"c{len(self.constants)}"
-        self.constants[name] = value
-        return _name(name)
-
-
 def _compile(policies: tuple[AccessPolicy, ...]) -> Matching:
-    builder = _Builder()
-    body: list[ast.stmt] = [ast.parse(line).body[0] for line in _PREPARATION]
+    builder = Builder()
+    tested: list[ast.stmt] = []
     for at, policy in enumerate(policies):
-        found = ast.Expr(_call(_attribute("found", "append"), ast.Constant(at)))
+        found = ast.Expr(call(attribute(name("found"), "append"), ast.Constant(at)))
         tests = list(_tests(policy, builder))
-        body.append(ast.If(_all(tests), [found], []) if tests else found)
-    body.append(ast.Return(_name("found")))
+        tested.append(ast.If(every(tests), [found], []) if tests else found)
+    prepared = [ast.parse("found = []").body[0], *builder.preparation.values()]
+    body = [*prepared, *tested, ast.Return(name("found"))]
     arguments = ast.arguments(
         posonlyargs=[], args=[ast.arg("context")], kwonlyargs=[], kw_defaults=[], defaults=[]
     )
@@ -104,25 +79,6 @@ def _compile(policies: tuple[AccessPolicy, ...]) -> Matching:
     exec(compile(tree, "<access policies>", "exec"), builder.constants)  # noqa: S102 - built of nodes, never of text
     match: Matching = builder.constants["match"]
     return match
-
-
-_PREPARATION = (
-    "user = context.user",
-    "app = context.app",
-    "groups = user.groups",
-    "told = user.are_groups_known",
-    "roles = user.roles",
-    "told_roles = user.are_roles_known",
-    "services = services_of(user)",
-    "sure, unsure = names_of(user)",
-    "state = context.compliance.state",
-    "levels = possible_risk(context)",
-    "device = 'unknown' if context.device_id is None else 'known'",
-    "acr = user.acr",
-    "amr = None if user.amr is None else frozenset(user.amr)",
-    "found = []",
-)
-"""What every function begins with: the slow facts under short names."""
 
 
 def _names_of(user: User) -> tuple[frozenset[str], frozenset[str]]:
@@ -138,109 +94,48 @@ def _services_of(user: User) -> frozenset[str]:
     return frozenset({user.subject, ANY_SERVICE}) if user.is_service else frozenset()
 
 
-def _tests(policy: AccessPolicy, builder: _Builder) -> Iterable[ast.expr]:
+def _tests(policy: AccessPolicy, builder: Builder) -> Iterable[ast.expr]:
     """Yield the tests of a policy, all of which must hold; cheap ones first."""
     limits = policy.decision is not Outcome.ALLOW
-    when = policy.when
     yield from _apps(policy, builder)
     if not policy.include.is_for_everyone:
-        yield _any(_named(policy.include, builder, if_unsure=limits))
-    if when.compliance:
-        yield _in("state", builder.constant(frozenset(when.compliance)))
-    if when.risk:
-        levels = builder.constant(frozenset(when.risk))
-        yield _meets("levels", levels) if limits else _call(_attribute("levels", "issubset"), levels)
-    if when.device:
-        yield _in("device", builder.constant(frozenset(when.device)))
-    if when.providers:
-        provider = ast.Attribute(_name("user"), "provider", ast.Load())
-        yield ast.Compare(provider, [ast.In()], [builder.constant(frozenset(when.providers))])
+        yield some(_named(policy.include, builder, if_unsure=limits))
+    asked = given(policy.when)
+    yield from (kind.inline(value, builder, limits) for _, kind, value in asked if kind.inline is not None)
     if policy.exclude is not None and not policy.exclude.is_for_everyone:
-        yield _not(_any(_named(policy.exclude, builder, if_unsure=not limits)))
-    yield from _strength(when, builder, limits)
-    for _, kind, value in given(when):
-        held = _call(builder.constant(kind.holds), builder.constant(value), _name("context"))
-        # What is not known is None: it holds in a policy that limits, and not in one that allows.
-        yield ast.Compare(held, [ast.IsNot() if limits else ast.Is()], [ast.Constant(not limits)])
+        yield negate(some(_named(policy.exclude, builder, if_unsure=not limits)))
+    for _, kind, value in asked:
+        if kind.inline is None:
+            held = call(builder.constant(kind.holds), builder.constant(value), name("context"))
+            # What is not known is None: it holds in a policy that limits, and not in one that allows.
+            yield ast.Compare(held, [ast.IsNot() if limits else ast.Is()], [ast.Constant(not limits)])
     if policy.decision is Outcome.STEP_UP and policy.step_up is not None:
-        done = _call(_name("already_stepped_up"), builder.constant(policy.step_up), _name("context"))
+        is_done = builder.constant(already_stepped_up)
+        done = call(is_done, builder.constant(policy.step_up), name("context"))
         yield ast.Compare(done, [ast.Is()], [ast.Constant(None)])
 
 
-def _apps(policy: AccessPolicy, builder: _Builder) -> Iterable[ast.expr]:
+def _apps(policy: AccessPolicy, builder: Builder) -> Iterable[ast.expr]:
+    app = builder.local("app", "context.app")
     if policy.apps:
-        yield _in("app", builder.constant(frozenset(policy.apps)))
+        yield is_in(app, builder.constant(frozenset(policy.apps)))
     if policy.not_apps:
-        yield _not(_in("app", builder.constant(frozenset(policy.not_apps))))
+        yield negate(is_in(app, builder.constant(frozenset(policy.not_apps))))
 
 
-def _named(assignment: Assignment, builder: _Builder, *, if_unsure: bool) -> list[ast.expr]:
+def _named(assignment: Assignment, builder: Builder, *, if_unsure: bool) -> list[ast.expr]:
     tests: list[ast.expr] = []
     if assignment.users:
-        names = builder.constant(frozenset(folded(name) for name in assignment.users))
-        tests.append(_meets("unsure" if if_unsure else "sure", names))
+        both = builder.local("names", "names_of(context.user)", names_of=_names_of)
+        names = builder.constant(frozenset(folded(each) for each in assignment.users))
+        tests.append(meets(ast.Subscript(both, ast.Constant(int(if_unsure)), ast.Load()), names))
     if assignment.services:
-        tests.append(_meets("services", builder.constant(frozenset(assignment.services))))
-    for held, told, named in (
-        ("groups", "told", assignment.groups),
-        ("roles", "told_roles", assignment.roles),
-    ):
-        if named:
-            is_member = _meets(held, builder.constant(frozenset(named)))
-            tests.append(ast.IfExp(_name(told), is_member, ast.Constant(if_unsure)))
+        services = builder.local("services", "services_of(context.user)", services_of=_services_of)
+        tests.append(meets(services, builder.constant(frozenset(assignment.services))))
+    for word, listed in (("groups", assignment.groups), ("roles", assignment.roles)):
+        if listed:
+            is_told = builder.local(f"told_{word}", f"context.user.are_{word}_known")
+            held = builder.local(word, f"context.user.{word}")
+            is_member = meets(held, builder.constant(frozenset(listed)))
+            tests.append(ast.IfExp(is_told, is_member, ast.Constant(if_unsure)))
     return tests
-
-
-def _strength(when: Conditions, builder: _Builder, limits: bool) -> Iterable[ast.expr]:
-    if when.acr:
-        yield _known("acr", _in("acr", builder.constant(frozenset(when.acr))), limits)
-    if when.not_acr:
-        yield _known("acr", _not(_in("acr", builder.constant(frozenset(when.not_acr)))), limits)
-    if when.amr:
-        yield _known("amr", _meets("amr", builder.constant(frozenset(when.amr))), limits)
-    if when.not_amr:
-        yield _known("amr", _not(_meets("amr", builder.constant(frozenset(when.not_amr)))), limits)
-    if when.auth_older_than is not None:
-        age = builder.constant(when.auth_older_than)
-        yield _call(_name("is_older"), age, _name("context"), ast.Constant(limits))
-
-
-# --- nodes ---------------------------------------------------------------------------------------------
-
-
-def _name(name: str) -> ast.expr:
-    return ast.Name(name, ast.Load())
-
-
-def _attribute(name: str, attribute: str) -> ast.expr:
-    return ast.Attribute(_name(name), attribute, ast.Load())
-
-
-def _call(function: ast.expr, *arguments: ast.expr) -> ast.expr:
-    return ast.Call(function, list(arguments), [])
-
-
-def _in(name: str, values: ast.expr) -> ast.expr:
-    return ast.Compare(_name(name), [ast.In()], [values])
-
-
-def _meets(name: str, values: ast.expr) -> ast.expr:
-    """Return whether two sets have something in common."""
-    return _not(_call(_attribute(name, "isdisjoint"), values))
-
-
-def _known(name: str, test: ast.expr, if_unknown: bool) -> ast.expr:
-    is_unknown = ast.Compare(_name(name), [ast.Is()], [ast.Constant(None)])
-    return ast.IfExp(is_unknown, ast.Constant(if_unknown), test)
-
-
-def _not(test: ast.expr) -> ast.expr:
-    return ast.UnaryOp(ast.Not(), test)
-
-
-def _all(tests: list[ast.expr]) -> ast.expr:
-    return tests[0] if len(tests) == 1 else ast.BoolOp(ast.And(), tests)
-
-
-def _any(tests: list[ast.expr]) -> ast.expr:
-    return tests[0] if len(tests) == 1 else ast.BoolOp(ast.Or(), tests)

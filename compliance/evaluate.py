@@ -13,15 +13,12 @@ limits (everything but `allow`) and *does not hold* in a policy that allows:
 
 | unknown | in `allow` | in all others |
 |---|---|---|
-| `acr` and `not_acr` without an `acr`, `amr` and `not_amr` without `amr` | does not hold | holds |
-| `auth_older_than` without a time of sign-in | does not hold | holds |
 | any key of `compliance.conditions` whose kind answers *not known* | does not hold | holds |
 | `include` by group, groups unknown | not covered | covered |
 | `exclude` by group, groups unknown | excluded | not excluded |
 | `include` by role, `exclude` by role, roles unknown | as for groups | as for groups |
 | `include` by an e-mail address that is not verified | not covered | covered |
 | `exclude` by an e-mail address that is not verified | excluded | not excluded |
-| `risk` while a sensor is silent: the level, or `unknown` | both must be listed | one is enough |
 
 A `restrict` policy that matches only by this table limits what other policies grant; it lets nobody in
 itself. `compliance` and `device` have `unknown` as a value of their own: it is matched like any other. A
@@ -29,9 +26,9 @@ condition that cannot be evaluated at all (a fault of ours) is treated as unknow
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
 
-from compliance.conditions import KINDS, given
+from compliance.conditions import KINDS, REQUEST_KINDS, given, given_of_request
+from compliance.conditions.auth_older_than import after, signed_in
 from compliance.conditions.kind import Kind
 from compliance.model import (
     STRICTNESS,
@@ -50,16 +47,11 @@ from compliance.model import (
     StepUp,
     User,
 )
-from compliance.paths import path_matches
-from risk.model import RiskLevel
 
 DEFAULT_DENY_REASON = "No policy lets you into this app."
 
 ANY_SERVICE = "*"
 """What names every service identity."""
-
-REQUEST_KEYS = ("networks", "not_networks", "methods", "not_methods", "paths", "not_paths", "clients")
-"""The conditions that only the request can answer."""
 
 _NO_CONTROLS: frozenset[SessionControl] = frozenset()
 
@@ -277,56 +269,10 @@ def _is_member(named: tuple[str, ...], held: frozenset[str] | None, if_unsure: b
 
 
 def _conditions_misses(when: Conditions, context: AccessContext, limits: bool) -> Iterator[str]:
-    user = context.user
-    if when.compliance and context.compliance.state not in when.compliance:
-        yield "compliance"
-    if when.risk and not _risk_holds(when.risk, context, limits):
-        yield "risk"
-    known = "unknown" if context.device_id is None else "known"
-    if when.device and known not in when.device:
-        yield "device"
-    if when.providers and user.provider not in when.providers:
-        yield "providers"
-    yield from _strength_misses(when, context, limits)
     for key, kind, value in given(when):
         held = kind.holds(value, context)
         if not (limits if held is None else held):
             yield key
-
-
-def possible_risk(context: AccessContext) -> frozenset[RiskLevel]:
-    """Return every level that the device's risk may be: with `unknown` while it is not known."""
-    level = {context.risk.level}
-    return frozenset(level if context.risk.is_known else level | {RiskLevel.UNKNOWN})
-
-
-def _risk_holds(levels: tuple[RiskLevel, ...], context: AccessContext, limits: bool) -> bool:
-    possible = possible_risk(context)
-    return not possible.isdisjoint(levels) if limits else possible.issubset(levels)
-
-
-def _strength_misses(when: Conditions, context: AccessContext, limits: bool) -> Iterator[str]:
-    user = context.user
-    is_acr_held = limits if user.acr is None else user.acr in when.acr
-    if when.acr and not is_acr_held:
-        yield "acr"
-    is_other_acr = limits if user.acr is None else user.acr not in when.not_acr
-    if when.not_acr and not is_other_acr:
-        yield "not_acr"
-    is_amr_held = limits if user.amr is None else not set(user.amr).isdisjoint(when.amr)
-    if when.amr and not is_amr_held:
-        yield "amr"
-    is_other_amr = limits if user.amr is None else set(user.amr).isdisjoint(when.not_amr)
-    if when.not_amr and not is_other_amr:
-        yield "not_amr"
-    if when.auth_older_than is not None and not is_older(when.auth_older_than, context, limits):
-        yield "auth_older_than"
-
-
-def is_older(seconds: float, context: AccessContext, if_unknown: bool) -> bool:
-    """Return whether the sign-in is at least so old."""
-    reached_at = after(context.user.auth_at, seconds)
-    return if_unknown if reached_at is None else reached_at <= context.now
 
 
 def already_stepped_up(step_up: StepUp, context: AccessContext) -> str | None:
@@ -341,11 +287,6 @@ def already_stepped_up(step_up: StepUp, context: AccessContext) -> str | None:
     return "step_up"
 
 
-def after(moment: datetime | None, seconds: float) -> datetime | None:
-    """Return the instant so many seconds later, None for none."""
-    return None if moment is None else moment + timedelta(seconds=seconds)
-
-
 # --- per request ---------------------------------------------------------------------------------------
 
 
@@ -355,61 +296,33 @@ def request_miss(when: Conditions, request: RequestFacts) -> str | None:
 
 
 def _request_misses(when: Conditions, request: RequestFacts) -> Iterator[str]:
-    if when.networks and request.networks.isdisjoint(when.networks):
-        yield "networks"
-    if when.not_networks and not request.networks.isdisjoint(when.not_networks):
-        yield "not_networks"
-    if when.methods and request.method not in when.methods:
-        yield "methods"
-    if request.method in when.not_methods:
-        yield "not_methods"
-    if when.paths and not any(path_matches(pattern, request.path) for pattern in when.paths):
-        yield "paths"
-    if when.not_paths and any(path_matches(pattern, request.path) for pattern in when.not_paths):
-        yield "not_paths"
-    if when.clients and request.client not in when.clients:
-        yield "clients"
+    return (key for key, kind, value in given_of_request(when) if not kind.holds(value, request))
 
 
 def depends_on_request(when: Conditions) -> bool:
     """Return whether conditions ask anything that only the request knows."""
-    return any(getattr(when, key) for key in REQUEST_KEYS)
+    return any(getattr(when, key) for key in REQUEST_KINDS)
 
 
 # --- texts ---------------------------------------------------------------------------------------------
 
 
-def seen(  # noqa: C901, PLR0911 - one line a key
-    missed: str, context: AccessContext, request: RequestFacts, when: Conditions
-) -> str:
+def seen(missed: str, context: AccessContext, request: RequestFacts, when: Conditions) -> str:
     """Return what a missed condition saw, as a short text for people. `missed` is the condition's key in `when`."""
     user = context.user
-    kind = KINDS.get(missed)
-    if kind is not None:
-        return _seen_by(kind, getattr(when, missed), context)
+    if missed in KINDS:
+        return _seen_by(KINDS[missed], getattr(when, missed), context)
+    if missed in REQUEST_KINDS:
+        return REQUEST_KINDS[missed].seen(request)
     match missed:
         case "apps" | "not_apps":
             return context.app
         case "include" | "exclude":
             return _seen_of_person(user)
-        case "compliance":
-            return context.compliance.state
-        case "risk":
-            return " or ".join(sorted(possible_risk(context)))
-        case "device":
-            return "unknown" if context.device_id is None else "known"
-        case "providers":
-            return user.provider
-        case "acr" | "not_acr":
-            return user.acr or "not told"
-        case "amr" | "not_amr":
-            return "not told" if user.amr is None else _listed(user.amr)
-        case "auth_older_than":
-            return _signed_in(user)
         case "step_up":
-            return f"acr {user.acr or 'not told'}, {_signed_in(user)}"
+            return f"acr {user.acr or 'not told'}, {signed_in(context)}"
         case _:
-            return _seen_of_request(missed, request)
+            return ""
 
 
 def _seen_by(kind: Kind, value: object, context: AccessContext) -> str:
@@ -426,23 +339,5 @@ def _seen_of_person(user: User) -> str:
     return f"groups {_listed(user.groups) if user.are_groups_known else 'not known'}{roles}"
 
 
-def _seen_of_request(missed: str, request: RequestFacts) -> str:
-    match missed:
-        case "networks" | "not_networks":
-            return _listed(request.networks)
-        case "methods" | "not_methods":
-            return request.method
-        case "paths" | "not_paths":
-            return request.path
-        case "clients":
-            return request.client
-        case _:
-            return ""
-
-
 def _listed(words: Iterable[str]) -> str:
     return ", ".join(sorted(words)) or "none"
-
-
-def _signed_in(user: User) -> str:
-    return "time of sign-in not told" if user.auth_at is None else f"signed in {user.auth_at.isoformat()}"

@@ -1,4 +1,4 @@
-"""Why a compliance rule has its state: a closed enumeration."""
+"""Why a compliance rule has its state, and why a decision is what it is: closed enumerations."""
 
 from enum import StrEnum
 
@@ -28,3 +28,20 @@ class ComplianceReason(StrEnum):
     FINDING_OPEN = "finding-open"
     EXEMPTED = "exempted"
     RULE_UNUSABLE = "rule-unusable"
+
+
+class AccessReason(StrEnum):
+    """Why a decision is what it is. Closed: problem documents, records and metrics name nothing else."""
+
+    LET_IN = "let-in"
+    SIGN_IN_TOO_WEAK = "sign-in-too-weak"
+    DEVICE_NOT_KNOWN = "device-not-known"
+    DEVICE_AT_RISK = "device-at-risk"
+    DEVICE_NOT_COMPLIANT = "device-not-compliant"
+    DEVICE_NOT_ACCEPTED = "device-not-accepted"
+    PERSON_AT_RISK = "person-at-risk"
+    NOT_ASSIGNED = "not-assigned"
+    PLACE_NOT_ACCEPTED = "place-not-accepted"
+    TIME_NOT_ACCEPTED = "time-not-accepted"
+    REQUEST_NOT_ACCEPTED = "request-not-accepted"
+    NOT_AUTHORISED = "not-authorised"

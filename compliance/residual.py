@@ -7,19 +7,11 @@ tests hold both.
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from functools import lru_cache
 
 from compliance.compiled import compiled
-from compliance.conditions import given
-from compliance.evaluate import (
-    REQUEST_KEYS,
-    after,
-    combine,
-    demanded,
-    depends_on_request,
-    entry,
-    request_miss,
-)
+from compliance.conditions import REQUEST_KINDS, given, given_of_request
+from compliance.conditions.auth_older_than import after
+from compliance.evaluate import combine, demanded, depends_on_request, entry, request_miss
 from compliance.model import (
     AccessContext,
     AccessPolicy,
@@ -29,16 +21,13 @@ from compliance.model import (
     RequestFacts,
     Residual,
     ResidualEntry,
+    StepUp,
 )
-from compliance.paths import compile_paths
 
 MAX_REMEMBERED_DECISIONS = 256
 """Most decisions that one compiled residual keeps; there is one per set of matching policies that really
 occurs.
 """
-
-MAX_REMEMBERED_PATHS = 1024
-"""Most lists of paths that are kept compiled."""
 
 _NOTHING = Conditions()
 
@@ -66,7 +55,7 @@ def _left(policy: AccessPolicy, context: AccessContext) -> ResidualEntry:
     when = policy.when
     if not depends_on_request(when):
         return entry(policy, context, _NOTHING)
-    return entry(policy, context, Conditions(**{key: getattr(when, key) for key in REQUEST_KEYS}))
+    return entry(policy, context, Conditions(**{key: getattr(when, key) for key in REQUEST_KINDS}))
 
 
 def valid_until(policies: Iterable[AccessPolicy], context: AccessContext) -> datetime | None:
@@ -77,23 +66,19 @@ def valid_until(policies: Iterable[AccessPolicy], context: AccessContext) -> dat
     risks = (context.risk, context.user_risk, context.session_risk)
     moments = [*(risk.changes_at for risk in risks), context.compliance.changes_at]
     for policy in policies:
-        asks = policy.when.auth_older_than is not None or policy.step_up is not None
         if not policy.covers(context.app):
             continue
-        if asks:
-            moments += _moments(policy, context)
+        if policy.decision is Outcome.STEP_UP and policy.step_up is not None:
+            moments += _moments(policy.step_up, context)
         for _, kind, value in given(policy.when):
             moments += [moment for moment in kind.moments(value, context) if moment > context.now]
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def _moments(policy: AccessPolicy, context: AccessContext) -> list[datetime]:
-    """Return the instants ahead at which the sign-in reaches an age that the policy asks about."""
-    ages = [policy.when.auth_older_than]
-    if policy.decision is Outcome.STEP_UP and policy.step_up is not None:
-        ages.append(policy.step_up.max_age)
-    moments = [after(context.user.auth_at, age) for age in ages if age is not None]
-    return [moment for moment in moments if moment is not None and moment > context.now]
+def _moments(step_up: StepUp, context: AccessContext) -> list[datetime]:
+    """Return the instant ahead at which the sign-in gets too old for a step-up."""
+    too_old_at = None if step_up.max_age is None else after(context.user.auth_at, step_up.max_age)
+    return [] if too_old_at is None or too_old_at <= context.now else [too_old_at]
 
 
 def decide_residual(residual: Residual, request: RequestFacts) -> Decision:
@@ -135,34 +120,10 @@ def compile_residual(residual: Residual) -> Callable[[RequestFacts], Decision]:
 
 _Test = Callable[[RequestFacts], bool]
 
-_covers = lru_cache(MAX_REMEMBERED_PATHS)(compile_paths)
-"""The residuals of all sessions ask about the same few lists of paths."""
-
 
 def _compile(when: Conditions) -> _Test:
     """Return one function for the request conditions, without those that are not given."""
-    tests: list[_Test] = []
-    if when.methods:
-        methods = frozenset(when.methods)
-        tests.append(lambda request: request.method in methods)
-    if when.not_methods:
-        not_methods = frozenset(when.not_methods)
-        tests.append(lambda request: request.method not in not_methods)
-    if when.clients:
-        clients = frozenset(when.clients)
-        tests.append(lambda request: request.client in clients)
-    if when.networks:
-        networks = frozenset(when.networks)
-        tests.append(lambda request: not networks.isdisjoint(request.networks))
-    if when.not_networks:
-        not_networks = frozenset(when.not_networks)
-        tests.append(lambda request: not_networks.isdisjoint(request.networks))
-    if when.paths:
-        is_inside = _covers(when.paths)
-        tests.append(lambda request: is_inside(request.path))
-    if when.not_paths:
-        is_outside = _covers(when.not_paths)
-        tests.append(lambda request: not is_outside(request.path))
+    tests: list[_Test] = [kind.compiled(value) for _, kind, value in given_of_request(when)]
     if len(tests) == 1:
         return tests[0]
     return lambda request: all(test(request) for test in tests)

@@ -3,24 +3,9 @@
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
+from compliance.conditions import KINDS, REQUEST_KINDS
 from compliance.model import AccessContext, AccessPolicy, Decision, Outcome, PolicyTrace
-
-
-class AccessReason(StrEnum):
-    """Why a decision is what it is. Closed: problem documents, records and metrics name nothing else."""
-
-    LET_IN = "let-in"
-    SIGN_IN_TOO_WEAK = "sign-in-too-weak"
-    DEVICE_NOT_KNOWN = "device-not-known"
-    DEVICE_AT_RISK = "device-at-risk"
-    DEVICE_NOT_COMPLIANT = "device-not-compliant"
-    DEVICE_NOT_ACCEPTED = "device-not-accepted"
-    PERSON_AT_RISK = "person-at-risk"
-    NOT_ASSIGNED = "not-assigned"
-    PLACE_NOT_ACCEPTED = "place-not-accepted"
-    TIME_NOT_ACCEPTED = "time-not-accepted"
-    REQUEST_NOT_ACCEPTED = "request-not-accepted"
-    NOT_AUTHORISED = "not-authorised"
+from compliance.reasons import AccessReason
 
 
 class NextStep(StrEnum):
@@ -41,31 +26,27 @@ _STEPS = {
     AccessReason.DEVICE_NOT_COMPLIANT: NextStep.FIX_DEVICE,
 }
 
-# In the order in which they count: what most likely helps comes first.
-_KEYS: tuple[tuple[AccessReason, frozenset[str]], ...] = (
-    (AccessReason.DEVICE_AT_RISK, frozenset({"risk", "worst_risk", "findings", "not_findings"})),
-    (AccessReason.DEVICE_NOT_COMPLIANT, frozenset({"compliance"})),
-    (
-        AccessReason.DEVICE_NOT_ACCEPTED,
-        frozenset(
-            {
-                "device", "binding", "platforms", "not_platforms", "ownership", "tags", "not_tags", "facts",
-                "fact_states", "sensors",
-            }
-        ),
-    ),
-    (AccessReason.PERSON_AT_RISK, frozenset({"user_risk", "session_risk"})),
-    (
-        AccessReason.SIGN_IN_TOO_WEAK,
-        frozenset({"acr", "not_acr", "amr", "not_amr", "auth_older_than", "auth_within", "step_up"}),
-    ),
-    (AccessReason.NOT_ASSIGNED, frozenset({"include", "exclude", "claims", "providers"})),
-    (AccessReason.PLACE_NOT_ACCEPTED, frozenset({"networks", "not_networks"})),
-    (AccessReason.TIME_NOT_ACCEPTED, frozenset({"times", "not_times"})),
-    (AccessReason.REQUEST_NOT_ACCEPTED, frozenset(
-            {"hosts", "not_hosts", "methods", "not_methods", "paths", "not_paths", "clients"}
-        )),
-)  # fmt: skip
+_FIRST = (
+    AccessReason.DEVICE_AT_RISK,
+    AccessReason.DEVICE_NOT_COMPLIANT,
+    AccessReason.DEVICE_NOT_ACCEPTED,
+    AccessReason.PERSON_AT_RISK,
+    AccessReason.SIGN_IN_TOO_WEAK,
+    AccessReason.NOT_ASSIGNED,
+    AccessReason.PLACE_NOT_ACCEPTED,
+    AccessReason.TIME_NOT_ACCEPTED,
+    AccessReason.REQUEST_NOT_ACCEPTED,
+)
+"""The order in which reasons count: what most likely helps comes first."""
+
+_REASONS: dict[str, AccessReason] = {
+    **{key: kind.reason for key, kind in KINDS.items()},
+    **{key: kind.reason for key, kind in REQUEST_KINDS.items()},
+    "step_up": AccessReason.SIGN_IN_TOO_WEAK,
+    "include": AccessReason.NOT_ASSIGNED,
+    "exclude": AccessReason.NOT_ASSIGNED,
+}
+"""By the key of what was missed."""
 
 _OF_DEVICE = frozenset(
     {AccessReason.DEVICE_AT_RISK, AccessReason.DEVICE_NOT_COMPLIANT, AccessReason.DEVICE_NOT_ACCEPTED}
@@ -118,8 +99,7 @@ def _default_deny(traces: Sequence[PolicyTrace], context: AccessContext) -> Acce
 
 
 def _reason_of(keys: Iterable[str], context: AccessContext, *, else_: AccessReason) -> AccessReason:
-    asked = set(keys)
-    found = next((reason for reason, of_reason in _KEYS if asked & of_reason), else_)
+    found = min((_REASONS[key] for key in keys if key in _REASONS), key=_FIRST.index, default=else_)
     if found in _OF_DEVICE and context.device_id is None:
         return AccessReason.DEVICE_NOT_KNOWN
     return found

@@ -18,6 +18,10 @@ from pathlib import Path
 from types import ModuleType
 
 MODULES = (
+    "compliance.conditions.clients",
+    "compliance.conditions.methods",
+    "compliance.conditions.networks",
+    "compliance.conditions.paths",
     "compliance.paths",
     "compliance.residual",
     "gateway.decision.routing",

@@ -5,12 +5,12 @@ with a price on each input that changes. What comes out cannot be beaten: no sma
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import msgspec
 
 from compliance.analysis.clauses import matching, not_matching
 from compliance.analysis.domains import Space
+from compliance.analysis.inputs import TOLD, Change
 from compliance.analysis.present import present_values
 from compliance.analysis.solver import Clause, cheapest
 from compliance.model import AccessContext, AccessPolicy, Mode, Outcome, RequestFacts
@@ -35,15 +35,6 @@ _PREFERENCE = (
     "user_risk", "session_risk", "groups", "roles", "platform", "ownership", "tag", "claim", "provider", "host",
     "client", "method", "path",
 )  # fmt: skip
-
-
-class Change(msgspec.Struct, frozen=True):
-    """An input that would have to be otherwise: its name, its value now and then, and what a `Given` says of it."""
-
-    name: str
-    now: Any
-    then: Any
-    says: dict[str, Any]
 
 
 class Nearest(msgspec.Struct, frozen=True):
@@ -116,7 +107,7 @@ def _prices(space: Space, present: Sequence[int | None]) -> list[list[int]]:
     """
     prices = []
     for at, variable in enumerate(space.variables):
-        if variable.name.startswith(("helper", "witness")) or variable.name.endswith(" told"):
+        if variable.name.startswith(("helper", "witness")) or variable.name.endswith(TOLD):
             prices.append([0] * len(variable.values))
             continue
         rank = next(

@@ -13,9 +13,11 @@ from typing import Any
 import msgspec
 
 from compliance.analysis.clauses import matching, not_matching
-from compliance.analysis.domains import Space, Surroundings
+from compliance.analysis.domains import Space
+from compliance.analysis.inputs import MOMENT, Surroundings
 from compliance.analysis.solver import Clause, TooHard, solve
-from compliance.analysis.values import MOMENT, Ago
+from compliance.conditions import KINDS
+from compliance.conditions.facts import Ago
 from compliance.model import (
     STRICTNESS,
     AccessPolicy,
@@ -326,13 +328,7 @@ class Analysis:
         return None
 
 
-_UNSURE = frozenset(
-    {
-        "device", "risk", "user_risk", "session_risk", "worst_risk", "sensors", "findings", "not_findings",
-        "fact_states",
-    }
-)  # fmt: skip
-"""Conditions that may well be about what is not known."""
+_UNSURE = frozenset(key for key, kind in KINDS.items() if kind.is_about_unknown)
 
 
 def _told_part(policy: AccessPolicy) -> AccessPolicy:

@@ -1,12 +1,21 @@
-"""`claims`: claims of the sign-in that the provider's `keep_claims` names; all of them must hold."""
+"""`claims`: claims of the sign-in that the provider's `keep_claims` names; all of them must hold.
 
-from compliance.conditions.kind import Kind, all_of
+A claim that the provider did not send is not known: it may hold it back.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from compliance.analysis.inputs import Here, Inputs, Variable, member, place_of_member, unique
+from compliance.analysis.solver import Clause
+from compliance.conditions.kind import Input, Kind, all_of, saying
 from compliance.model import AccessContext, ClaimCondition
+from compliance.reasons import AccessReason
 
 
 def _holds_one(asked: ClaimCondition, context: AccessContext) -> bool | None:
     values = context.user.claims.get(asked.claim)
-    # A claim that the provider did not send is not known: it may hold it back.
     return None if values is None else not set(values).isdisjoint(asked.one_of)
 
 
@@ -18,4 +27,39 @@ def _seen(context: AccessContext) -> str:
     return ", ".join(sorted(context.user.claims)) or "none kept"
 
 
-KIND = Kind(_holds, _seen)
+def _clauses(wanted: tuple[ClaimCondition, ...], inputs: Inputs, limits: bool) -> Iterator[Clause]:
+    for asked in wanted:
+        yield tuple(inputs.members(f"claim {asked.claim}", asked.one_of, limits=limits))
+
+
+KIND = Kind(holds=_holds, clauses=_clauses, reason=AccessReason.NOT_ASSIGNED, seen=_seen)
+
+
+def _add(inputs: Inputs) -> None:
+    for claim in _claims(inputs):
+        values = (value for asked in inputs.asked("claims") if asked.claim == claim for value in asked.one_of)
+        inputs.add_members(f"claim {claim}", unique(values), partial(_says, claim))
+
+
+def _says(claim: str, *values: str | None) -> dict[str, Any]:
+    return {} if None in values else {"claims": {claim: values}}
+
+
+def _claims(inputs: Inputs) -> list[str]:
+    return unique(asked.claim for asked in inputs.asked("claims"))
+
+
+def _place(here: Here, variable: Variable, rest: str) -> int | None:
+    for claim in _claims(here.inputs):
+        if rest.startswith(f"{claim} "):
+            held = here.context.user.claims.get(claim)
+            return place_of_member(variable, rest.removeprefix(f"{claim} "), held)
+    return None
+
+
+INPUT = Input(
+    word="claim",
+    add=_add,
+    place=_place,
+    say=saying(member("the sign-in says", "the sign-in does not say")),
+)

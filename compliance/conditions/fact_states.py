@@ -1,10 +1,14 @@
 """`fact_states`: how well a fact is known, whatever it says: fresh, stale, from a silent sensor, or never told."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
+from compliance.analysis.inputs import Inputs, condition_key, joined
+from compliance.analysis.solver import Clause
 from compliance.conditions.kind import Kind, any_of
 from compliance.model import AccessContext, FactState, FactStateCondition
+from compliance.reasons import AccessReason
 from risk.model import Fact
 from risk.scoring import fact_value, is_silent, silent_at
 
@@ -59,7 +63,8 @@ def _moments(wanted: tuple[FactStateCondition, ...], context: AccessContext) -> 
     return [moment for moment in _all_moments(wanted, context) if moment is not None]
 
 
-def _seen(context: AccessContext) -> str:
+def facts_seen(context: AccessContext) -> str:
+    """Return how much is known of the device, for people."""
     return "device not known" if context.posture is None else f"{len(context.posture.facts)} facts"
 
 
@@ -68,4 +73,27 @@ def _seen_of(wanted: tuple[FactStateCondition, ...], context: AccessContext) -> 
     return "; ".join(told)
 
 
-KIND = Kind(_holds, _seen, _moments, _seen_of)
+def _clauses(wanted: tuple[FactStateCondition, ...], inputs: Inputs, limits: bool) -> Iterator[Clause]:
+    """Say it of the inputs that `compliance.conditions.facts` adds for the states, too."""
+    yield joined(inputs.literal(f"fact {asked.fact}", _is_in_state(asked, limits)) for asked in wanted)
+
+
+def _is_in_state(asked: FactStateCondition, limits: bool) -> Callable[[Any], bool]:
+    key = condition_key(asked)
+
+    def holds(told: Any) -> bool:
+        state = dict(told)[key]
+        return limits if state is None else state in asked.states
+
+    return holds
+
+
+KIND = Kind(
+    holds=_holds,
+    clauses=_clauses,
+    reason=AccessReason.DEVICE_NOT_ACCEPTED,
+    seen=facts_seen,
+    seen_of=_seen_of,
+    moments=_moments,
+    is_about_unknown=True,
+)

@@ -4,14 +4,20 @@ A window belongs to the day on which it begins; one that ends at or before its s
 wall-clock times of the zone, so that daylight saving moves them as people expect.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from compliance.conditions.kind import Kind, negated
+from compliance.analysis.inputs import MOMENT, Change, Here, Inputs, Variable, place_where
+from compliance.analysis.solver import Clause
+from compliance.conditions.kind import Input, Kind, negated, saying
 from compliance.model import DAYS, AccessContext, TimeWindow
+from compliance.reasons import AccessReason
 
 _AHEAD_DAYS = 8
+_YEAR_DAYS = 366
 
 
 def _wall(day: date, text: str, zone: ZoneInfo) -> datetime:
@@ -55,5 +61,59 @@ def _moments(wanted: tuple[TimeWindow, ...], context: AccessContext) -> list[dat
     return [] if nearest is None else [nearest]
 
 
-KIND = Kind(_holds, lambda context: context.now.strftime("%A %H:%M UTC"), _moments)
-NOT_KIND = negated(KIND)
+def _clauses(wanted: tuple[TimeWindow, ...], inputs: Inputs, _limits: bool) -> Iterator[Clause]:
+    yield (inputs.literal("moment", lambda windows: not windows.isdisjoint(wanted)),)
+
+
+def _not_clauses(wanted: tuple[TimeWindow, ...], inputs: Inputs, _limits: bool) -> Iterator[Clause]:
+    yield (inputs.literal("moment", lambda windows: windows.isdisjoint(wanted)),)
+
+
+KIND = Kind(
+    holds=_holds,
+    clauses=_clauses,
+    reason=AccessReason.TIME_NOT_ACCEPTED,
+    seen=lambda context: context.now.strftime("%A %H:%M UTC"),
+    moments=_moments,
+)
+NOT_KIND = negated(KIND, _not_clauses)
+
+
+# --- for the analysis: which windows are open -----------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def _instants(windows: tuple[TimeWindow, ...]) -> dict[frozenset[TimeWindow], datetime]:
+    """Return every set of windows that can be open at once, with such an instant of a whole year."""
+    open_in = {window: list(spans(window, MOMENT, range(-1, _YEAR_DAYS))) for window in windows}
+    edges = {edge for each in open_in.values() for span in each for edge in span if edge >= MOMENT}
+    found: dict[frozenset[TimeWindow], datetime] = {}
+    for now in (MOMENT, *sorted(edges)):
+        inside = frozenset(window for window, each in open_in.items() if _is_inside(each, now))
+        found.setdefault(inside, now)
+    return found
+
+
+def _is_inside(spans_of_window: list[tuple[datetime, datetime]], now: datetime) -> bool:
+    at = bisect_right(spans_of_window, now, key=lambda span: span[0])
+    return any(start <= now < end for start, end in spans_of_window[max(0, at - 2) : at])
+
+
+def _add(inputs: Inputs) -> None:
+    windows = tuple(inputs.asked("times", "not_times"))
+    inputs.add(
+        "moment", [(inside_of, {"at": at.isoformat()}) for inside_of, at in _instants(windows).items()]
+    )
+
+
+def _place(here: Here, variable: Variable, _rest: str) -> int | None:
+    windows = {window for value in variable.values for window in value.key}
+    now = frozenset(window for window in windows if is_open(window, here.context.now))
+    return place_where(variable, lambda key: key == now)
+
+
+def _say(change: Change, _rest: str) -> Iterator[str]:
+    yield f"it is {datetime.fromisoformat(str(change.says['at'])):%A, %Y-%m-%d %H:%M} UTC"
+
+
+INPUT = Input(word="moment", add=_add, place=_place, say=saying(_say))

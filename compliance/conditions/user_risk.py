@@ -1,38 +1,35 @@
-"""`user_risk`: the risk level of the person; while a sensor that told of them is silent it counts as `unknown` too."""
+"""`user_risk`: the risk level of the person; while a sensor that told of them is silent it is `unknown` too."""
 
-from collections.abc import Iterable
-from datetime import datetime
-
-from compliance.conditions.kind import Kind
+from compliance.analysis.inputs import Inputs
+from compliance.conditions.kind import Input, Kind, saying
+from compliance.conditions.levels import changing, clauses_of, holding, place_of, say_of, seeing, values_of
 from compliance.model import AccessContext
-from risk.model import RiskAssessment, RiskLevel
+from compliance.reasons import AccessReason
+from risk.model import RiskAssessment
 
 
-def levels_of(risk: RiskAssessment) -> frozenset[RiskLevel]:
-    """Return every level that a risk may be: with `unknown` while it is not known for sure."""
-    level = frozenset({risk.level})
-    return level if risk.is_known else level | {RiskLevel.UNKNOWN}
+def _risk(context: AccessContext) -> RiskAssessment:
+    return context.user_risk
 
 
-def levels_hold(possible: frozenset[RiskLevel], wanted: Iterable[RiskLevel]) -> bool | None:
-    """Return whether a risk is one of the wanted levels, None when it is not sure."""
-    listed = frozenset(wanted)
-    if possible <= listed:
-        return True
-    return None if possible & listed else False
+KIND = Kind(
+    holds=holding(_risk),
+    clauses=clauses_of("user_risk"),
+    reason=AccessReason.PERSON_AT_RISK,
+    seen=seeing(_risk),
+    moments=changing(_risk),
+    is_about_unknown=True,
+)
 
 
-def _holds(wanted: tuple[RiskLevel, ...], context: AccessContext) -> bool | None:
-    return levels_hold(levels_of(context.user_risk), wanted)
+def _add(inputs: Inputs) -> None:
+    """Nothing ties it to the device."""
+    inputs.add("user_risk", values_of("user_risk", "user_silent"))
 
 
-def _seen(context: AccessContext) -> str:
-    return " or ".join(sorted(levels_of(context.user_risk)))
-
-
-def _moments(_wanted: tuple[RiskLevel, ...], context: AccessContext) -> list[datetime]:
-    changes_at = context.user_risk.changes_at
-    return [] if changes_at is None else [changes_at]
-
-
-KIND = Kind(_holds, _seen, _moments)
+INPUT = Input(
+    word="user_risk",
+    add=_add,
+    place=lambda here, variable, _rest: place_of(variable, here.context.user_risk),
+    say=saying(say_of("the person")),
+)

@@ -5,7 +5,7 @@ from ipaddress import ip_network
 
 import msgspec
 
-from compliance.analysis.domains import Surroundings
+from compliance.analysis.inputs import Surroundings
 from compliance.analysis.questions import Analysis, Answer, Verdict
 from compliance.evaluate import misses
 from compliance.model import AccessPolicy, Outcome, SessionControl

@@ -25,8 +25,9 @@ from compliance.model import (
     StepUp,
     User,
 )
+from compliance.reasons import AccessReason
 from compliance.texts import duration_text, shown_value
-from compliance.why import AccessReason, next_step
+from compliance.why import next_step
 from gateway.decision.context import CONTRADICTION
 from gateway.decision.judge import UNKNOWN_RISK
 from risk.model import RiskAssessment

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from compliance.analysis.change_texts import change_texts
 from compliance.analysis.domains import Space
+from compliance.analysis.inputs import Here
 from compliance.analysis.nearest import Nearest, nearest
 from compliance.analysis.solver import TooHard
 from compliance.model import AccessContext, AccessPolicy, Outcome, RequestFacts
@@ -49,11 +50,12 @@ def would_change(
         space, found = nearest_sets(config, policies, context, request, outcome)
     except TooHard:
         return ()
-    return tuple(_text(each, space, context) for each in found)
+    here = Here(space, context, request)
+    return tuple(_text(each, here) for each in found)
 
 
-def _text(found: Nearest, space: Space, context: AccessContext) -> str:
-    texts = [text for change in found.changes for text in change_texts(change, space, context)]
+def _text(found: Nearest, here: Here) -> str:
+    texts = [text for change in found.changes for text in change_texts(change, here)]
     return f"{found.outcome} (policy {found.policy}) if {' and '.join(texts)}"
 
 

@@ -15,7 +15,8 @@ import structlog
 from aiohttp import web
 
 from compliance.model import ClientKind, Decision, Outcome, RequestFacts, RiskRule, StepUp
-from compliance.why import AccessReason, next_step
+from compliance.reasons import AccessReason
+from compliance.why import next_step
 from gateway.config.schema import App
 from gateway.decision.context import Situation
 from gateway.decision.enforce import is_admitted

@@ -12,6 +12,7 @@ from test_policies import policies_of, policy_lists
 
 from compliance.analysis.clauses import matching, not_matching
 from compliance.analysis.domains import Space
+from compliance.analysis.inputs import TOLD
 from compliance.analysis.nearest import FIXED, nearest
 from compliance.analysis.paths import representative_paths
 from compliance.analysis.present import present_values
@@ -278,7 +279,7 @@ def lets_in_within(space, policies, supposed, changes):
 
 
 def is_free(name):
-    return name.startswith(("helper", "witness")) or name.endswith(" told")
+    return name.startswith(("helper", "witness")) or name.endswith(TOLD)
 
 
 segments = st.text("ab.*", min_size=1, max_size=3).filter(

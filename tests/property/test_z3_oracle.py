@@ -11,7 +11,7 @@ from test_policies import policy_lists
 from compliance.analysis.clauses import matching
 from compliance.analysis.domains import Space
 from compliance.analysis.questions import Analysis, Verdict
-from compliance.evaluate import REQUEST_KEYS
+from compliance.conditions import REQUEST_KINDS
 from compliance.model import AccessPolicy, Mode, Outcome
 from compliance.policy_tests import Never, NeverAllow
 
@@ -103,7 +103,7 @@ def test_a_policy_is_unreachable_where_z3_says_so(policies):
         assert (policy.name in unreachable) == (not can_match)
 
 
-@pytest.mark.parametrize("key", REQUEST_KEYS)
+@pytest.mark.parametrize("key", REQUEST_KINDS)
 def test_conditions_on_the_request_are_never_unsure(key):
     """What only the request knows is known: both readings of a condition are the same formula."""
     values = {

@@ -6,7 +6,8 @@ from compliance_samples import context, request
 
 from compliance.evaluate import decide
 from compliance.model import AccessPolicy, Assignment, ComplianceState, Conditions, Outcome, StepUp
-from compliance.why import AccessReason, NextStep, next_step, why
+from compliance.reasons import AccessReason
+from compliance.why import NextStep, next_step, why
 from risk.model import RiskLevel
 
 STAFF = AccessPolicy(name="staff", decision=Outcome.ALLOW, include=Assignment(groups=("staff",)))

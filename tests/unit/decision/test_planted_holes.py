@@ -231,6 +231,11 @@ CASES = {
         ["{name: in, decision: allow, when: {not_hosts: [hr.wiki.corp.example, it.wiki.corp.example]}}"],
         "{name: n, when: {hosts: [it.wiki.corp.example]}}",
     ),
+    "a group whose name is a word of ours": (
+        ["{name: in, decision: allow, include: {groups: [told]}}", "{name: b, decision: block, include: {groups: [told, staff]}, when: {risk: [high]}}"],
+        ["{name: in, decision: allow, include: {groups: [told]}}", "{name: b, decision: block, include: {groups: [told]}}"],
+        "{name: n, allow: {include: {groups: [told]}}}",
+    ),
     "another allow": (
         [HEALTHY, "{name: helpdesk, decision: allow, include: {groups: [helpdesk]}}"],
         [HEALTHY],
