@@ -152,7 +152,7 @@ class Hub:
         self._pruning: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
         self.changes = Changes()
-        self._delivery_lines = EventLines("delivery", DELIVERY_FIELDS)
+        self._delivery_lines = EventLines("delivery", {name: name for name in DELIVERY_FIELDS})
         database = database_path(config.store.url, config_path)
         database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.database = Database(database, SCHEMAS)
@@ -170,7 +170,7 @@ class Hub:
             clock=utc_now,
             make_id=_incident_id,
             observer=self,
-            interpret=interpret,
+            interpret=interpret.lately,
         )
         self.remedies = Remedies(
             self.database,
@@ -180,7 +180,7 @@ class Hub:
             excepted=self._excepted,
             registry=self.metrics.registry,
             clock=utc_now,
-            interpret=interpret,
+            interpret=interpret.lately,
         )
         self.sealer = _sealer(config, database)
         self.signer = AssertionSigner.load(database.parent / "assertion-key.pem")
@@ -537,7 +537,7 @@ class Hub:
         if delivery.sensor and not self.canary.is_its_sensor(delivery.sensor):
             self.standings.note(delivery)
             self.deliveries.note(delivery)
-        self._delivery_lines.info(delivery)
+        self._delivery_lines.log(delivery)
 
     def _answered(self, sensor: str, delivery_id: str, took_s: float) -> None:
         """Take note that the last byte of a delivery's answer has left."""

@@ -15,6 +15,9 @@ from risk.scoring import assess
 FRESH = timedelta(seconds=1)
 """How long a result is used again at most. What it says of ages is then no older than this."""
 
+LATELY = timedelta(seconds=10)
+"""The same for those who ask for a state and not for ages: incidents and tasks, one after the other."""
+
 MAX_REMEMBERED = 4096
 
 UNKNOWN_RISK = RiskAssessment(level=RiskLevel.UNKNOWN, is_known=False)
@@ -41,14 +44,16 @@ class Judged(msgspec.Struct, frozen=True, gc=False):
     risk: RiskAssessment
     compliance: ComplianceResult
 
-    def holds_for(self, posture: Posture, interpretation: Interpretation, now: datetime) -> bool:
+    def holds_for(
+        self, posture: Posture, interpretation: Interpretation, now: datetime, fresh: timedelta = FRESH
+    ) -> bool:
         """Return whether a fresh look would find the same: nothing was told since, and time has changed nothing.
 
         Postures and interpretations are immutable and replaced whole, so the very same object is the same content.
         """
         if posture is not self.posture or interpretation is not self.interpretation:
             return False
-        if not self.at <= now < self.at + FRESH:
+        if not self.at <= now < self.at + fresh:
             return False
         changes = (self.risk.changes_at, self.compliance.changes_at)
         return all(moment is None or now < moment for moment in changes)
@@ -87,10 +92,21 @@ class Judge:
         self, posture: Posture | None, interpretation: Interpretation, now: datetime
     ) -> tuple[RiskAssessment, ComplianceResult]:
         """Return what `judge` returns, at most `FRESH` old."""
+        return self._found(posture, interpretation, now, FRESH)
+
+    def lately(
+        self, posture: Posture | None, interpretation: Interpretation, now: datetime
+    ) -> tuple[RiskAssessment, ComplianceResult]:
+        """Return what `judge` returns, at most `LATELY` old."""
+        return self._found(posture, interpretation, now, LATELY)
+
+    def _found(
+        self, posture: Posture | None, interpretation: Interpretation, now: datetime, fresh: timedelta
+    ) -> tuple[RiskAssessment, ComplianceResult]:
         if posture is None:
             return judge(None, interpretation, now)
         known = self._remembered.get(posture.device_id)
-        if known is not None and known.holds_for(posture, interpretation, now):
+        if known is not None and known.holds_for(posture, interpretation, now, fresh):
             return known.risk, known.compliance
         risk, compliance = judge(posture, interpretation, now)
         self._remembered[posture.device_id] = Judged(posture, interpretation, now, risk, compliance)

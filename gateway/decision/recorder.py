@@ -16,6 +16,7 @@ import structlog
 from gateway.decision.completing import Completing, Work
 from gateway.decision.explain import DecisionRecord
 from gateway.tasks import spawn
+from gateway.turns import Turn
 from risk.database import StoreFault, StoreOverloaded
 
 log = structlog.get_logger("decisions")
@@ -23,7 +24,7 @@ log = structlog.get_logger("decisions")
 MAX_QUEUED = 10_000
 FLUSH_EVERY_S = 0.5
 SLICE = 8
-"""Records made between two turns of the event loop: each costs about as much as a decision, and a change of access
+"""Most records made between two turns of the event loop: each costs about as much as a decision, and a change of access
 must not wait for a queue of them.
 """
 STEP_ASIDE_S = 0.005
@@ -119,8 +120,9 @@ class DecisionRecorder:
     async def _next_rows(self, most: int) -> list[tuple[str, datetime, bytes]]:
         rows: list[tuple[str, datetime, bytes]] = []
         while self._queue and len(rows) < most:
-            if len(rows) % SLICE == 0:
-                await asyncio.sleep(STEP_ASIDE_S if self.is_hurried() else 0)
-            code, at, make = self._queue.popleft()
-            rows.append((code, at, msgspec.json.encode(make())))
+            await asyncio.sleep(STEP_ASIDE_S if self.is_hurried() else 0)
+            turn = Turn(SLICE)
+            while self._queue and len(rows) < most and turn.takes_another():
+                code, at, make = self._queue.popleft()
+                rows.append((code, at, msgspec.json.encode(make())))
         return rows

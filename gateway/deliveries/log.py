@@ -28,6 +28,7 @@ from gateway.deliveries.model import (
 from gateway.deliveries.store import Body, Bounds, DeliveryStore, Kept
 from gateway.hub.hooks import Delivery
 from gateway.tasks import spawn
+from gateway.turns import Turn
 from plugins.contract import Normalized
 from risk.database import StoreFault, StoreOverloaded
 
@@ -45,8 +46,8 @@ MAX_ROW_BYTES = 1024 * 1024
 MAX_PRUNES = 1000
 """Most transactions of one round of removing; the next round goes on."""
 
-SLICE = 8
-"""Records made between two turns of the event loop."""
+SLICE = 32
+"""Most records made between two turns of the event loop."""
 
 EFFECTS_PER_FLUSH = 100
 """Once this many devices of one flush were looked at, it is not worked out any more what deliveries did to access."""
@@ -206,15 +207,16 @@ class DeliveryLog:
         rows: list[Kept] = []
         size = 0
         while self._queue and len(rows) < most and size < MAX_ROW_BYTES:
-            waiting = self._queue.popleft()
-            self._by_id.pop(waiting.delivery.id, None)
-            self._bytes -= len(waiting.delivery.body)
-            size += len(waiting.delivery.body)
-            has_effects = bool(waiting.delivery.effects) and effects > 0
-            effects -= min(len(waiting.delivery.effects), MAX_SHOWN_EFFECTS) if has_effects else 0
-            rows.append(self._kept(waiting, judged if has_effects else None))
-            if len(rows) % SLICE == 0:
-                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            turn = Turn(SLICE)
+            while self._queue and len(rows) < most and size < MAX_ROW_BYTES and turn.takes_another():
+                waiting = self._queue.popleft()
+                self._by_id.pop(waiting.delivery.id, None)
+                self._bytes -= len(waiting.delivery.body)
+                size += len(waiting.delivery.body)
+                has_effects = bool(waiting.delivery.effects) and effects > 0
+                effects -= min(len(waiting.delivery.effects), MAX_SHOWN_EFFECTS) if has_effects else 0
+                rows.append(self._kept(waiting, judged if has_effects else None))
         return rows, effects
 
     def _kept(self, waiting: _Waiting, judged: Judged | None) -> Kept:

@@ -1,7 +1,7 @@
 """Keeps the incidents of a running hub: looks at devices after the answer has left, never on the way of a delivery.
 
 Deliveries put their devices into a bounded queue, coalesced by device; a task evaluates a few at a time and writes what
-changed. An overflow is counted, and costs nothing but the record.
+changed, some at a time. An overflow is counted, and costs nothing but the record.
 """
 
 import asyncio
@@ -17,7 +17,9 @@ from gateway.decision.explain import DecisionRecord
 from gateway.decision.judge import Interpretation, judge
 from gateway.decision.recorder import DecisionRecorder, RecordStore
 from gateway.incidents.model import Cause, Change, Incident, advance, causes, refused
+from gateway.observe.logs import EventLines
 from gateway.tasks import spawn
+from gateway.turns import Turn
 from risk.database import StoreFault, StoreOverloaded
 from risk.model import DeviceId, Posture
 
@@ -27,8 +29,23 @@ MAX_QUEUED = 50_000
 MAX_OPEN = 10_000
 """Most open incidents kept in memory; above it no further one begins."""
 SLICE = 8
-"""Devices evaluated between two turns of the event loop."""
+"""Most devices evaluated between two turns of the event loop."""
+
+MAX_ROWS = 256
+"""Most incidents of one transaction, so that signals get their turn at the store between two."""
+
 RETRY_S = 2.0
+
+BEGAN_FIELDS = {
+    "incident": "id",
+    "device": "device_id",
+    "sensor": "sensor",
+    "cause": "cause",
+    "enforced_in_s": "enforced_in_s",
+    "cut": "streams_cut",
+}
+ENDED_FIELDS = {"incident": "id", "device": "device_id", "cause": "cause"}
+"""What the log says of an incident."""
 
 
 class IncidentStore(Protocol):
@@ -88,8 +105,11 @@ class IncidentDesk:
         self._make_id = make_id
         self._observer = observer
         self._open: dict[str, dict[str, Incident]] = {}
+        self._count = 0
         self._queue: dict[str, _Look] = {}
         self._unwritten: dict[str, Incident] = {}
+        self._began = EventLines("incident-began", BEGAN_FIELDS, level="warning")
+        self._ended = EventLines("incident-ended", ENDED_FIELDS)
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -113,6 +133,8 @@ class IncidentDesk:
             self._working.cancel()
             await asyncio.gather(self._working, return_exceptions=True)
             await self._drain()
+        for lines in (self._began, self._ended):
+            lines.flush()
 
     async def settled(self) -> None:
         """Return when everything that was queued has been looked at and written (for tests and the canary)."""
@@ -121,7 +143,7 @@ class IncidentDesk:
     @property
     def open_count(self) -> int:
         """Number of incidents that are not over."""
-        return sum(len(incidents) for incidents in self._open.values())
+        return self._count
 
     def has_open(self, device_id: str) -> bool:
         """Return whether an incident of the device is not over."""
@@ -170,25 +192,31 @@ class IncidentDesk:
                 self._idle.set()
 
     async def _drain(self) -> None:
+        is_written = True
         while self._queue:
-            for device_id in list(itertools.islice(self._queue, SLICE)):
+            turn = Turn(SLICE)
+            while self._queue and turn.takes_another():
+                device_id = next(iter(self._queue))
                 self._evaluate(device_id, self._queue.pop(device_id))
+            if len(self._unwritten) >= MAX_ROWS and is_written:
+                is_written = await self._write()
             await asyncio.sleep(0)
-        await self._write()
+        if is_written:
+            await self._write()
 
-    async def _write(self) -> None:
-        batch = list(self._unwritten.values())
-        if not batch:
-            return
-        try:
-            await self._store.put(batch)
-        except (StoreFault, StoreOverloaded) as error:
-            log.error("incidents-not-written", count=len(batch), error=str(error))
-            return
-        for incident in batch:
-            if self._unwritten.get(incident.id) is incident:
-                del self._unwritten[incident.id]
-        self._observer.incidents_open(self.open_count)
+    async def _write(self) -> bool:
+        """Write what has changed, and return whether the store took it."""
+        while batch := list(itertools.islice(self._unwritten.values(), MAX_ROWS)):
+            try:
+                await self._store.put(batch)
+            except (StoreFault, StoreOverloaded) as error:
+                log.error("incidents-not-written", count=len(self._unwritten), error=str(error))
+                return False
+            for incident in batch:
+                if self._unwritten.get(incident.id) is incident:
+                    del self._unwritten[incident.id]
+            self._observer.incidents_open(self.open_count)
+        return True
 
     def _evaluate(self, device_id: str, look: _Look) -> None:
         posture = self._posture(DeviceId(device_id))
@@ -229,25 +257,17 @@ class IncidentDesk:
         self._keep(incident)
         if is_new:
             self._observer.incident_began(incident)
-            log.warning(
-                "incident-began",
-                incident=incident.id,
-                device=incident.device_id,
-                sensor=incident.sensor,
-                cause=incident.cause,
-                enforced_in_s=incident.enforced_in_s,
-                cut=incident.streams_cut,
-            )
+            self._began.log(incident)
         elif not incident.is_open:
             self._observer.incident_ended(incident)
-            log.info("incident-ended", incident=incident.id, device=incident.device_id, cause=incident.cause)
+            self._ended.log(incident)
 
     def _keep(self, incident: Incident) -> None:
         mine = self._open.setdefault(incident.device_id, {})
+        self._count -= mine.pop(incident.cause, None) is not None
         if incident.is_open:
             mine[incident.cause] = incident
-        else:
-            mine.pop(incident.cause, None)
+            self._count += 1
         if not mine:
             del self._open[incident.device_id]
 

@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.incidents.model import Incident
 from risk.database import Database
+from risk.sqlite import insert_rows
 
 SCHEMA: tuple[str, ...] = (
     """
@@ -24,6 +25,8 @@ SCHEMA: tuple[str, ...] = (
     """,
 )
 """Migrations, oldest first. Never change one that was released; append."""
+
+_INCIDENTS = ("INSERT OR REPLACE INTO incident_incidents VALUES", "")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -42,10 +45,7 @@ class SqliteIncidentStore:
             for each in incidents
         ]
 
-        def run(connection: sqlite3.Connection) -> None:
-            connection.executemany("INSERT OR REPLACE INTO incident_incidents VALUES (?, ?, ?, ?, ?)", rows)
-
-        await self._database.write(run)
+        await self._database.write(lambda connection: insert_rows(connection, _INCIDENTS, rows))
 
     async def open_ones(self, most: int) -> list[Incident]:
         """Return the newest incidents that are not over, oldest first."""

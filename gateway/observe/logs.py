@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import structlog
@@ -62,27 +62,31 @@ def _render_json(_logger: Any, _method: str, event: MutableMapping[str, Any]) ->
 class EventLines:
     """Lines of one event that is logged very often, as the logger would write them, several in one go.
 
-    A line has the `fields`, at least two; it may wait for `FLUSH_S`, and `flush` writes what waits. None of them may be
-    a secret: nothing is removed.
+    `fields` are the names of the fields, at least two, with the attributes that they are read from (`task.id`). A line
+    may wait for `FLUSH_S`, and `flush` writes what waits. No field may be a secret: nothing is removed.
     """
 
     is_direct = False
     """Whether lines are JSON and wanted; else every one goes to the logger."""
 
-    def __init__(self, event: str, fields: Sequence[str]) -> None:
+    def __init__(
+        self, event: str, fields: Mapping[str, str], *, level: Literal["info", "warning"] = "info"
+    ) -> None:
         self._event = event
+        self._level = level
         self._fields = tuple(fields)
-        self._values = attrgetter(*fields)
+        self._values = attrgetter(*fields.values())
         self._line = msgspec.defstruct("Line", [*fields, "event", "level", "timestamp"], gc=False)
         self._waiting: list[msgspec.Struct] = []
 
-    def info(self, told: object) -> None:
-        """Log what happened, whose `fields` are attributes of `told`. Called on the event loop."""
+    def log(self, told: object) -> None:
+        """Log what happened, whose fields are attributes of `told`. Called on the event loop."""
         values = self._values(told)
         if not self.is_direct:
-            log.info(self._event, **dict(zip(self._fields, values, strict=True)))
+            write = log.info if self._level == "info" else log.warning
+            write(self._event, **dict(zip(self._fields, values, strict=True)))
             return
-        self._waiting.append(self._line(*values, self._event, "info", datetime.now(UTC)))
+        self._waiting.append(self._line(*values, self._event, self._level, datetime.now(UTC)))
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
         elif len(self._waiting) >= MAX_LINES:

@@ -35,6 +35,8 @@ def letters(
         for target in targets
         if (not target.events or event.value in target.events) and at_least(task.severity, target.severity)
     ]
+    if not wanting:
+        return []
     body = body_of(happened, now)
     return [
         Letter(id=next(ids), target=target.name, task_id=task.id, event=event.value, body=body, made_at=now)

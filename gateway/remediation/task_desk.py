@@ -6,18 +6,21 @@ letters that tell of it. When the store is away, what changed is written later; 
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
 from gateway.config.remediation import Tasks
 from gateway.decision.context import Interpret
 from gateway.decision.judge import Interpretation, judge
+from gateway.observe.logs import EventLines
 from gateway.remediation.letters import letters
 from gateway.remediation.task_store import Letter, SqliteTaskStore
 from gateway.remediation.tasks import (
+    Causes,
     Happened,
     SecurityTask,
     TaskChange,
@@ -27,6 +30,7 @@ from gateway.remediation.tasks import (
     task_causes,
 )
 from gateway.tasks import spawn
+from gateway.turns import Turn
 from risk.database import StoreFault, StoreOverloaded
 from risk.model import DeviceId, Posture
 
@@ -37,10 +41,36 @@ MAX_LIVE = 100_000
 """Most tasks that are not resolved; above it no further one is opened."""
 
 SLICE = 8
-"""As many as the incidents take at a time: whichever looks second finds the interpretation done."""
+"""Most devices looked at between two turns of the event loop."""
+
+MAX_DEVICES = 64
+"""Devices whose earlier tasks are read together."""
+
+MAX_ROWS = 256
+"""Most tasks of one transaction, so that signals get their turn at the store between two."""
 
 RETRY_S = 2.0
 OVERDUE_EVERY_S = 30.0
+
+TASK_FIELDS = {
+    "task": "task.id",
+    "change": "event.value",
+    "device": "task.device_id",
+    "cause": "task.cause",
+    "severity": "task.severity.value",
+}
+"""What the log says of a change."""
+
+
+class _Looked(NamedTuple):
+    """A device that was looked at, and what it has to get rid of."""
+
+    device_id: str
+    posture: Posture
+    causes: Causes
+    at: datetime
+    is_new: bool
+    """Whether a cause is among them of which no task is open: it may be an old one that came back."""
 
 
 class Observer(Protocol):
@@ -81,7 +111,9 @@ class TaskDesk:
         self._observer = observer
         self._on_letters = on_letters
         self._live: dict[str, dict[str, SecurityTask]] = {}
-        self._resolved_of: dict[str, tuple[SecurityTask, ...]] = {}
+        self._count = 0
+        self._lines = EventLines("task", TASK_FIELDS)
+        self._writing = asyncio.Lock()
         self._queue: dict[str, None] = {}
         self._unwritten: list[tuple[SecurityTask, tuple[Letter, ...]]] = []
         self._wake = asyncio.Event()
@@ -93,7 +125,7 @@ class TaskDesk:
     async def load(self) -> None:
         """Take over what was not resolved when the last hub ended. Raises `StoreFault`."""
         for task in await self._store.live(MAX_LIVE):
-            self._live.setdefault(task.device_id, {})[task.id] = task
+            self._keep(task)
 
     def start(self) -> None:
         """Begin to look; what changed while no hub was there is seen at once."""
@@ -109,6 +141,7 @@ class TaskDesk:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
         await self._drain()
+        self._lines.flush()
 
     async def settled(self) -> None:
         """Return when everything that was queued has been looked at and written."""
@@ -117,7 +150,7 @@ class TaskDesk:
     @property
     def open_count(self) -> int:
         """Number of tasks that are not resolved."""
-        return sum(len(tasks) for tasks in self._live.values())
+        return self._count
 
     def has_open(self, device_id: str) -> bool:
         """Return whether a task of the device is not resolved."""
@@ -184,49 +217,67 @@ class TaskDesk:
 
     async def _drain(self) -> None:
         while self._queue:
-            for device_id in list(itertools.islice(self._queue, SLICE)):
-                await self._evaluate(device_id)
-                self._queue.pop(device_id, None)
-            await self._write()
-            await asyncio.sleep(0)
+            devices = list(itertools.islice(self._queue, MAX_DEVICES))
+            for device_id in devices:
+                del self._queue[device_id]
+            try:
+                await self._evaluate(devices)
+            except (StoreFault, StoreOverloaded):
+                self._queue.update(dict.fromkeys(devices))
+                raise
+            if len(self._unwritten) >= MAX_ROWS:
+                await self._write()
         await self._write()
 
-    async def _evaluate(self, device_id: str) -> None:
+    async def _evaluate(self, devices: Sequence[str]) -> None:
+        """Note what has changed about the tasks of some devices. Raises `StoreFault`, and then nothing is noted."""
+        looked: list[_Looked] = []
+        waiting = iter(devices)
+        left = len(devices)
+        while left > 0:
+            turn = Turn(SLICE)
+            while left > 0 and turn.takes_another():
+                left -= 1
+                found = self._look_at(next(waiting))
+                if found is not None:
+                    looked.append(found)
+            await asyncio.sleep(0)
+        new = [each.device_id for each in looked if each.is_new]
+        known = await self._store.of_devices(new) if new else {}
+        for each in looked:
+            self._advance(each, known.get(each.device_id, ()))
+
+    def _look_at(self, device_id: str) -> _Looked | None:
+        """Return what a device has to get rid of, None when that is nothing and no task is open."""
         posture = self._posture(DeviceId(device_id))
         if posture is None:
-            return
+            return None
         now, meaning = self._clock(), self._interpretation()
         causes = task_causes(posture, *self._interpret(posture, meaning, now), meaning.policies)
         live = self._live.get(device_id, {})
-        known_causes = {task.cause for task in live.values()}
-        fresh = {cause.key for cause in causes.present} - known_causes
+        fresh = {cause.key for cause in causes.present} - {task.cause for task in live.values()}
         if not fresh and not live:
-            return
+            return None
         if fresh and not live and self.open_count >= MAX_LIVE:
             self.dropped += 1
-            return
-        # A cause that is new here may be an old one that came back.
-        known = await self._store.of_device(device_id) if fresh else []
-        by_id = {task.id: task for task in known} | live
+            return None
+        return _Looked(device_id, posture, causes, now, bool(fresh))
+
+    def _advance(self, looked: _Looked, known: Sequence[SecurityTask]) -> None:
+        by_id = {task.id: task for task in known} | self._live.get(looked.device_id, {})
         for happened in advance(
             tuple(by_id.values()),
-            causes,
-            posture=posture,
+            looked.causes,
+            posture=looked.posture,
             sla=self._settings().sla,
-            now=now,
+            now=looked.at,
             new_ids=iter(lambda: self._make_id("task"), None),
         ):
             self._note(happened)
 
     def _note(self, happened: Happened) -> None:
         task = happened.task
-        mine = self._live.setdefault(task.device_id, {})
-        if task.is_open:
-            mine[task.id] = task
-        else:
-            mine.pop(task.id, None)
-        if not mine:
-            del self._live[task.device_id]
+        self._keep(task)
         posted = letters(
             happened,
             self._settings().targets,
@@ -235,38 +286,47 @@ class TaskDesk:
         )
         self._unwritten.append((task, tuple(posted)))
         self._observer.task_happened(happened)
-        log.info(
-            "task",
-            task=task.id,
-            change=happened.event.value,
-            device=task.device_id,
-            cause=task.cause,
-            severity=task.severity.value,
-        )
+        self._lines.log(happened)
+
+    def _keep(self, task: SecurityTask) -> None:
+        mine = self._live.setdefault(task.device_id, {})
+        self._count -= mine.pop(task.id, None) is not None
+        if task.is_open:
+            mine[task.id] = task
+            self._count += 1
+        if not mine:
+            del self._live[task.device_id]
 
     async def _write(self) -> None:
-        batch, self._unwritten = self._unwritten, []
-        if not batch:
-            return
-        try:
-            await self._store.put(
-                [task for task, _ in batch], [letter for _, posted in batch for letter in posted]
-            )
-        except (StoreFault, StoreOverloaded):
-            self._unwritten = batch + self._unwritten
-            raise
-        self._observer.tasks_open(self.open_count)
-        if any(posted for _, posted in batch):
-            self._on_letters()
+        """Write what has changed, in its order. Raises `StoreFault`, `StoreOverloaded`; then it is written later."""
+        async with self._writing:
+            while self._unwritten:
+                batch, self._unwritten = self._unwritten[:MAX_ROWS], self._unwritten[MAX_ROWS:]
+                try:
+                    await self._store.put(
+                        [task for task, _ in batch], [letter for _, posted in batch for letter in posted]
+                    )
+                except (StoreFault, StoreOverloaded):
+                    self._unwritten = batch + self._unwritten
+                    raise
+                self._observer.tasks_open(self.open_count)
+                if any(posted for _, posted in batch):
+                    self._on_letters()
 
     async def _watch_clock(self) -> None:
         while True:
             await asyncio.sleep(OVERDUE_EVERY_S)
-            now = self._clock()
-            for tasks in list(self._live.values()):
-                for task in list(tasks.values()):
+            await self._note_overdue()
+            self._idle.clear()
+            self._wake.set()
+
+    async def _note_overdue(self) -> None:
+        """Tell of the tasks whose time is over now, a few devices at a time."""
+        now, waiting = self._clock(), deque(self._live)
+        while waiting:
+            for _ in range(min(len(waiting), MAX_DEVICES)):
+                for task in list(self._live.get(waiting.popleft(), {}).values()):
                     late = overdue(task, now)
                     if late is not None:
                         self._note(late)
-            self._idle.clear()
-            self._wake.set()
+            await asyncio.sleep(0)

@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.remediation.tasks import SecurityTask
 from risk.database import Database
+from risk.sqlite import insert_rows
 
 SCHEMA: tuple[str, ...] = (
     """
@@ -49,6 +50,12 @@ SCHEMA: tuple[str, ...] = (
 
 MAX_OUTBOX = 100_000
 """Most events that wait; above it the oldest of all go as failed."""
+
+_TASKS = ("INSERT OR REPLACE INTO remediation_task VALUES", "")
+_LETTERS = (
+    "INSERT INTO remediation_outbox (id, target, task_id, event, body, made_us, next_us) VALUES",
+    "",
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -102,14 +109,8 @@ class SqliteTaskStore:
         ]
 
         def run(connection: sqlite3.Connection) -> None:
-            connection.executemany(
-                "INSERT OR REPLACE INTO remediation_task VALUES (?, ?, ?, ?, ?, ?, ?)", rows
-            )
-            connection.executemany(
-                "INSERT INTO remediation_outbox (id, target, task_id, event, body, made_us, next_us)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                posted,
-            )
+            insert_rows(connection, _TASKS, rows)
+            insert_rows(connection, _LETTERS, posted)
 
         await self._database.write(run)
 
@@ -123,11 +124,14 @@ class SqliteTaskStore:
 
         return await self._database.read(run)
 
-    async def of_device(self, device_id: str) -> list[SecurityTask]:
-        """Return every task of a device."""
-        return await self._database.read(
-            lambda connection: _select(connection, "WHERE device_id = ? ORDER BY opened_us", (device_id,))
-        )
+    async def of_devices(self, device_ids: Sequence[str]) -> dict[str, list[SecurityTask]]:
+        """Return every task of some devices, by device, oldest first. Raises `StoreFault`."""
+        wanted = msgspec.json.encode(device_ids).decode()
+        where = "WHERE device_id IN (SELECT value FROM json_each(?)) ORDER BY opened_us"
+        found: dict[str, list[SecurityTask]] = {}
+        for task in await self._database.read(lambda connection: _select(connection, where, (wanted,))):
+            found.setdefault(task.device_id, []).append(task)
+        return found
 
     async def find(self, task_id: str) -> SecurityTask | None:
         """Return a task, or None."""

@@ -1,6 +1,7 @@
 """Ticket records are made in slices, and none that was queued is lost at the end."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -9,6 +10,7 @@ import pytest
 
 from gateway.decision import recorder as recorder_module
 from gateway.decision.recorder import MAX_ROWS, SLICE, DecisionRecorder
+from gateway.turns import TURN_S
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -53,6 +55,30 @@ async def test_others_get_their_turn_while_records_are_made() -> None:
     counting.cancel()
     assert kept.rows == [str(number) for number in range(100)]
     assert max(made_at_turn.count(turn) for turn in made_at_turn) <= SLICE
+
+
+async def test_a_record_that_takes_long_is_a_turn_of_its_own() -> None:
+    recorder = DecisionRecorder(Kept())
+    made_at_turn: list[int] = []
+    turns = 0
+
+    def make(code: str) -> Record:
+        made_at_turn.append(turns)
+        time.sleep(TURN_S)
+        return Record(code)
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    for number in range(10):
+        recorder.later(str(number), NOW, lambda number=number: make(str(number)))
+    counting = asyncio.create_task(count())
+    await recorder.stop()
+    counting.cancel()
+    assert len({*made_at_turn}) == 10
 
 
 async def test_large_queues_are_several_transactions() -> None:

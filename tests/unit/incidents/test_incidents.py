@@ -224,6 +224,28 @@ async def test_changes_of_a_device_that_wait_are_one_look_at_it(rig: Rig) -> Non
     assert found.enforced_in_s == CHANGE.enforced_in_s
 
 
+async def test_an_outbreak_is_written_as_it_is_looked_through(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.incidents.desk.MAX_ROWS", 20)
+    put, written = rig.store.put, []
+
+    async def counting(incidents) -> None:
+        written.append((len(incidents), len(rig.desk._queue)))
+        await put(incidents)
+
+    monkeypatch.setattr(rig.store, "put", counting)
+    bad = rig.posture
+    rig.desk._posture = lambda name: msgspec.structs.replace(bad, device_id=name)
+    devices = [f"dev_{number}" for number in range(50)]
+    rig.desk.look(devices, CHANGE)
+    await rig.desk.settled()
+    assert max(count for count, _ in written) <= 20
+    assert written[0][1] > 0  # while others have yet to be looked at
+    assert {each.device_id for each in read_incidents(rig.path, most=99)} == set(devices)
+    assert (rig.counts.open, rig.desk.open_count) == (50, 50)
+
+
 async def test_what_the_store_did_not_take_is_written_later(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,25 @@
+"""How long background work goes on before everybody else on the event loop has their turn."""
+
+import time
+from collections.abc import Callable
+
+TURN_S = 0.001
+"""Longest stretch of background work; a piece that was begun is finished."""
+
+
+class Turn:
+    """One stretch of background work: at most `most` pieces, and none begun after `TURN_S`."""
+
+    __slots__ = ("_left", "_mono", "_until")
+
+    def __init__(self, most: int, mono: Callable[[], float] = time.monotonic) -> None:
+        self._left = most
+        self._mono = mono
+        self._until = mono() + TURN_S
+
+    def takes_another(self) -> bool:
+        """Return whether another piece of work fits in; to be asked before each."""
+        if self._left <= 0 or self._mono() >= self._until:
+            return False
+        self._left -= 1
+        return True
