@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.config.schema_json import DIALECT, options_schema
 from gateway.deliveries.model import DeliveryRecord
-from gateway.hub.hooks import TEST_KEY, TITLES
+from gateway.hub.hooks import MAX_SHOWN, TEST_KEY, TITLES
 from plugins.catalog import Catalog, SensorFacade
 from risk.model import Identifier, Signal
 
@@ -106,7 +106,8 @@ def _rejections() -> dict[str, Any]:
         },
         "required": ["index", "code", "error"],
     }
-    return {"type": "array", "items": item}
+    text = f"the first {MAX_SHOWN}, in the order of the items"
+    return {"type": "array", "items": item, "maxItems": MAX_SHOWN, "description": text}
 
 
 def _answer() -> dict[str, Any]:
@@ -122,6 +123,7 @@ def _answer() -> dict[str, Any]:
     properties = {
         **_counts("accepted", "duplicates", "ignored", "devices", "users"),
         "rejected": _rejections(),
+        **_counts("rejected_count"),
         "enforced": {"const": True, "description": "access already follows from it, open streams included"},
         "enforced_in_ms": {"type": "number", "minimum": 0},
         "id": {"type": "string", "description": "the sender's message id, else ours"},
@@ -138,6 +140,7 @@ def _test_answer() -> dict[str, Any]:
         "enforced": {"const": False},
         **_counts("would_accept", "would_be_duplicates", "would_ignore"),
         "would_reject": _rejections(),
+        **_counts("would_reject_count"),
         "verified": {
             "type": "object",
             "properties": {"scheme": {"type": "string"}, "secret": {"type": "integer", "minimum": 1}},
@@ -170,6 +173,7 @@ def _problem() -> dict[str, Any]:
             "instance": {"type": "string", "description": "ends in our id of the delivery"},
             "retry_after": {"type": "integer", "minimum": 1},
             "rejected": _rejections(),
+            **_counts("rejected_count"),
             "received": {
                 "type": "object",
                 "properties": {"bytes": {"type": "integer"}, "sha256": {"type": "string"}},

@@ -265,10 +265,7 @@ def delivery_lines(each: Mapping[str, Any]) -> Iterator[str]:
         f"{each.get(name, 0)} {name}" for name in ("accepted", "duplicates", "ignored", "rejected")
     )
     yield f"  signals     {counts}"
-    for signal in each.get("signals", ()):
-        yield f"    item {signal['item']}: {_signal_text(signal)}"
-    for rejection in each.get("rejections", ()):
-        yield f"    item {rejection['item']}: {rejection['code']}: {rejection['error']}"
+    yield from _items_lines(each)
     yield from _effects_lines(each)
     times = [
         f"{word} after {each[f'{word}_in_ms']:g} ms"
@@ -281,12 +278,28 @@ def delivery_lines(each: Mapping[str, Any]) -> Iterator[str]:
         yield f"  left out    {each['left_out']} deliveries before this one were not recorded"
 
 
+def _items_lines(each: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the first signals and rejections, and how many there are beyond them."""
+    for signal in each.get("signals", ()):
+        yield f"    item {signal['item']}: {_signal_text(signal)}"
+    if each.get("signals_left_out"):
+        yield f"    and {each['signals_left_out']} further signals"
+    rejections = each.get("rejections", ())
+    for rejection in rejections:
+        yield f"    item {rejection['item']}: {rejection['code']}: {rejection['error']}"
+    if each.get("rejected", 0) > len(rejections):
+        yield f"    and {each['rejected'] - len(rejections)} further rejected items (`posturegate sensor dead-letters`)"
+
+
 def _effects_lines(each: Mapping[str, Any]) -> Iterator[str]:
-    for effect in each.get("effects", ()):
+    effects = each.get("effects", ())
+    for effect in effects:
         yield f"  effect      {_effect_text(effect)}"
         for access in effect["access"]:
             changed = f"{access['before']} -> {access['after']}"
             yield f"    {access['app']}: {changed}  {access['user']}, session {access['session']}"
+    if effects and each.get("devices", 0) > len(effects):
+        yield f"  effect      and {each['devices'] - len(effects)} further devices"
     if not each.get("has_effects", True):
         yield "  effect      not worked out: too much came at once"
     if each.get("streams_cut"):
@@ -300,10 +313,7 @@ def _outcome_lines(each: Mapping[str, Any]) -> Iterator[str]:
         return
     counts = f"{each['accepted']} accepted, {each['duplicates']} duplicates, {each['ignored']} ignored"
     yield f"{each['id']}  {_at(each['at'])}  {counts}"
-    for signal in each["signals"]:
-        yield f"    item {signal['item']}: {_signal_text(signal)}"
-    for rejection in each["rejections"]:
-        yield f"    item {rejection['item']}: {rejection['code']}: {rejection['error']}"
+    yield from _items_lines(each)
     for effect in each["effects"]:
         yield f"    effect: {_effect_text(effect)}"
 

@@ -16,6 +16,7 @@ from gateway.deliveries.fragments import Fragments
 from gateway.deliveries.ids import new_delivery_id
 from gateway.deliveries.log import DeliveryLog
 from gateway.deliveries.model import (
+    MAX_SIGNALS,
     EffectLine,
     Judged,
     RejectionLine,
@@ -53,7 +54,10 @@ class AgainFault(Exception):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What came, or with `dry_run` would come, of running one delivery again. `fault` says why nothing could."""
+    """What came, or with `dry_run` would come, of running one delivery again. `fault` says why nothing could.
+
+    `rejections`, `signals` and `effects` are the first of each; `rejected` counts all rejections.
+    """
 
     id: str
     at: datetime
@@ -61,8 +65,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     accepted: int = 0
     duplicates: int = 0
     ignored: int = 0
+    rejected: int = 0
     rejections: tuple[RejectionLine, ...] = ()
     signals: tuple[SignalLine, ...] = ()
+    signals_left_out: int = 0
     effects: tuple[EffectLine, ...] = ()
     fault: str = ""
 
@@ -142,8 +148,10 @@ class Again:
             accepted=result.accepted,
             duplicates=result.duplicates,
             ignored=normalized.ignored,
+            rejected=len(result.rejected),
             rejections=rejection_lines(result.rejected),
             signals=signal_lines(normalized),
+            signals_left_out=max(0, len(normalized.signals) - MAX_SIGNALS),
             effects=effect_lines(result.effects, self._judged(), self._clock()),
         )
 

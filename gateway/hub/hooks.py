@@ -89,6 +89,9 @@ READ_HEADERS = frozenset({"webhook-id", "content-type", "user-agent"})
 
 MAX_HEADER_CHARS = 1024
 
+MAX_SHOWN = 100
+"""Most rejections that an answer lists; `…_count` says how many there are, and dead letters hold them all."""
+
 MAX_RECEIVED_AGE_NS = 3_600 * 10**9
 """An `X-Gate-Received` older than this is not believed."""
 
@@ -506,6 +509,7 @@ class Hooks:
             "accepted": result.accepted,
             "duplicates": result.duplicates,
             "rejected": _shown(result.rejected),
+            "rejected_count": len(result.rejected),
             "ignored": normalized.ignored,
             "enforced": True,
             "devices": len(result.changed_devices),
@@ -542,6 +546,7 @@ class Hooks:
             "would_accept": result.accepted,
             "would_be_duplicates": result.duplicates,
             "would_reject": _shown(rejected),
+            "would_reject_count": len(rejected),
             "would_ignore": normalized.ignored,
             "verified": {"scheme": sensor.challenge.partition(" ")[0], "secret": _place(taking.verified)},
             "delivery": taking.id,
@@ -638,7 +643,8 @@ class Hooks:
         taking.durable_in_s = (self._mono_ns() - taking.received_ns) / 1e9
         if not result.accepted and not result.duplicates and not normalized.ignored and result.rejected:
             detail = "the body is authentic, but none of its items can be used; it is kept as a dead letter"
-            raise _Answer(422, "nothing-usable", detail, rejected=_shown(result.rejected))
+            shown = {"rejected": _shown(result.rejected), "rejected_count": len(result.rejected)}
+            raise _Answer(422, "nothing-usable", detail, **shown)
         return result
 
     @staticmethod
@@ -848,4 +854,5 @@ def _verify(sensor: HookSensor, request: web.Request, body: bytes, now: datetime
 
 
 def _shown(rejections: tuple[Rejection, ...]) -> list[dict[str, Any]]:
-    return [{"index": each.index, "code": each.code, "error": each.error} for each in rejections]
+    first = rejections[:MAX_SHOWN]
+    return [{"index": each.index, "code": each.code, "error": each.error} for each in first]

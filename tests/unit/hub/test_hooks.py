@@ -20,7 +20,15 @@ from gateway.config.schema import Basic, Bearer, Hmac, Sensor, StandardWebhooks
 from gateway.feed.hub_side import NotEnforced
 from gateway.hub import holding
 from gateway.hub import hooks as hooks_module
-from gateway.hub.hooks import Hooks, SensorConfigFault, TokenBucket, hook_sensor, hook_sensors
+from gateway.hub.hooks import (
+    MAX_SHOWN,
+    Hooks,
+    SensorConfigFault,
+    TokenBucket,
+    as_test_event,
+    hook_sensor,
+    hook_sensors,
+)
 from gateway.tasks import spawn
 from plugins.catalog import Catalog
 from plugins.sensors.alertmanager import AlertmanagerSensor
@@ -192,6 +200,7 @@ async def test_a_delivery_is_enforced_before_it_is_answered(rig):
         "accepted": 2,
         "duplicates": 0,
         "rejected": [],
+        "rejected_count": 0,
         "ignored": 0,
         "enforced": True,
         "devices": 1,
@@ -342,6 +351,17 @@ async def test_some_bad_items_are_reported_beside_the_good_ones(rig):
         (2, "condition-missing"),
     ]
     assert len(await rig.store.dead_letters("edr", 10)) == 2
+
+
+async def test_of_many_bad_items_an_answer_lists_the_first_and_counts_all(rig):
+    items = [alert(1), *({"nothing": n} for n in range(250))]
+    for body, name in (({"alerts": items}, "rejected"), (as_test_event([{"alerts": items}]), "would_reject")):
+        answer = await (await rig.send(body)).json()
+        assert [each["index"] for each in answer[name]] == list(range(1, MAX_SHOWN + 1))
+        assert answer[f"{name}_count"] == 250
+    document = await refused(await rig.send({"alerts": items[1:]}), 422, "nothing-usable")
+    assert (len(document["rejected"]), document["rejected_count"]) == (MAX_SHOWN, 250)
+    assert len(await rig.store.dead_letters("edr", 1000)) == 500
 
 
 async def test_junk_identifiers_name_no_device(rig):
