@@ -26,6 +26,7 @@ condition that cannot be evaluated at all (a fault of ours) is treated as unknow
 """
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 
 from compliance.conditions import KINDS, REQUEST_KINDS, given, given_of_request
 from compliance.conditions.auth_older_than import after, signed_in
@@ -52,6 +53,8 @@ DEFAULT_DENY_REASON = "No policy lets you into this app."
 
 ANY_SERVICE = "*"
 """What names every service identity."""
+
+_request_conditions = attrgetter(*REQUEST_KINDS)
 
 _NO_CONTROLS: frozenset[SessionControl] = frozenset()
 
@@ -301,7 +304,7 @@ def _request_misses(when: Conditions, request: RequestFacts) -> Iterator[str]:
 
 def depends_on_request(when: Conditions) -> bool:
     """Return whether conditions ask anything that only the request knows."""
-    return any(getattr(when, key) for key in REQUEST_KINDS)
+    return any(_request_conditions(when))
 
 
 # --- texts ---------------------------------------------------------------------------------------------

@@ -522,7 +522,7 @@ class ClaimCondition(Strict, frozen=True):
     one_of: tuple[str, ...]
 
 
-class Conditions(Strict, frozen=True):
+class Conditions(Strict, frozen=True, omit_defaults=True):
     """When a policy applies: every key that is given must hold; the values of one key are alternatives.
 
     What is not known (what the provider never told, what no live sensor says of the device) holds in a policy
@@ -761,7 +761,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     profiles: frozenset[str] = frozenset()
 
 
-class ResidualEntry(msgspec.Struct, frozen=True, kw_only=True):
+class ResidualEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A policy whose slow conditions hold; what is left to test depends on the request alone.
 
     `is_sure` is false when they hold only because what is not known must not widen access: then the policy

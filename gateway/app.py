@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import structlog
@@ -83,6 +84,7 @@ from gateway.pulls import store as pull_tables
 from gateway.pulls.hub import Pulls, RefreshResult
 from gateway.pulls.ingest import Ingest
 from gateway.pulls.store import CursorStore
+from gateway.scheduling import ask_for_short_turns
 from gateway.sessions import sqlite as session_tables
 from gateway.sessions.endings import Endings
 from gateway.sessions.model import Session
@@ -124,6 +126,7 @@ DELIVERY_FIELDS = (
     "id", "sensor", "status", "verdict", "body_bytes", "accepted", "duplicates", "rejected", "ignored", "devices",
     "durable_in_s", "enforced_in_s", "lag_s", "timings",
 )  # fmt: skip
+CHANGE_FIELDS = ("reason", "cut", "fenced", "seconds")
 RESTART_ONLY = ("listen", "ops", "workers", "run_dir", "tls", "proxy_protocol")
 
 
@@ -153,6 +156,7 @@ class Hub:
         self._reloading = asyncio.Lock()
         self.changes = Changes()
         self._delivery_lines = EventLines("delivery", {name: name for name in DELIVERY_FIELDS})
+        self._change_lines = EventLines("access-changed", {name: name for name in CHANGE_FIELDS})
         database = database_path(config.store.url, config_path)
         database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.database = Database(database, SCHEMAS)
@@ -349,6 +353,7 @@ class Hub:
         await self.remedies.stop()
         await self.recorder.stop()
         self._delivery_lines.flush()
+        self._change_lines.flush()
         await self.deliveries.stop()
         self.database.close()
 
@@ -436,12 +441,9 @@ class Hub:
         report = await self.feed.invalidate(keys, reason)
         self.changes.announce(keys)
         if report.cut or report.fenced:
-            log.info(
-                "access-changed",
-                reason=reason,
-                cut=report.cut,
-                fenced=report.fenced,
-                seconds=round(report.seconds, 6),
+            seconds = round(report.seconds, 6)
+            self._change_lines.log(
+                SimpleNamespace(reason=reason, cut=report.cut, fenced=report.fenced, seconds=seconds)
             )
         return report
 
@@ -956,6 +958,8 @@ def serve_hub(config_path: str) -> int:
         return 2
     server = loaded.config.server
     if worker_count(server.workers) > 0:
+        # Without workers it is a proxy too, which would pay with a change of process for every few requests.
+        ask_for_short_turns()
         return uvloop.run(_serve(config_path, loaded, None))
     lock = hold_run_dir(Path(server.run_dir))
     try:

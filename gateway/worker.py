@@ -14,6 +14,7 @@ import ssl
 from collections import Counter
 from ipaddress import ip_network
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import msgspec
@@ -34,7 +35,7 @@ from gateway.feed.worker_side import Entry, FeedWorker, TicketKey
 from gateway.limited import LimitedSessions, Met
 from gateway.locations import named_networks
 from gateway.memory import collect_seldom
-from gateway.observe.logs import configure_logs
+from gateway.observe.logs import EventLines, configure_logs
 from gateway.proxy.balance import UpstreamGroup
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.pool import UpstreamPool, upstream_tls
@@ -54,6 +55,7 @@ from gateway.wire.target import readings
 
 log = structlog.get_logger("worker")
 
+CUT_FIELDS = ("worker", "app", "decision", "count")
 GATE_PREFIX = "/.gate/"
 WELL_KNOWN = ("/.well-known/gate", "/.well-known/gate/jwks.json")
 HUB_BODY_BYTES = 16 * 1024 * 1024
@@ -67,6 +69,8 @@ RESERVED_COOKIES = (b"gate", b"gate-start", b"__Host-gate", b"__Host-gate-start"
 UNLIMITED = ResponseRules(reserved_cookies=RESERVED_COOKIES)
 """What holds for every response of an app; session controls add to it."""
 SIGNAL_DRAIN_S = 10.0
+TELL_CUTS_AFTER_S = 0.1
+"""How long the log waits for a change to be enforced: a line takes as long as a cut."""
 MAX_ROUTES = 64
 """Most routes that are remembered for the requests under one ticket."""
 
@@ -93,6 +97,7 @@ class Worker:
         self._reporting: asyncio.Task[None] | None = None
         self.counters: Counter[str] = Counter()
         self._cuts: Counter[tuple[str, str]] = Counter()
+        self._cut_lines = EventLines("exchanges-cut", {name: name for name in CUT_FIELDS})
         self._public: set[Exchange] = set()
         self.ended_event = asyncio.Event()
 
@@ -112,6 +117,8 @@ class Worker:
         self._feed.close()
         for pool in (*self._pools.values(), *([self._hub_pool] if self._hub_pool else [])):
             pool.close()
+        self._tell_cuts()
+        self._cut_lines.flush()
         self.ended_event.set()
 
     @property
@@ -295,13 +302,15 @@ class Worker:
         """Count a cut. The log is told after the acknowledgement, one line per decision (`explain` shows it)."""
         self.counters["exchanges_cut"] += 1
         if not self._cuts:
-            asyncio.get_running_loop().call_soon(self._tell_cuts)
+            asyncio.get_running_loop().call_later(TELL_CUTS_AFTER_S, self._tell_cuts)
         self._cuts[app, decision] += 1
 
     def _tell_cuts(self) -> None:
         cuts, self._cuts = self._cuts, Counter()
         for (app, decision), count in cuts.items():
-            log.info("exchanges-cut", worker=self._name, app=app, decision=decision or None, count=count)
+            self._cut_lines.log(
+                SimpleNamespace(worker=self._name, app=app, decision=decision or None, count=count)
+            )
 
     def configure(self, settings: bytes) -> dict[str, int]:
         """Serve by new settings; the listener opens with the first. Return what was cut on paths once public."""
@@ -331,8 +340,7 @@ class Worker:
 
     def _apply(self, exchange: Exchange, app: WorkerApp, entry: Entry[Exchange]) -> Route:
         """Return the route that the ticket gives this request, and note the exchange as open under it."""
-        constant = entry.ticket.residual.constant
-        decision = constant if constant is not None else self._decide(exchange, entry)
+        decision = self._decide(exchange, entry)
         admitted = _Admitted(entry, app, decision)
         if not is_admitted(decision):
             return self._to_hub(exchange, self._refusal(exchange, admitted, None))
@@ -375,6 +383,9 @@ class Worker:
 
     def _decide(self, exchange: Exchange, entry: Entry[Exchange]) -> Decision:
         """Decide by what only the request knows; an ambiguous path gets no more than any reading of it."""
+        constant = entry.ticket.residual.constant
+        if constant is not None:
+            return constant
         facts = self._facts(exchange)
         if not exchange.head.target.is_ambiguous:
             return entry.decide(facts)

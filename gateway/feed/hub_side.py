@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 import structlog
@@ -24,6 +24,7 @@ from gateway.feed.protocol import (
     Cut,
     Drain,
     FeedFault,
+    FrameWriter,
     Hello,
     HubMessage,
     HubReader,
@@ -122,6 +123,7 @@ class Link(asyncio.Protocol):
         self.is_serving = False
         self.heard_mono_s = time.monotonic()
         self._transport: asyncio.Transport | None = None
+        self._writer = FrameWriter()
         self._reader = HubReader()
         self._waiting: dict[int, asyncio.Future[Ack]] = {}
 
@@ -129,15 +131,19 @@ class Link(asyncio.Protocol):
         """Wait for `Hello`; until then this link counts for nothing."""
         # uvloop's transports do not derive from asyncio's, so this cannot be an isinstance.
         self._transport = cast("asyncio.Transport", transport)
+        self._writer.connect(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Handle every complete message; a worker that breaks the protocol is dropped, and so fenced."""
+        self._writer.hold()
         try:
             for message in self._reader.messages(data):
                 self._handle(message)
         except FeedFault as fault:
             log.error("feed-broken", worker=self.worker, error=str(fault))
             self.close()
+        finally:
+            self._writer.release()
         self.heard_mono_s = time.monotonic()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it ended is of no use
@@ -157,8 +163,7 @@ class Link(asyncio.Protocol):
     def send(self, make: Callable[[int], HubMessage]) -> int:
         """Send `make(seq)` with the next sequence number; return that number."""
         self.seq += 1
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(encode(make(self.seq)))
+        self._writer.send(encode(make(self.seq)))
         return self.seq
 
     def acknowledged(self, seq: int) -> asyncio.Future[Ack]:
@@ -361,52 +366,76 @@ class FeedHub:
         return spread.enforcement(None, started)
 
     def _announce(self, current: _Round) -> None:
+        """Tell the workers now, and wait in a task: they are at it before the task has begun."""
         if self._round is current:
             self._round = None
-        spawn(self._run(current), name="feed-round")
-
-    async def _run(self, current: _Round) -> None:
         keys, reason = tuple(current.keys), ",".join(current.reasons)
+
+        def invalidate(seq: int) -> HubMessage:
+            return Invalidate(seq, keys, reason)
+
+        told = None if self._are_strangers_about else self._tell(invalidate)
+        spawn(self._run(current, invalidate, told), name="feed-round")
+
+    async def _run(
+        self, current: _Round, make: Callable[[int], HubMessage], told: "list[_Told] | None"
+    ) -> None:
         try:
-            spread = await self._spread(lambda seq: Invalidate(seq, keys, reason))
+            spread = await self._spread(make, told)
         except NotEnforced as error:
             current.done.set_exception(error)
             current.done.exception()  # it is no fault if every caller has left
         else:
             current.done.set_result(spread)
 
-    async def _spread(self, make: Callable[[int], HubMessage]) -> _Spread:
-        """Send to every process that may hold a ticket, and wait until each has enforced it or is dead."""
+    def _tell(self, make: Callable[[int], HubMessage]) -> "list[_Told]":
+        """Send to every process that may hold a ticket, as far as it is connected."""
+        return [_Told(member, self._sent(member, make)) for member in self._members.values()]
+
+    @staticmethod
+    def _sent(member: Member, make: Callable[[int], HubMessage]) -> "_Sent | None":
+        link = member.link
+        if link is None or member.is_condemned:
+            return None
+        return _Sent(link, link.acknowledged(link.send(make)))
+
+    async def _spread(self, make: Callable[[int], HubMessage], told: "list[_Told] | None" = None) -> _Spread:
+        """Tell every process that may hold a ticket, unless `told`; wait until each has enforced it or is dead."""
         self._spreading += 1
         try:
-            return await self._spread_now(make)
+            return await self._spread_now(make, told)
         finally:
             self._spreading -= 1
 
-    async def _spread_now(self, make: Callable[[int], HubMessage]) -> _Spread:
+    async def _spread_now(self, make: Callable[[int], HubMessage], told: "list[_Told] | None") -> _Spread:
         started = time.monotonic()
-        await self._strangers_lapsed()
-        members = list(self._members.values())
+        if told is None:
+            await self._strangers_lapsed()
+            told = self._tell(make)
         outcomes = await asyncio.gather(
-            *(self._enforced(member, make) for member in members),
+            *(self._enforced(each.member, make, each.sent) for each in told),
             return_exceptions=True,
         )
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        acks = [(member.worker, each) for member, each in zip(members, outcomes, strict=True)]
+        acks = [(each.member.worker, outcome) for each, outcome in zip(told, outcomes, strict=True)]
         cuts = tuple(cut for _, each in acks if isinstance(each, _Acked) for cut in each.ack.cuts)
         fenced = tuple(worker for worker, each in acks if each is None)
         by_worker = {worker: each.at_mono_s - started for worker, each in acks if isinstance(each, _Acked)}
         self._on_round(sum(cut.count for cut in cuts), len(fenced))
-        return _Spread(len(members) - len(fenced), fenced, by_worker, cuts)
+        return _Spread(len(told) - len(fenced), fenced, by_worker, cuts)
 
-    async def _enforced(self, member: Member, make: Callable[[int], HubMessage]) -> "_Acked | None":
+    async def _enforced(
+        self, member: Member, make: Callable[[int], HubMessage], sent: "_Sent | None"
+    ) -> "_Acked | None":
         """Return the worker's acknowledgement, or None once it is dead. Raises `NotEnforced`."""
-        if not member.is_condemned:
+        if sent is not None or not member.is_condemned:
             with contextlib.suppress(TimeoutError, ConnectionError):
-                link = await self._linked(member)
-                return await self._acknowledged(link, link.send(make))
+                if sent is None:
+                    link = await self._linked(member)
+                    sent = _Sent(link, link.acknowledged(link.send(make)))
+                return await self._acknowledged(sent)
         if member.is_dead:
             return None
         if member.is_ourselves:
@@ -427,9 +456,9 @@ class FeedHub:
             return member.link
 
     @staticmethod
-    async def _acknowledged(link: Link, seq: int) -> "_Acked":
+    async def _acknowledged(sent: "_Sent") -> "_Acked":
         """Wait for an acknowledgement as long as the worker talks. Raises `TimeoutError`, `ConnectionError`."""
-        future = link.acknowledged(seq)
+        link, future = sent
         latest = time.monotonic() + ENFORCE_MOST_S
         while True:
             before = time.monotonic()
@@ -515,6 +544,10 @@ class FeedHub:
             self._strangers_until_mono_s = time.monotonic() + LEASE_S
         self._roster = roster
 
+    @property
+    def _are_strangers_about(self) -> bool:
+        return self._strangers_until_mono_s > time.monotonic()
+
     async def _strangers_lapsed(self) -> None:
         """Wait until no unknown process can have a lease: only after a roster that could not be read."""
         left = self._strangers_until_mono_s - time.monotonic()
@@ -572,6 +605,20 @@ class FeedHub:
             heard = member.since_mono_s if member.link is None else member.link.heard_mono_s
             if heard < overdue and not member.is_ourselves and not member.is_condemned:
                 self._condemn(member, "worker-silent")
+
+
+class _Sent(NamedTuple):
+    """What a worker was sent over a link, as the acknowledgement that it owes."""
+
+    link: Link
+    owed: asyncio.Future[Ack]
+
+
+class _Told(NamedTuple):
+    """A process that may hold a ticket, and what it was sent; None when it was not connected."""
+
+    member: Member
+    sent: _Sent | None
 
 
 class _Acked(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ per worker; `Ack` names the last sequence number up to which a worker enforces e
 computed before a change is sent before the `Invalidate` of that change, so that no ticket outlives what it rests on.
 """
 
+import asyncio
 import struct
 from collections.abc import Iterator
 
@@ -13,6 +14,8 @@ import msgspec
 from compliance.model import Residual, SessionControl
 
 MAX_FRAME_BYTES = 8 * 1024 * 1024
+FRAMES_AT_ONCE = 16
+"""Most frames that wait for each other."""
 _LENGTH = struct.Struct(">I")
 
 
@@ -152,6 +155,50 @@ def encode(message: WorkerMessage | HubMessage) -> bytes:
     if len(body) > MAX_FRAME_BYTES:
         raise FeedFault(f"frame of {len(body)} bytes exceeds {MAX_FRAME_BYTES}")
     return _LENGTH.pack(len(body)) + body
+
+
+class FrameWriter:
+    """Sends frames in order; those that are sent while it `hold`s leave together, with one call to the system.
+
+    Each frame that leaves alone wakes the other process, which then takes the core from this one.
+    """
+
+    def __init__(self) -> None:
+        self._transport: asyncio.WriteTransport | None = None
+        self._held: list[bytes] = []
+        self._is_holding = False
+
+    def connect(self, transport: asyncio.WriteTransport) -> None:
+        """Send through `transport` from now on."""
+        self._transport = transport
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame, or keep it until `release`; without a connection, and on one that closes, it is lost."""
+        if not self._is_holding:
+            self._write(frame)
+            return
+        self._held.append(frame)
+        if len(self._held) >= FRAMES_AT_ONCE:
+            self._flush()
+
+    def hold(self) -> None:
+        """Keep frames, `FRAMES_AT_ONCE` at most: the other side should begin with the first before the last is made."""
+        self._is_holding = True
+
+    def release(self) -> None:
+        """Send what was kept, and keep nothing any more."""
+        self._is_holding = False
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._held:
+            together = b"".join(self._held)
+            self._held.clear()
+            self._write(together)
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
 
 
 class _Frames:

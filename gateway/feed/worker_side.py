@@ -24,6 +24,7 @@ from gateway.feed.protocol import (
     Cut,
     Drain,
     FeedFault,
+    FrameWriter,
     Hello,
     HubMessage,
     Invalidate,
@@ -482,29 +483,33 @@ class _WorkerLink(asyncio.Protocol, Generic[E]):
     def __init__(self, worker: FeedWorker[E]) -> None:
         self._worker = worker
         self._reader = WorkerReader()
+        self._writer = FrameWriter()
         self._transport: asyncio.Transport | None = None
         self.closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do not derive from asyncio's, so this cannot be an isinstance.
         self._transport = cast("asyncio.Transport", transport)
+        self._writer.connect(self._transport)
         self._worker.linked(self)
 
     def data_received(self, data: bytes) -> None:
+        self._writer.hold()
         try:
             for message in self._reader.messages(data):
                 self._worker.handle(message)
         except FeedFault as fault:
             log.error("feed-broken", error=str(fault))
             self.close()
+        finally:
+            self._writer.release()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it ended is of no use
         self._worker.unlinked(self)
         self.closed.set()
 
     def send(self, message: WorkerMessage) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(encode(message))
+        self._writer.send(encode(message))
 
     def close(self) -> None:
         if self._transport is not None:

@@ -208,9 +208,9 @@ class Exchange:
             self._tunnel.cut(reason)
             self._end()
         elif self.response_started:
-            self._break_off()
+            self._break_off(is_cut=True)
         else:
-            self._leave_upstream()
+            self._leave_upstream(is_cut=True)
             self._answer_instead(route, 503 if reason is CutReason.GOING_AWAY else 403, reason.value)
 
     # --- the request's body ----------------------------------------------------------------------------------
@@ -530,11 +530,14 @@ class Exchange:
             return False
         return self._sends_body or 0 < self.head.length <= DISCARD_BYTES
 
-    def _leave_upstream(self) -> None:
+    def _leave_upstream(self, *, is_cut: bool = False) -> None:
         """Have nothing more to do with the upstream, whether it is connected or still waited for."""
         self._sends_body = False
         if self.upstream is not None:
-            self.upstream.drop()
+            if is_cut:
+                self.upstream.drop_soon()
+            else:
+                self.upstream.drop()
             self.upstream = None
         elif self.phase is Phase.ROUTING and self.route is not None:
             self.route.pool.give_up(self)
@@ -611,9 +614,9 @@ class Exchange:
             self.client.close()
         self._end()
 
-    def _break_off(self) -> None:
+    def _break_off(self, *, is_cut: bool = False) -> None:
         """End a response that must not go on."""
-        self._leave_upstream()
+        self._leave_upstream(is_cut=is_cut)
         self.client.reset()
         self._end()
 

@@ -123,3 +123,7 @@ class UpstreamLink(Protocol):
     def drop(self) -> None:
         """End the connection at once; nothing of it reaches the exchange any more."""
         ...
+
+    def drop_soon(self) -> None:
+        """As `drop`, but the connection itself ends a moment later: nobody has to wait for that."""
+        ...

@@ -36,6 +36,14 @@ BREAK_S = 1.0
 MIN_HIGH_WATER_BYTES = 4096
 """Least number of waiting bytes at which the other side is paused."""
 
+DROP_AFTER_S = 0.05
+DROPPED_AT_ONCE = 50
+"""When the connections of exchanges that were cut are closed, and how many between two turns of the event loop.
+
+Closing one takes the kernel about as long as all that we do to cut an exchange. When a thousand are cut, whoever waits
+for that should not wait for the closing of connections on which nothing is passed on any more.
+"""
+
 SWEEP_S = 5.0
 """How often idle connections are looked through."""
 
@@ -124,6 +132,7 @@ class UpstreamPool:
         self._open: set[Upstream] = set()
         self._connecting = 0
         self._waiting: deque[Lessee] = deque()
+        self._leaving: list[Upstream] = []
         self._sweep: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._failures = 0
@@ -215,6 +224,15 @@ class UpstreamPool:
         if self._waiting:
             self._connect_for_waiting()
 
+    def drop_soon(self, link: Upstream) -> None:
+        """Drop a connection in a moment, when others are served; one that ends by itself before is just gone."""
+        if self._is_closed:
+            link.drop()
+            return
+        self._leaving.append(link)
+        if len(self._leaving) == 1:
+            asyncio.get_running_loop().call_later(DROP_AFTER_S, self._drop_leaving)
+
     def answered(self) -> None:
         """An exchange got the head of its answer."""
         self._unanswered = 0
@@ -232,6 +250,9 @@ class UpstreamPool:
         for link in self._idle:
             link.close()
         self._idle.clear()
+        for link in self._leaving:
+            link.drop()
+        self._leaving.clear()
         while self._waiting:
             self._waiting.popleft().upstream_failed(UpstreamFault.OVERLOADED)
 
@@ -311,6 +332,13 @@ class UpstreamPool:
         else:
             await loop.create_connection(lambda: protocol, address.host, address.port)
         return link
+
+    def _drop_leaving(self) -> None:
+        some, self._leaving = self._leaving[:DROPPED_AT_ONCE], self._leaving[DROPPED_AT_ONCE:]
+        for link in some:
+            link.drop()
+        if self._leaving:
+            asyncio.get_running_loop().call_soon(self._drop_leaving)
 
     def _watch(self) -> None:
         if self._sweep is None and not self._is_closed:

@@ -57,7 +57,7 @@ class Tunnel:
         it: then the connection is reset.
         """
         tracker = self._tracker
-        self._upstream.drop()
+        self._upstream.drop_soon()
         is_speakable = (
             tracker is not None
             and tracker.is_at_boundary

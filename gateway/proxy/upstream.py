@@ -133,6 +133,12 @@ class Upstream:
         if self._transport is not None:
             self._transport.abort()
 
+    def drop_soon(self) -> None:
+        """End the lease at once and the connection in a moment; what arrives meanwhile reaches nobody."""
+        self.exchange = None
+        if self._transport is not None:
+            self._pool.drop_soon(self)
+
     @property
     def authority(self) -> bytes:
         """The `Host` value by which this upstream knows itself."""

@@ -13,6 +13,7 @@ from compliance.model import SessionControl
 from gateway.config.schema import Limits
 from gateway.controls.effective import Profiles
 from gateway.controls.guard import Guard
+from gateway.proxy.pool import DROPPED_AT_ONCE
 from gateway.proxy.ports import CutReason, ResponseRules
 from gateway.proxy.server import UNSENT_BYTES
 from tests.wire.harness import OK, Gate, Recorder, read_to_end, running_gate, running_upstream, until
@@ -142,6 +143,33 @@ async def test_what_is_cut_is_closed_before_the_next_turn_of_the_loop_gets_to_an
             seen: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
             asyncio.get_running_loop().call_soon(lambda: seen.set_result([end(each) for each in opened]))
             assert await seen == ["reset"] * len(opened)
+
+
+async def test_the_connections_to_the_upstream_are_closed_in_the_end(gate: Gate) -> None:
+    """They are not waited for, and closed some at a time: here more than are closed in one turn."""
+    lost: list[int] = []
+    count = 2 * DROPPED_AT_ONCE + 1
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun")
+        await read_to_end(reader)
+        lost.append(1)
+
+    async with running_upstream(play) as url:
+        gate.route = gate.route_to(url)
+        clients = [await gate.connect() for _ in range(count)]
+        for reader, writer in clients:
+            writer.write(GET)
+            await reader.readuntil(b"begun")
+        for exchange in gate.exchanges:
+            exchange.cut(CutReason.ACCESS_ENDED)
+        assert len(gate.over) == count
+        await until(lambda: len(lost) == count)
+        await until(lambda: gate.route.pool.open == 0)
+        for reader, writer in clients:
+            assert await read_to_end(reader) == b""
+            writer.close()
 
 
 async def test_a_worker_that_is_killed_leaves_the_kernel_no_more_than_the_bound(gate: Gate) -> None:

@@ -107,6 +107,9 @@ class Link:
     def drop(self) -> None:
         self.events.append("drop")
 
+    def drop_soon(self) -> None:
+        self.events.append("drop soon")
+
 
 class Pool:
     """Hands out the links it was given; without any, the exchange waits."""
@@ -344,7 +347,7 @@ def test_cut_in_the_response() -> None:
     scene.exchange.payload_arrived(b" more", is_last=True, trailers=[])
     assert scene.client.sent == sent
     assert scene.client.events == ["reset"]
-    assert link.events == ["drop"]
+    assert link.events == ["drop soon"]
 
 
 def test_going_away_is_no_refusal() -> None:
@@ -369,7 +372,7 @@ def test_cut_of_a_websocket(buffered: int, is_told: bool) -> None:
     scene.exchange.cut(CutReason.ACCESS_ENDED)
     assert scene.client.sent.endswith(b"\x81\x02hi\x88\x0e\x11\x33access ended" if is_told else b"\x81\x02hi")
     assert scene.client.events[-1] == ("close" if is_told else "reset")
-    assert link.events == ["drop"]
+    assert link.events == ["drop soon"]
     assert scene.gatekeeper.over == 1
 
 
