@@ -27,6 +27,7 @@ session_profiles:
     watermark: true
     headers: {csp: "img-src 'self'", deny_frames: true, referrer: no-referrer}
 """
+REASONS = {"en": "Your laptop needs attention.", "ar": "حاسوبك المحمول يحتاج إلى عناية."}
 LIMITED = "decision: restrict\n      profiles: [slow]"
 
 TEXT = "".join(
@@ -85,6 +86,7 @@ async def running() -> AsyncIterator[Stack]:
         changes = {
             f"http://127.0.0.1:{made.app_port}": f"http://127.0.0.1:{port}",
             "decision: remediate": LIMITED,
+            "reason: Your laptop needs attention.": f"reason: {{en: {REASONS['en']}, ar: {REASONS['ar']}}}",
         }
         made.write_config(PROFILE, **changes)
         await made.start()
@@ -143,6 +145,11 @@ async def test_the_notice_covers_nothing_and_breaks_no_layout(
         assert found["inside"], name
         assert not found["overlaps"], name
         assert found["height"] <= 130
+    await expect(tab.get_by_role("region").locator("bdi")).to_have_text(REASONS[language])
+    assert (
+        await tab.evaluate("fetch('/.gate/user').then((answer) => answer.json()).then((told) => told.reason)")
+        == (REASONS[language])
+    )
     assert await tab.get_by_role("region").get_attribute("dir") == ("rtl" if language == "ar" else "ltr")
     await context.close()
 
