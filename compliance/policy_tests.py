@@ -85,6 +85,8 @@ class Given(Strict, frozen=True):
     Field: findings: open findings on the device.
     Field: heard: how long ago each sensor last spoke of the device.
     Field: compliance: compliance state of the device, whatever the facts say.
+    Field: failing: compliance rules, as `policy/rule`, that the device fails and for how long, whatever the facts say;
+        what the escalation of their policy demands by then follows.
     Field: risk: risk level of the device, whatever the findings say.
     Field: silent: whether a sensor of the device is silent, so that its risk is not known for sure.
     Field: user_risk: risk level of the person.
@@ -129,6 +131,7 @@ class Given(Strict, frozen=True):
     findings: tuple[GivenFinding, ...] = ()
     heard: dict[str, Duration] = msgspec.field(default_factory=dict)
     compliance: ComplianceState | None = None
+    failing: dict[str, Duration] = msgspec.field(default_factory=dict)
     risk: RiskLevel | None = None
     silent: bool = False
     user_risk: RiskLevel | None = None

@@ -313,6 +313,35 @@ def _is_meant(rule: FindingRule, finding: Finding, evidence: Evidence) -> bool:
     )
 
 
+# --- supposed ------------------------------------------------------------------------------------------
+
+
+def failed_rule(policy: str, rule: ComplianceRule, since: datetime, now: datetime) -> RuleResult:
+    """Return the result of a rule that is supposed to have failed since an instant."""
+    state, deadline = _grace(since, rule.grace, now)
+    reasons = {
+        RiskRule: ComplianceReason.RISK_TOO_HIGH,
+        FactRule: ComplianceReason.FACT_DIFFERS,
+        SensorRule: ComplianceReason.SENSOR_NOT_SEEN_LATELY,
+        FindingRule: ComplianceReason.FINDING_OPEN,
+    }
+    return RuleResult(
+        policy=policy,
+        rule=rule.name,
+        state=state,
+        reason=reasons[type(rule)],
+        title=rule.title or heading(rule.name),
+        seen=f"failing for {duration_text((now - since).total_seconds())}",
+        wanted="met",
+        since=since,
+        deadline=deadline,
+        why=rule.why,
+        fix=rule.fix,
+        severity=rule.severity,
+        link=rule.link,
+    )
+
+
 # --- shared --------------------------------------------------------------------------------------------
 
 

@@ -46,7 +46,7 @@ from compliance.model import (
     RuleResult,
 )
 from compliance.reasons import ComplianceReason
-from compliance.rules import Evidence, judge_rule, nearest
+from compliance.rules import Evidence, failed_rule, judge_rule, nearest
 from compliance.texts import cut
 from risk.model import RISK_ORDER, Posture, RiskAssessment, RiskLevel, SensorRules, Severity
 
@@ -244,6 +244,37 @@ def _escalated(
         if at <= now
     )
     return reached, [at for at, _ in due if at > now]
+
+
+def supposed_failing(
+    result: ComplianceResult,
+    policies: Iterable[CompliancePolicy],
+    failing: Mapping[str, float],
+    now: datetime,
+) -> ComplianceResult:
+    """Return the compliance of a device that fails some rules, named `policy/rule`, for so many seconds by now.
+
+    What was found of these rules does not count, and neither do exemptions and the days of `warn-until`.
+    """
+    results = {(each.policy, each.rule): each for each in result.results if each.rule}
+    demands = [each for each in result.demands if f"{each.policy}/{each.rule}" not in failing]
+    for policy in policies:
+        for rule in policy.rules:
+            age = failing.get(f"{policy.name}/{rule.name}")
+            if age is None:
+                continue
+            supposed = failed_rule(policy.name, rule, now - timedelta(seconds=age), now)
+            is_required = rule.level in {RuleLevel.REQUIRE, RuleLevel.WARN_UNTIL}
+            supposed = msgspec.structs.replace(supposed, level=rule.level, is_required=is_required)
+            results[policy.name, rule.name] = supposed
+            demands += _escalated(policy, supposed, now)[0] if is_required else ()
+    required = [each for each in results.values() if each.is_required]
+    return msgspec.structs.replace(
+        result,
+        state=worst(each.state for each in required) if required else result.state,
+        results=tuple(results.values()),
+        demands=tuple(demands),
+    )
 
 
 class DeviceFacts:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from compliance.analysis import escalation
 from compliance.analysis.inputs import OTHER, Inputs, Surroundings, Variable, unique
 from compliance.analysis.solver import Clause
 from compliance.conditions import INPUTS
@@ -29,12 +30,10 @@ class Space(Inputs):
         for each in INPUTS:
             each.add(self)
         self._add_witness()
+        escalation.add(self)
         self.natural_ties = tuple(self.ties)
         self._tie_compliance()
-
-    def helper(self) -> int:
-        """Return a new variable without a meaning of its own: false or true."""
-        return self.add(f"helper {len(self.variables)}", [(False, {}), (True, {})])
+        escalation.tie(self)
 
     # --- who -------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from compliance.model import (
     AccessContext,
     AccessPolicy,
     CompliancePolicy,
+    ComplianceState,
     RequestFacts,
     SessionControl,
     StepUp,
@@ -67,6 +68,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     countries: Mapping[str, tuple[str, ...]] = {}
     sensors: Mapping[str, float | None]
     compliance: tuple[CompliancePolicy, ...]
+    uncovered: ComplianceState = ComplianceState.NONCOMPLIANT
     exempted: frozenset[str] = frozenset()
     profiles: Mapping[str, frozenset[SessionControl]] = {}
 
@@ -158,6 +160,19 @@ class Inputs:
             value for key in keys for policy in self.policies for value in getattr(policy.when, key)
         )
 
+    def assigned(self, key: str) -> list[str]:
+        """Return what assignments of compliance policies name under a key, where escalation makes them matter."""
+        policies = self.around.compliance
+        if not any(policy.escalation for policy in policies):
+            return []
+        groups = [
+            each for policy in policies for each in (policy.include, policy.exclude) if each is not None
+        ]
+        names = [name for group in groups for name in getattr(group, key)]
+        if key == "platforms":
+            names += [name for policy in policies for rule in policy.rules for name in rule.platforms]
+        return unique(names)
+
     def step_ups(self) -> Iterator[StepUp]:
         """Yield what policies ask of a stronger sign-in."""
         yield from (policy.step_up for policy in self.policies if policy.step_up is not None)
@@ -184,6 +199,10 @@ class Inputs:
         self._at[name] = len(self.variables)
         self.variables.append(Variable(name, tuple(Value(*value) for value in values)))
         return self._at[name]
+
+    def helper(self) -> int:
+        """Return a new variable without a meaning of its own: false or true."""
+        return self.add(f"helper {len(self.variables)}", [(False, {}), (True, {})])
 
     def tie(self, *literals: Literal) -> None:
         """Say that one of these literals always holds."""

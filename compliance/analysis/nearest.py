@@ -13,7 +13,7 @@ from compliance.analysis.domains import Space
 from compliance.analysis.inputs import TOLD, Change
 from compliance.analysis.present import present_values
 from compliance.analysis.solver import Clause, cheapest
-from compliance.model import AccessContext, AccessPolicy, Mode, Outcome, RequestFacts
+from compliance.model import AccessContext, AccessPolicy, ComplianceState, Mode, Outcome, RequestFacts
 
 GRANTS = (Outcome.ALLOW, Outcome.RESTRICT)
 
@@ -25,6 +25,9 @@ MAX_SETS = 5
 
 CHANGE = 1000
 """The price of one change. Below it stand the preferences between changes."""
+
+FREE = ("helper", "witness", "failing ", "uncovered")
+"""What nobody changes by itself: it follows from the rest."""
 
 FIXED = ("user", "service", "email")
 """Nobody becomes somebody else."""
@@ -67,6 +70,10 @@ def nearest(
         if each.decision not in grants
         for clause in not_matching(each, space, limits=True)
     ]
+    demands = [each.outcome for each in context.compliance.demands]
+    if any(each not in grants for each in demands):
+        # What the escalation of a compliance policy demands goes with the failure that it rests on.
+        blocked.append((space.is_in("compliance", [ComplianceState.COMPLIANT]),))
     ways = [
         (policy, [*matching(policy, space, limits=False), *blocked])
         for policy in ours
@@ -107,7 +114,7 @@ def _prices(space: Space, present: Sequence[int | None]) -> list[list[int]]:
     """
     prices = []
     for at, variable in enumerate(space.variables):
-        if variable.name.startswith(("helper", "witness")) or variable.name.endswith(TOLD):
+        if variable.name.startswith(FREE) or variable.name.endswith(TOLD):
             prices.append([0] * len(variable.values))
             continue
         rank = next(

@@ -1,8 +1,7 @@
 """What is asked of a policy set: who is let in who must not be, what never matches, what two sets differ in. Pure.
 
 A request is let in where an `allow` matches, or a `restrict` without help of what is not known, and no stricter policy
-does. Demands that the escalation of compliance policies makes only limit further; they are left out, so that a proof
-holds with them too.
+does, nor does the escalation of a compliance policy demand anything stricter.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from compliance.analysis import escalation
 from compliance.analysis.clauses import matching, not_matching
 from compliance.analysis.domains import Space
 from compliance.analysis.inputs import MOMENT, Surroundings
@@ -137,7 +137,8 @@ class Analysis:
             for each in self._of(space.app, self._policies)
             if each.decision is Outcome.RESTRICT and self._brings(each, control)
         ]
-        return [clause for each in bringing for clause in not_matching(each, space, limits=True)]
+        lacking = [clause for each in bringing for clause in not_matching(each, space, limits=True)]
+        return [*lacking, *escalation.none_brings(space, control)]
 
     def _brings(self, policy: AccessPolicy, control: SessionControl) -> bool:
         """Return whether a `restrict` brings a control, by itself or by a session profile."""
@@ -156,6 +157,7 @@ class Analysis:
             if each.decision not in GRANTS
             for clause in not_matching(each, space, limits=True)
         ]
+        outside += escalation.none_stricter(space, Outcome.RESTRICT)
         for policy in ours:
             if policy.decision in GRANTS:
                 example = self._example(space, [*matching(policy, space, limits=False), *outside, *extra])
@@ -252,6 +254,7 @@ class Analysis:
             for other in self._of(app, self._policies):
                 if STRICTNESS[other.decision] > STRICTNESS[stricter_than]:
                     clauses += not_matching(other, space, limits=True)
+            clauses += escalation.none_stricter(space, stricter_than)
         return self._example(space, clauses) is not None
 
     def _matters(self, policy: AccessPolicy, app: str) -> bool:
@@ -263,14 +266,18 @@ class Analysis:
             extra = matching(policy, space, limits=True)
             blocks = [each for each in others if each.decision is Outcome.BLOCK]
             extra += [clause for each in blocks for clause in not_matching(each, space, limits=True)]
-            answers = [each for each in others if each.decision is not Outcome.BLOCK]
-            return any(
-                self._example(space, [*extra, *matching(each, space, limits=each.decision not in GRANTS)])
-                for each in answers
-            )
+            extra += escalation.none_stricter(space, Outcome.REMEDIATE)
+            answers = [
+                matching(each, space, limits=each.decision not in GRANTS)
+                for each in others
+                if each.decision is not Outcome.BLOCK
+            ]
+            answers.append([escalation.one_demands(space, {Outcome.STEP_UP, Outcome.REMEDIATE})])
+            return any(self._example(space, [*extra, *each]) for each in answers)
         clauses = matching(policy, space, limits=False)
         for other in others:
             clauses += not_matching(other, space, limits=other.decision not in GRANTS)
+        clauses += escalation.none_stricter(space, Outcome.RESTRICT)
         return self._example(space, clauses) is not None
 
     def _of_app(self, app: str) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from compliance.analysis.inputs import OTHER, Inputs, place, plain
+from compliance.analysis.inputs import OTHER, Inputs, place, plain, unique
 from compliance.analysis.solver import Clause
 from compliance.conditions.kind import Input, Kind, negated, saying
 from compliance.device_facts import PLATFORM_FACTS, PLATFORMS, fact_moments, platform_of
@@ -45,7 +45,7 @@ NOT_KIND = negated(KIND, _not_clauses)
 
 
 def _add(inputs: Inputs) -> None:
-    platforms = inputs.asked("platforms", "not_platforms")
+    platforms = unique([*inputs.asked("platforms", "not_platforms"), *inputs.assigned("platforms")])
     kinds = [(name, {"platform": name}) for name in platforms]
     unlike = [(OTHER, {"platform": name}) for name in PLATFORMS if name not in platforms][:1]
     inputs.add_of_device("platform", [*unlike, *kinds, ("", {})], [""])

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from compliance.analysis.inputs import Here, Inputs, Variable, member, place
+from compliance.analysis.inputs import Here, Inputs, Variable, member, place, unique
 from compliance.analysis.solver import Clause
 from compliance.conditions.kind import Input, Kind, negated, saying
 from compliance.device_facts import fact_moments, tag_facts, tags_of
@@ -50,7 +50,7 @@ NOT_KIND = negated(KIND, _not_clauses)
 
 
 def _add(inputs: Inputs) -> None:
-    for tag in inputs.asked("tags", "not_tags"):
+    for tag in unique([*inputs.asked("tags", "not_tags"), *inputs.assigned("tags")]):
         inputs.add_of_device(f"tag {tag}", [("no", {}), ("yes", {"tags": (tag,)})], ["unknown"])
 
 

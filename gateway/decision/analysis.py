@@ -26,6 +26,7 @@ def surroundings(config: Config) -> Surroundings:
         networks={each.name: tuple(ip_network(cidr) for cidr in each.cidrs) for each in config.networks},
         sensors={sensor.name: sensor.max_silence for sensor in config.sensors},
         compliance=config.compliance.policies,
+        uncovered=config.compliance.uncovered,
         profiles={each.name: frozenset(_brought(each)) for each in config.session_profiles},
         exempted=frozenset(each.rule for each in config.compliance.exemptions),
     )
@@ -71,7 +72,8 @@ def pared(given: Given, never: Never, meaning: Meaning) -> Given:
     """Return the example without what does not matter: it breaks the assertion all the same, by the evaluator."""
     usual = Given(app=given.app)
     for key in Given.__struct_fields__:
-        if getattr(given, key) != getattr(usual, key):
+        # How long a rule has failed is part of the answer, even where the evaluator would let in without it, too.
+        if key != "failing" and getattr(given, key) != getattr(usual, key):
             shorter = msgspec.structs.replace(given, **{key: getattr(usual, key)})
             if breaks(shorter, never, meaning):
                 given = shorter

@@ -11,8 +11,18 @@ from typing import Any, Protocol
 import msgspec
 
 from compliance.evaluate import decide
-from compliance.model import AccessContext, AccessPolicy, Decision, PolicyTrace, RequestFacts, User
+from compliance.model import (
+    AccessContext,
+    AccessPolicy,
+    CompliancePolicy,
+    ComplianceResult,
+    Decision,
+    PolicyTrace,
+    RequestFacts,
+    User,
+)
 from compliance.policy_tests import DEFAULT_MOMENT, Given, GivenFinding
+from compliance.state import supposed_failing
 from compliance.texts import duration_text
 from gateway.config.schema import App, Config
 from gateway.decision.context import DeviceEvidence, situation
@@ -150,7 +160,8 @@ def supposed_facts(
         now=now,
         host=_host(given, app),
     )
-    return _with_results(facts.context, given), request_of(given, meaning.networks)
+    results = _with_results(facts.context, given, interpretation.policies)
+    return results, request_of(given, meaning.networks)
 
 
 def moment(text: str | None) -> datetime:
@@ -255,7 +266,7 @@ def is_device_known(given: Given) -> bool:
     if given.device is not None:
         return given.device == "known"
     told = (given.facts, given.findings, given.heard, given.tags, given.silent_facts, given.expired_facts)
-    said = (*told, given.device_name)
+    said = (*told, given.device_name, given.failing)
     results = (given.platform, given.ownership, given.binding, given.compliance, given.risk)
     return any(said) or any(each is not None for each in results)
 
@@ -339,7 +350,9 @@ def _finding(number: int, given: GivenFinding, sensor: str, now: datetime) -> Fi
     )
 
 
-def _with_results(context: AccessContext, given: Given) -> AccessContext:
+def _with_results(
+    context: AccessContext, given: Given, policies: Sequence[CompliancePolicy]
+) -> AccessContext:
     """Return the context with the results that are given in place of those that came of the facts."""
     risk = context.risk
     if given.risk is not None:
@@ -350,7 +363,11 @@ def _with_results(context: AccessContext, given: Given) -> AccessContext:
         )
     compliance = context.compliance
     if given.compliance is not None:
-        compliance = msgspec.structs.replace(compliance, state=given.compliance, results=(), changes_at=None)
+        compliance = ComplianceResult(state=given.compliance, results=())
+    if given.failing:
+        compliance = supposed_failing(compliance, policies, given.failing, context.now)
+    if given.compliance is not None:
+        compliance = msgspec.structs.replace(compliance, state=given.compliance)
     more: dict[str, Any] = {}
     if given.user_risk is not None:
         is_known = given.user_risk != "unknown" and not given.user_silent

@@ -1,6 +1,6 @@
 """Checks of the tests that stand beside the policies, and of assertions."""
 
-from compliance.model import AccessPolicy
+from compliance.model import AccessPolicy, CompliancePolicy
 from compliance.policy_tests import DEFAULT_DENY, Expect, Given, Never, PolicyTest, expectation
 from gateway.config.checks.access import check_people
 from gateway.config.checks.forms import path_fault
@@ -54,9 +54,15 @@ def check_given(checks: Checks, path: KeyPath, given: Given) -> None:
     for at, finding in enumerate(given.findings):
         if finding.sensor is not None:
             checks.reference((*path, "findings", at, "sensor"), finding.sensor, "sensors", "sensor")
+    rules = [f"{each.name}/{rule.name}" for _, each in checks.all(CompliancePolicy) for rule in each.rules]
+    for name in given.failing:
+        if name not in rules:
+            message = f"no compliance rule is named {shown(name)}"
+            hint = did_you_mean(name, rules) or "write `policy/rule`"
+            checks.fault(Code.UNKNOWN_NAME, (*path, "failing", name), message, hint)
     _moment(checks, path, given)
     told = (given.facts, given.findings, given.heard, given.tags, given.silent_facts, given.expired_facts)
-    if given.device == "unknown" and any(told):
+    if given.device == "unknown" and any((*told, given.failing)):
         message = "of an unknown device there are no facts, findings or tags"
         checks.fault(Code.POLICY_TEST, (*path, "device"), message, "`device: known`, or leave them out")
 

@@ -25,8 +25,8 @@ FIX = "{name: fix, decision: remediate, when: {compliance: [noncompliant, unknow
 MFA = "{name: mfa, decision: step-up, step_up: {acr_values: [hw]}}"
 
 
-def told(policies, *said):
-    text = CONFIG + "".join(f"    - {policy}\n" for policy in policies)
+def told(policies, *said, config=CONFIG):
+    text = config + "".join(f"    - {policy}\n" for policy in policies)
     meaning = make_runtime(load_text(text, Path("/nowhere/gate.yaml"), {"SECRET": "x" * 20}).config, "")
     supposed = suppose(read_given("wiki", ["groups=staff", *said], {}), meaning)
     return changes_of(supposed, meaning)
@@ -110,3 +110,12 @@ def test_two_changes_where_one_is_not_enough():
 
 def test_nothing_helps_who_is_named_and_blocked():
     assert told([STAFF, "{name: b, decision: block, include: {users: [eve]}}"], "user=eve") == ()
+
+
+def test_what_an_escalation_demands_goes_with_its_cause():
+    steps = CONFIG.replace("equals: true}]", "equals: true}], escalation: [{after: 1d, decision: block}]")
+    said = told([STAFF], "failing={p/disk: 2d}", config=steps)
+    assert said == (
+        "allow (policy staff) if the device becomes compliant (Disk: failing for 2 d, wanted met)",
+    )
+    assert told([STAFF], "failing={p/disk: 1h}", config=steps) == ()

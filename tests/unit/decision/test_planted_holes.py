@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compliance.analysis.questions import Verdict
+from compliance.analysis.questions import Answer, Verdict
 from gateway.config.load import load_text
 from gateway.decision.analysis import is_let_in, prove
 from gateway.hub.runtime import make_runtime
@@ -242,6 +242,100 @@ CASES = {
         UNHEALTHY,
     ),
 }  # fmt: skip
+
+
+LAPTOPS = """\
+compliance:
+  policies:
+    - name: laptops
+      rules: [{type: fact, name: disk, fact: disk_encrypted, equals: true, grace: 2d}]
+      escalation: [%s]
+access:
+  policies: [{name: in, decision: allow%s}]
+"""
+
+# What it is, the steps with the hole, those without it, the assertion, and what the example says of the failing rule.
+ESCALATIONS = {
+    "payroll is reachable while nothing but a notice happens": (
+        "{after: 3d, decision: block}",
+        "{after: 0s, decision: block}",
+        "{name: n, allow: {apps: [payroll]}, when: {compliance: [noncompliant]}}",
+        172800.0,
+    ),
+    "the grace period is no escalation": (
+        "{after: 2d, decision: block}",
+        "{after: 0s, decision: remediate}",
+        "{name: n, when: {compliance: [in-grace-period]}}",
+        0.0,
+    ),
+    "the step comes a second after grace has ended": (
+        "{after: 48h, decision: restrict, controls: [read-only]}, {after: 172801s, decision: block}",
+        "{after: 48h, decision: block}",
+        "{name: n, when: {compliance: [noncompliant]}}",
+        172800.0,
+    ),
+    "a restriction is not yet a block": (
+        "{after: 1d, decision: restrict, controls: [no-downloads]}, {after: 7d, decision: block}",
+        "{after: 1d, decision: restrict, controls: [no-downloads]}, {after: 2d, decision: remediate}",
+        "{name: n, when: {compliance: [noncompliant]}}",
+        172800.0,
+    ),
+    "a limit that comes late": (
+        "{after: 1d, decision: restrict, controls: [no-downloads]}",
+        "{after: 0s, decision: restrict, controls: [no-downloads]}",
+        "{name: n, when: {compliance: [in-grace-period, noncompliant]}, without: [no-downloads]}",
+        0.0,
+    ),
+}
+
+
+def escalated(steps: str, never: str, when: str = "") -> Answer:
+    text = f"{BASE}{LAPTOPS % (steps, when)}never:\n  - {never}\n"
+    meaning = make_runtime(
+        load_text(text, Path("/nowhere/gate.yaml"), {"SECRET": "x" * 20}, is_proving=False).config, ""
+    )
+    (answer,) = prove(meaning, meaning.config.never)
+    assert answer.example is None or is_let_in(answer.example, meaning)
+    return answer
+
+
+@pytest.mark.parametrize("name", ESCALATIONS)
+def test_a_hole_in_time_is_found_with_the_age_of_the_failure(name: str) -> None:
+    steps, _, never, age = ESCALATIONS[name]
+    answer = escalated(steps, never)
+    assert answer.verdict is Verdict.REFUTED
+    assert answer.example is not None
+    assert answer.example.failing == {"laptops/disk": age}
+
+
+@pytest.mark.parametrize("name", ESCALATIONS)
+def test_steps_that_come_in_time_prove_it(name: str) -> None:
+    _, steps, never, _ = ESCALATIONS[name]
+    assert escalated(steps, never).verdict is Verdict.PROVEN
+
+
+def test_steps_hold_only_for_devices_that_the_policy_covers() -> None:
+    """Another policy without steps makes devices noncompliant too, and those stay in."""
+    never = "{name: n, when: {compliance: [noncompliant]}}"
+    other = "    - {name: phones, rules: [{type: fact, name: root, fact: rooted, equals: false}]}\naccess:"
+    text = f"{BASE}{LAPTOPS % ('{after: 0s, decision: block}', '')}never:\n  - {never}\n".replace(
+        "access:", other
+    )
+    meaning = make_runtime(
+        load_text(text, Path("/nowhere/gate.yaml"), {"SECRET": "x" * 20}, is_proving=False).config, ""
+    )
+    (answer,) = prove(meaning, meaning.config.never)
+    assert answer.verdict is Verdict.REFUTED
+    assert answer.example is not None
+    assert answer.example.failing.keys() == {"phones/root"}
+
+
+def test_a_fact_that_fails_the_rule_goes_with_the_steps() -> None:
+    """What is asked of the fact itself is tied to the age of the failure."""
+    never = "{name: n, when: {device: [known]}}"
+    when = ", when: {facts: [{fact: disk_encrypted, equals: false}]}"
+    assert escalated("{after: 0s, decision: block}", never, when).verdict is Verdict.PROVEN
+    assert escalated("{after: 1d, decision: block}", never, when).verdict is Verdict.REFUTED
 
 
 def verdict(policies: list[str], never: str) -> Verdict:
