@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -17,6 +18,7 @@ import aiohttp
 import msgspec
 
 from gateway.config.pulls import Pull
+from gateway.pulls.aside import beside
 from plugins.payload import PayloadFault, parse_payloads
 from plugins.pulling import Grant, PullAccess, PullCode, PullFault
 
@@ -94,7 +96,7 @@ class ProductHttp:
             return None
         if not 200 <= status < 300:  # noqa: PLR2004 - HTTP
             raise self._refusal(status, headers, f"{method} {urlsplit(url).path}")
-        return _parsed(answer, urlsplit(url).path)
+        return await beside(partial(_parsed, answer, urlsplit(url).path))
 
     def _address(self, target: str) -> str:
         """Return the address of a path or link. Raises `PullFault` for one that leads to somebody else."""

@@ -4,19 +4,20 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
-
-import msgspec
 
 from gateway.deliveries.ids import new_delivery_id
 from gateway.feed.hub_side import NotEnforced
 from gateway.hub.hooks import Delivery, HookSensor
+from gateway.pulls.aside import beside
 from gateway.tasks import spawn
+from plugins.contract import Normalized
 from plugins.payload import digest
 from plugins.pulling import PullCode, PullFault
 from risk.database import StoreFault, StoreOverloaded
 from risk.intake import Intake, IntakeResult
-from risk.model import DeviceId, Rejection
+from risk.model import DeviceId
 
 MAX_REMEMBERED = 10_000
 """Most unusable items remembered, so that each is kept as a dead letter once and not at every round."""
@@ -48,10 +49,10 @@ class Ingest:
 
     async def _take(self, sensor: HookSensor, payloads: Sequence[Any], verdict: str) -> IntakeResult:
         begun_ns, received_at = time.monotonic_ns(), self._clock()
-        normalized = sensor.facade.normalize(
-            payloads, sensor.options, sensor=sensor.name, received_at=received_at, headers={}
+        normalized, keys = await beside(partial(_read, sensor, payloads, received_at))
+        fresh = tuple(
+            each for each, key in zip(normalized.rejections, keys, strict=True) if self._is_new(key)
         )
-        fresh = tuple(each for each in normalized.rejections if self._is_new(sensor.name, each))
         try:
             result = await self._intake.submit(
                 sensor.name, normalized.signals, fresh, items=normalized.origins
@@ -83,12 +84,20 @@ class Ingest:
             )
         return result
 
-    def _is_new(self, sensor: str, rejection: Rejection) -> bool:
-        bare = msgspec.structs.replace(rejection, index=0)
-        key = digest(sensor, bare.code, bare.error, bare.item)
+    def _is_new(self, key: str) -> bool:
         if key in self._unusable:
             return False
         self._unusable[key] = None
         if len(self._unusable) > MAX_REMEMBERED:
             del self._unusable[next(iter(self._unusable))]
         return True
+
+
+def _read(sensor: HookSensor, payloads: Sequence[Any], received_at: datetime) -> tuple[Normalized, list[str]]:
+    """Return what the plugin makes of the payloads, and what each unusable item of them is known by. Pure."""
+    normalized = sensor.facade.normalize(
+        payloads, sensor.options, sensor=sensor.name, received_at=received_at, headers={}
+    )
+    return normalized, [
+        digest(sensor.name, each.code, each.error, each.item) for each in normalized.rejections
+    ]

@@ -3,7 +3,9 @@
 import contextlib
 import json
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,12 +136,21 @@ VALUES = st.recursive(
 )
 
 
-@given(st.lists(VALUES, min_size=1, max_size=3), st.sampled_from(["\n", "\r\n", " "]))
-@settings(max_examples=400)
-def test_the_short_way_reads_what_the_long_one_reads(values, between):
-    """Duplicate keys are told by counting colons: whatever stands in keys and texts, nothing may hide one."""
+@given(
+    st.lists(VALUES, min_size=1, max_size=3),
+    st.sampled_from(["\n", "\r\n", " "]),
+    st.sampled_from([1, 20, payload_module.MAX_PIECE]),
+)
+@settings(max_examples=600)
+def test_the_short_way_reads_what_the_long_one_reads(values, between, piece):
+    """Duplicate keys are told by counting colons: whatever stands in keys and texts, nothing may hide one.
+
+    It is the same for a body that is cut in pieces, however small.
+    """
     body = between.join(values).encode()
-    assert read(parse_payloads, body) == read(slowly, body)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(payload_module, "MAX_PIECE", piece)
+        assert read(parse_payloads, body) == read(slowly, body)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +167,30 @@ def test_no_text_hides_a_duplicate_key(body):
     with pytest.raises(PayloadFault) as caught:
         parse_payloads(body)
     assert caught.value.code == "duplicate-key"
+
+
+def test_a_long_body_is_decoded_in_pieces(monkeypatch):
+    """No piece is much longer than a member of the list that makes the body long."""
+    sizes = []
+
+    def decode(body):
+        sizes.append(len(body))
+        return msgspec.json.decode(body)
+
+    class Watched:
+        json = SimpleNamespace(decode=decode)
+        MsgspecError = msgspec.MsgspecError
+        Raw = msgspec.Raw
+
+    rows = [{"serial": f"SN-{number}", "note": "x" * 80} for number in range(4000)]
+    bodies = [{"hosts": rows, "next": None}, rows]
+    monkeypatch.setattr(payload_module, "msgspec", Watched)
+    for body in bodies:
+        text = json.dumps(body).encode()
+        assert len(text) > payload_module.MAX_PIECE
+        payloads = parse_payloads(text)
+        assert payloads == (body if isinstance(body, list) else [body])
+    assert max(sizes) < 200
 
 
 def test_ordinary_bodies_are_read_the_short_way():

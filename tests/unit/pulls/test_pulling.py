@@ -1,8 +1,10 @@
 """Asking products: real HTTP on loopback in the shape of each product's API, the real intake, real SQLite."""
 
 import asyncio
+import pkgutil
 import re
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -234,6 +236,33 @@ async def test_an_unusable_host_costs_only_itself_and_is_kept_once(rig):
     assert rig.device("serial", "SER1") is not None
     await puller._round()
     assert len(await SqliteRiskStore(rig.database).dead_letters("fleet", 9)) == 1
+
+
+@pytest.mark.parametrize(
+    "what", ["gateway.pulls.http.parse_payloads", "plugins.sensors.fleet.FleetSensor.normalize"]
+)
+async def test_others_have_their_turn_while_a_page_is_read(rig, monkeypatch, what):
+    """Whatever the page takes, the loop turns meanwhile: here it takes until the loop has done something else."""
+    module, _, name = what.rpartition(".")
+    owner = pkgutil.resolve_name(module)
+    real, turned, reading = getattr(owner, name), threading.Event(), threading.Event()
+
+    def slowly(*args, **rest):
+        reading.set()
+        assert turned.wait(10), "the loop stood still"
+        return real(*args, **rest)
+
+    async def turn():
+        await until(reading.is_set)
+        turned.set()
+
+    monkeypatch.setattr(owner, name, slowly)
+    rig.product.answers["GET", "/api/v1/fleet/hosts"] = fleet([host(1)])
+    turning = asyncio.ensure_future(turn())
+    puller = await rig.run("fleet", **TOKEN)
+    await turning
+    assert puller.status.fault == ""
+    assert rig.device("serial", "SER1") is not None
 
 
 @pytest.mark.parametrize(
