@@ -44,9 +44,18 @@ _RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TIME = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)[Tt ](?P<clock>\d\d:\d\d:\d\d)(?:[.,](?P<fraction>\d{1,12}))?"
-    r"\s*(?P<zone>[Zz]|[+-]\d\d:?\d\d)?",
+    r"\s*(?P<zone>[Zz]|UTC|GMT|[+-]\d\d:?\d\d)?",
     re.ASCII,
 )
+_NAMED_TIME = re.compile(
+    r"(?:[A-Za-z]{3}, ?)?(?P<day>\d{1,2})[ -](?P<month>[A-Za-z]{3})[ -](?P<year>\d{4}),? "
+    r"(?P<clock>\d\d:\d\d:\d\d)(?P<fraction>)\s*(?P<zone>[Zz]|UTC|GMT|[+-]\d\d:?\d\d)?",
+    re.ASCII,
+)
+"""The date of RFC 5322, and what products make of it: `02 Mar 2026 09:00:00 +0000`, `02-Mar-2026 09:00:00`."""
+
+_EPOCH_TIME = re.compile(r"\d{9,19}(\.\d{1,9})?", re.ASCII)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECONDS_FROM = 1e11
 """A bare number from here on counts milliseconds (in seconds it would lie in the year 5138)."""
@@ -253,7 +262,8 @@ def parse_time(value: Any) -> datetime | None:
     """Return the instant in UTC, None when the value is no time or means *not set* (year 1, year 9999, 0).
 
     Reads RFC 3339 with any number of fraction digits up to picoseconds, offsets with and without a colon, no
-    offset (taken as UTC), and unix time in seconds, milliseconds or nanoseconds as a number or digits.
+    offset (taken as UTC), dates with the name of the month (RFC 5322), and unix time in seconds, milliseconds or
+    nanoseconds as a number or digits.
 
     Example:
     >>> parse_time("2024-02-14T22:06:37.782+0500").isoformat()
@@ -268,14 +278,21 @@ def parse_time(value: Any) -> datetime | None:
         return None
     text = value.strip()
     match = _TIME.fullmatch(text)
-    if match is None:
-        return _from_epoch(float(text)) if re.fullmatch(r"\d{9,19}(\.\d{1,9})?", text, re.ASCII) else None
-    return _from_text(match)
+    if match is not None:
+        return _from_text(match, match["date"])
+    return _from_epoch(float(text)) if _EPOCH_TIME.fullmatch(text) else _with_words(text)
 
 
-def _from_text(match: re.Match[str]) -> datetime | None:
+def _with_words(text: str) -> datetime | None:
+    match = _NAMED_TIME.fullmatch(text)
+    if match is None or (month := match["month"].lower()) not in _MONTHS:
+        return None
+    return _from_text(match, f"{match['year']}-{_MONTHS.index(month) + 1:02}-{int(match['day']):02}")
+
+
+def _from_text(match: re.Match[str], date: str) -> datetime | None:
     try:
-        at = datetime.fromisoformat(f"{match['date']}T{match['clock']}+00:00")
+        at = datetime.fromisoformat(f"{date}T{match['clock']}+00:00")
         micros = int((match["fraction"] or "0").ljust(6, "0")[:6])
         at = at.replace(microsecond=micros) - _offset(match["zone"] or "Z")
     except (ValueError, OverflowError):
@@ -284,7 +301,7 @@ def _from_text(match: re.Match[str]) -> datetime | None:
 
 
 def _offset(zone: str) -> timedelta:
-    if zone in "Zz":
+    if zone in {"Z", "z", "UTC", "GMT"}:
         return timedelta()
     hours, minutes = int(zone[1:3]), int(zone[-2:])
     offset = timedelta(hours=hours, minutes=minutes)

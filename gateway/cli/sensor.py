@@ -160,6 +160,7 @@ def _rows(signal: Signal) -> list[tuple[str, str]]:
     for each in signal.device_ids:
         note = "" if normalise_identifier(each) else " (junk: names no device)"
         rows.append((f"device.{each.kind}", each.value + note))
+    rows += [(f"user.{each.kind}", each.value) for each in signal.user_ids]
     rows += [
         ("level", signal.level.value if signal.level else ""),
         ("title", signal.title),

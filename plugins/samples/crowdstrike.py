@@ -288,6 +288,59 @@ SAMPLES: tuple[Sample, ...] = (
         ),
     ),
     Sample(
+        name="detection-over-several-products-on-one-host",
+        payload=_streamed(
+            "XdrDetectionSummaryEvent",
+            CompositeId="c0ffee:xdr|2",
+            Severity=16,
+            SensorIds=_AID,
+            HostNames="LT-14",
+        ),
+        expected=(
+            Expected(type=SignalType.DETECTION, device_ids=(_AGENT, _HOST), level=Severity.INFORMATIONAL),
+        ),
+    ),
+    Sample(
+        name="detection-without-an-id",
+        payload=_streamed(
+            "DetectionSummaryEvent",
+            ComputerName="LT-14",
+            UserName="Administrator",
+            DetectName="Overwatch Detection",
+            Severity=5,
+            SeverityName="Critical",
+        ),
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(_HOST,),
+                level=Severity.CRITICAL,
+                external_id="alert:offset-8",
+                user_ids=(),
+            ),
+        ),
+    ),
+    Sample(
+        name="incident-of-an-account-of-a-domain",
+        payload=_streamed(
+            "IdentityProtectionEvent",
+            IncidentType="Use of stale user account",
+            SeverityName="MEDIUM",
+            IdentityProtectionIncidentId="i-2",
+            UserName="EXAMPLE.COM\\ROBIN",
+            EndpointName="",
+            State="RESOLVED",
+        ),
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                external_id="identity:i-2",
+                resolves=True,
+                user_ids=(Identifier("upn", "robin@example.com"),),
+            ),
+        ),
+    ),
+    Sample(
         name="detection-that-names-nobody",
         payload=_streamed("OverwatchGenericDetectionSummaryEvent", CompositeId="c0ffee:lead:1", Severity=70),
         rejected=("no-device",),

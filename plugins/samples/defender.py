@@ -88,7 +88,12 @@ SAMPLES: tuple[Sample, ...] = (
                 level=Severity.HIGH,
                 external_id=f"machine-risk:{_MDE}",
                 observed_at=_AT,
-                facts={"edr_running": True, "edr_onboarded": True, "os_build": 26100},
+                facts={
+                    "edr_running": True,
+                    "edr_onboarded": True,
+                    "platform": "Windows11",
+                    "os_build": 26100,
+                },
             ),
             Expected(
                 type=SignalType.EXPOSURE,
@@ -107,7 +112,12 @@ SAMPLES: tuple[Sample, ...] = (
                 device_ids=_IDS,
                 level=Severity.NONE,
                 resolves=True,
-                facts={"edr_running": False, "edr_onboarded": True, "os_build": 26100},
+                facts={
+                    "edr_running": False,
+                    "edr_onboarded": True,
+                    "platform": "Windows11",
+                    "os_build": 26100,
+                },
             ),
         ),
     ),

@@ -119,6 +119,37 @@ SAMPLES: tuple[Sample, ...] = (
         ),
     ),
     Sample(
+        name="search-result-of-fields",
+        payload={
+            "hits": {
+                "hits": [
+                    {
+                        "_id": "a0a0a0a0a0",
+                        "fields": {
+                            "kibana.alert.severity": ["high"],
+                            "kibana.alert.workflow_status": ["open"],
+                            "kibana.alert.rule.name": ["Malware"],
+                            "host.name": ["lt-14"],
+                            "agent.id": [_AGENT],
+                            "agent.type": ["endpoint"],
+                            "@timestamp": ["2026-03-02T08:07:31.757Z"],
+                        },
+                    }
+                ]
+            }
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_DEVICE,
+                level=Severity.HIGH,
+                external_id="alert:a0a0a0a0a0",
+                title="Malware",
+                observed_at=datetime(2026, 3, 2, 8, 7, 31, 757000, tzinfo=UTC),
+            ),
+        ),
+    ),
+    Sample(
         name="no-host",
         payload=_document(host={"name": "localhost"}, agent=None),
         rejected=("no-device",),

@@ -16,6 +16,7 @@ _DEVICE: dict[str, object] = {
     "deviceName": "lt-14",
     "lastSyncDateTime": "2026-03-02T06:51:40Z",
     "operatingSystem": "Windows",
+    "managedDeviceOwnerType": "company",
     "osVersion": "10.0.26100.1",
     "complianceState": "compliant",
     "jailBroken": "Unknown",
@@ -34,6 +35,11 @@ _IDS = (
     Identifier("serial", "SN-14"),
     Identifier("hostname", "lt-14"),
 )
+_WINDOWS: dict[str, str | int | float | bool | None] = {
+    "platform": "Windows",
+    "os_version": "10.0.26100.1",
+    "ownership": "corporate",
+}
 _ROBIN = (Identifier("upn", "robin@example.com"), Identifier("entra-user-id", _USER))
 _OPERATIONAL: dict[str, object] = {
     "AlertType": "Managed Device Not Compliant",
@@ -71,7 +77,7 @@ SAMPLES: tuple[Sample, ...] = (
         payload=_DEVICE,
         expected=(
             _compliance(
-                {"compliant": True, "managed": True, "disk_encrypted": True, "os_version": "10.0.26100.1"},
+                {"compliant": True, "managed": True, "disk_encrypted": True, **_WINDOWS},
                 Severity.NONE,
             ),
             Expected(type=SignalType.RISK_LEVEL, device_ids=_IDS, level=Severity.NONE, resolves=True),
@@ -92,7 +98,7 @@ SAMPLES: tuple[Sample, ...] = (
         options={"levels": {"noncompliant": "medium"}},
         expected=(
             _compliance(
-                {"compliant": False, "managed": True, "disk_encrypted": False, "os_version": "10.0.26100.1"},
+                {"compliant": False, "managed": True, "disk_encrypted": False, **_WINDOWS},
                 Severity.MEDIUM,
             ),
             Expected(
@@ -124,7 +130,7 @@ SAMPLES: tuple[Sample, ...] = (
                     "disk_encrypted": True,
                     "jailbroken": True,
                     "owner": "robin@example.com",
-                    "os_version": "10.0.26100.1",
+                    **_WINDOWS,
                     "grace_until": "2026-03-05T06:00:00Z",
                 },
             ),
@@ -173,6 +179,48 @@ SAMPLES: tuple[Sample, ...] = (
         ),
         ignored=2,
         rejected=("no-device",),
+    ),
+    Sample(
+        name="row-of-numbers",
+        payload=_row(
+            "DeviceComplianceOrg",
+            {
+                "DeviceId": _ID,
+                "SerialNumber": "SN-14",
+                "DeviceName": "LT-14",
+                "ComplianceState": "254",
+                "ComplianceState_loc": "In grace period",
+                "InGracePeriodUntil": "2026-03-05 06:00:00.0000000",
+                "OS": "Windows",
+                "OS_loc": "Windows",
+                "OSVersion": "10.0.26100.1",
+                "OwnerType": 1,
+                "OwnerType_loc": "Company",
+                "LastContact": "2026-03-02 06:51:40.0000000",
+                "UserEmail": "robin@example.com",
+            },
+        ),
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=(_IDS[0], _IDS[2], Identifier("hostname", "LT-14")),
+                level=Severity.MEDIUM,
+                external_id=f"compliance:{_ID}",
+                observed_at=_AT,
+                facts={
+                    "compliant": False,
+                    **_WINDOWS,
+                    "grace_until": "2026-03-05 06:00:00.0000000",
+                },
+            ),
+        ),
+    ),
+    Sample(
+        name="row-of-a-number-that-nobody-knows",
+        payload=_row("DeviceComplianceOrg", {"DeviceId": _ID, "ComplianceState": "77"}),
+        expected=(
+            Expected(type=SignalType.POSTURE_FACT, device_ids=_IDS[:1], level=Severity.UNKNOWN, facts={}),
+        ),
     ),
     Sample(name="no-device", payload={"hello": 1}, rejected=("not-a-device",)),
 )

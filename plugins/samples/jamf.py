@@ -50,7 +50,7 @@ SAMPLES: tuple[Sample, ...] = (
                 type=SignalType.POSTURE_FACT,
                 device_ids=_IDS,
                 observed_at=_AT,
-                facts={"os_version": "15.3"},
+                facts={"platform": "macOS", "os_version": "15.3"},
                 user_ids=(Identifier("upn", "robin@example.com"),),
             ),
         ),

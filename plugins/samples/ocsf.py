@@ -167,6 +167,19 @@ SAMPLES: tuple[Sample, ...] = (
         ),
     ),
     Sample(
+        name="compliance-that-fails-by-a-word-alone",
+        payload=_COMPLIANCE | {"compliance": {"control": "4.1", "status": "FAILED"}},
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=_IDS,
+                level=Severity.MEDIUM,
+                external_id="finding:c-1",
+                facts={"state": "fail"},
+            ),
+        ),
+    ),
+    Sample(
         name="vulnerability-without-a-severity",
         payload=_event(
             2002,

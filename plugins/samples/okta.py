@@ -54,6 +54,7 @@ SAMPLES: tuple[Sample, ...] = (
                 facts={
                     "managed": False,
                     "registered": True,
+                    "platform": "OSX",
                     "os_version": "15.3",
                     "disk_encrypted": False,
                     "screen_lock": True,

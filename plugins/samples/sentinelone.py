@@ -163,6 +163,74 @@ SAMPLES: tuple[Sample, ...] = (
             ),
         ),
     ),
+    Sample(
+        name="activity-threat-is-mitigated",
+        payload=_activity(4008, originalStatus="Not mitigated", newStatus="Mitigated"),
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION, device_ids=_IDS[1:], external_id="threat:777", resolves=True
+            ),
+        ),
+    ),
+    Sample(
+        name="activity-threat-is-no-longer-mitigated",
+        payload=_activity(4008, originalStatus="Mitigated", newStatus="Not mitigated"),
+        ignored=1,
+    ),
+    Sample(
+        name="activity-alert-of-a-custom-rule",
+        payload=_activity(
+            3608,
+            alertid=1290568698312097725,
+            severity="E_CRITICAL",
+            rulename="PowerShell policy changed",
+            origagentuuid="0f0f0f0f0f0f4a14",
+            origagentname="lt-14",
+            computerName=None,
+        )
+        | {"threatId": None},
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_IDS,
+                level=Severity.CRITICAL,
+                external_id="alert:1290568698312097725",
+                title="Rule: PowerShell policy changed",
+                expires_at=datetime(2026, 3, 9, 14, 15, 14, 682514, tzinfo=UTC),
+            ),
+        ),
+    ),
+    *(
+        Sample(
+            name=f"alert-{status.lower()}",
+            payload={
+                "alertInfo": {
+                    "alertId": "1290568698312097725",
+                    "incidentStatus": status,
+                    "source": "STAR",
+                    "createdAt": "2026-03-02T14:00:00Z",
+                    "updatedAt": "2026-03-02T14:15:14.682514Z",
+                },
+                "agentDetectionInfo": {"uuid": "0f0f0f0f0f0f4a14", "name": "lt-14", "osFamily": "windows"},
+                "agentRealtimeInfo": {"id": "140014", "uuid": "0f0f0f0f0f0f4a14", "infected": False},
+                "ruleInfo": {"id": "1", "name": "PowerShell policy changed", "severity": "Medium"},
+            },
+            expected=(
+                Expected(
+                    type=kind,
+                    device_ids=_IDS,
+                    level=level,
+                    external_id="alert:1290568698312097725",
+                    observed_at=_AT,
+                    resolves=level is None,
+                ),
+            ),
+        )
+        for status, kind, level in (
+            ("Unresolved", SignalType.DETECTION, Severity.MEDIUM),
+            ("Resolved", SignalType.REMEDIATION, None),
+        )
+    ),
     Sample(name="activity-of-a-person", payload=_activity(27), ignored=1),
     Sample(
         name="agent-healthy",

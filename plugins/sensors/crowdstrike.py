@@ -183,19 +183,20 @@ def _streamed(reader: Reader, event_type: str, options: CrowdstrikeOptions) -> l
 
 def _event(reader: Reader, event_type: str, options: CrowdstrikeOptions) -> list[Made]:
     alert = reader.text("external_id", "event.CompositeId", "event.DetectId", "event.DetectionId")
+    if not alert and (offset := reader.text("external_id", "metadata.offset")):
+        # Those that people at CrowdStrike raise may come without an id: then each is a condition of its own.
+        alert = f"offset-{offset}"
     if not alert:
-        raise ItemFault("condition-missing", "`event.CompositeId` is missing")
+        raise ItemFault("condition-missing", "`event.CompositeId` and `metadata.offset` are missing")
     reader.device(
         "sensor-device-id",
         *("event.AgentId", "event.SensorId", "event.AgentIdString", "event.SourceEndpointSensorId"),
     )
     reader.device("hostname", "event.Hostname", "event.ComputerName", "event.SourceEndpointHostName")
-    reader.user("upn", "event.SourceAccountUpn")
+    _account(reader)
     hosts = [reader]
     if not reader.device_ids:
-        # A detection over several products names its hosts by a list in a text.
-        names = text_of(reader.get("event.HostNames")).split(",")
-        hosts = _hosts(reader, [("", name.strip(), "event.HostNames") for name in names])
+        hosts = _listed(reader)
     if not hosts and reader.user_ids:
         # A detection of an identity is about the account when it knows no endpoint.
         hosts = [reader]
@@ -256,10 +257,36 @@ def _identity(reader: Reader, options: CrowdstrikeOptions) -> list[Made]:
     if not incident:
         raise ItemFault("condition-missing", "`event.IdentityProtectionIncidentId` is missing")
     reader.device("hostname", "event.EndpointName")
-    reader.user("upn", "event.UserName")
+    _account(reader)
     if not reader.user_ids:
         reader.need_device("`event.EndpointName`, `event.UserName`")
     return [_found(reader, f"identity:{incident}", options, (), ())]
+
+
+def _account(reader: Reader) -> None:
+    """Take the account of an identity event. In a domain with a DNS name `name@domain` is a name of it by itself."""
+    reader.user("upn", "event.SourceAccountUpn")
+    domain, _, name = reader.text("user.account", "event.UserName").rpartition("\\")
+    if not domain and (given := text_of(reader.get("event.SourceAccountDomain")).strip()):
+        domain, name = given, reader.text("user.account", "event.SourceAccountName")
+    path = reader.used.pop("user.account", "")
+    if not reader.user_ids and name and "." in domain and reader.add_user("upn", f"{name}@{domain}".lower()):
+        reader.used["user.upn"] = path
+
+
+def _listed(reader: Reader) -> list[Reader]:
+    """Return the hosts of a detection over several products, which names them by lists in texts."""
+    agents, names = (
+        [each.strip() for each in text_of(reader.get(path)).split(",") if each.strip()]
+        for path in ("event.SensorIds", "event.HostNames")
+    )
+    if len(agents) == len(names) == 1:
+        return _hosts(reader, [(agents[0], names[0], "event.SensorIds, event.HostNames")])
+    return _hosts(
+        reader,
+        [(each, "", "event.SensorIds") for each in agents]
+        or [("", each, "event.HostNames") for each in names],
+    )
 
 
 def _hosts(reader: Reader, named: list[tuple[str, str, str]]) -> list[Reader]:

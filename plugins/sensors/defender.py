@@ -136,7 +136,7 @@ def _machine(reader: Reader, options: DefenderOptions) -> list[Made]:
     reader.need_device("`id`, `aadDeviceId`, `computerDnsName`")
     name = machine or reader.device_ids[0].value
     observed_at = reader.time("lastSeen")
-    facts = _machine_facts(reader, "healthStatus", "onboardingStatus", "osBuild")
+    facts = _machine_facts(reader, "healthStatus", "onboardingStatus", "osBuild", "osPlatform")
     made: list[Made] = []
     word = reader.text("level", "riskScore")
     if word:
@@ -179,12 +179,13 @@ def _machine(reader: Reader, options: DefenderOptions) -> list[Made]:
     return made
 
 
-def _machine_facts(reader: Reader, health: str, onboarding: str, build: str) -> Facts:
+def _machine_facts(reader: Reader, health: str, onboarding: str, build: str, platform: str) -> Facts:
     state, status = text_of(reader.get(health)).casefold(), text_of(reader.get(onboarding)).casefold()
     number = reader.get(build)
     return known(
         edr_running=state == "active" if state else None,
         edr_onboarded=status == "onboarded" if status else None,
+        platform=text_of(reader.get(platform)).strip(),
         os_build=number if isinstance(number, int) else None,
     )
 
@@ -399,7 +400,7 @@ def _device_row(reader: Reader) -> Made:
         external_id="machine",
         observed_at=reader.time("Timestamp"),
         title="State of the Defender sensor",
-        facts=_machine_facts(reader, "SensorHealthState", "OnboardingStatus", "OSBuild"),
+        facts=_machine_facts(reader, "SensorHealthState", "OnboardingStatus", "OSBuild", "OSPlatform"),
     )
 
 

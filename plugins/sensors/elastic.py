@@ -6,8 +6,8 @@
 | workflow status `closed`, status `recovered` | remediation |
 
 The body of the connector is a template that the administrator writes; the one in `docs/sensors.md` sends
-`{"alerts": [...]}`. Documents as Elasticsearch returns them (`_source`, `hits.hits`) are read as well. Keys may
-be nested, dotted, or mixed. Rule actions never push a close, so what is open expires. Source: Elastic Security
+`{"alerts": [...]}`. Documents as Elasticsearch returns them (`hits.hits`, `_source` or `fields`) are read as well.
+Keys may be nested, dotted, or mixed. Rule actions never push a close, so what is open expires. Source: Elastic Security
 documentation, "Alert schema"; Kibana, "Webhook connector".
 """
 
@@ -77,8 +77,8 @@ def _alert(outer: Reader, options: ElasticOptions) -> list[Made]:
     if outer.item == {}:
         # Ends the list of a template that cannot leave out its last comma.
         return []
-    source = object_at(outer.item, "_source")
-    reader = Reader(outer.frame, source, f"{outer.prefix}_source.") if source else outer
+    part = next((each for each in ("_source", "fields") if object_at(outer.item, each)), "")
+    reader = Reader(outer.frame, object_at(outer.item, part), f"{outer.prefix}{part}.") if part else outer
     alert_id = reader.text("external_id", "kibana.alert.uuid", "_id") or text_of(look(outer.item, "_id"))
     if not alert_id:
         raise ItemFault("not-an-alert", "`kibana.alert.uuid` and `_id` are missing")

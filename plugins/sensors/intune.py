@@ -42,6 +42,19 @@ COMPLIANCE: dict[str, tuple[bool | None, Severity | None]] = {
 }
 """Compliance state without case and punctuation: the fact, and the severity of the condition."""
 
+_NUMBERS = {
+    "0": "unknown",
+    "1": "compliant",
+    "2": "noncompliant",
+    "3": "conflict",
+    "4": "error",
+    "254": "ingraceperiod",
+    "255": "configmanager",
+}
+"""Compliance states as rows of `DeviceComplianceOrg` number them. Source: Intune Data Warehouse, `complianceStates`."""
+
+_OWNERS = {"company": "corporate", "corporate": "corporate", "personal": "personal"}
+
 THREATS: dict[str, Severity] = {
     "secured": Severity.NONE,
     "activated": Severity.NONE,
@@ -143,7 +156,9 @@ def _observed_at(reader: Reader, row_time: datetime | None, *paths: str) -> date
 
 
 def _state(word: str, options: IntuneOptions) -> tuple[bool | None, Severity | None]:
-    plain = re.sub(r"[^a-z]", "", word.casefold())
+    plain = _NUMBERS.get(word.strip()) or re.sub(r"[^a-z]", "", word.casefold())
+    if word.strip().isdigit() and word.strip() not in _NUMBERS:
+        return None, Severity.UNKNOWN
     fact, level = COMPLIANCE.get(plain, (None, Severity.UNKNOWN if plain else None))
     own = {re.sub(r"[^a-z]", "", name.casefold()): each for name, each in options.levels.items()}
     return fact, own.get(plain, level)
@@ -170,7 +185,9 @@ def _device(reader: Reader, row_time: datetime | None, options: IntuneOptions) -
         managed=not leaving,
         disk_encrypted=encrypted,
         jailbroken=jailbroken,
+        platform=reader.text("facts.platform", "operatingSystem", "OS_loc", "OS"),
         os_version=reader.text("facts.os_version", "osVersion", "OSVersion"),
+        ownership=_ownership(reader),
         grace_until=grace if compliant is False and parse_time(grace) else None,
         owner=next((each.value for each in reader.user_ids if each.kind == "upn"), None),
     )
@@ -252,10 +269,17 @@ def _compliance_row(reader: Reader, row_time: datetime | None, options: IntuneOp
     grace = reader.text("facts.grace_until", "InGracePeriodUntil")
     facts = known(
         compliant=compliant,
+        platform=reader.text("facts.platform", "OS_loc", "OS", "OSDescription"),
         os_version=reader.text("facts.os_version", "OSVersion"),
+        ownership=_ownership(reader),
         grace_until=grace if compliant is False and parse_time(grace) else None,
     )
     return [_compliance(reader, name, observed_at, level, facts)]
+
+
+def _ownership(reader: Reader) -> str | None:
+    word = reader.text("facts.ownership", "managedDeviceOwnerType", "Ownership", "OwnerType_loc")
+    return _OWNERS.get(word.casefold())
 
 
 def _operational(reader: Reader, row_time: datetime | None, options: IntuneOptions) -> list[Made]:

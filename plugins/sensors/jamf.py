@@ -107,7 +107,10 @@ def _event(reader: Reader, event: str) -> list[Made]:
     reader.need_device(f"`{at}.serialNumber`, `{at}.udid`, `{at}.jssID`")
     reader.user("upn", f"{at}.emailAddress")
     reader.user("upn", f"{at}.username")
-    facts: Facts = known(os_version=reader.text("facts.os_version", f"{at}.osVersion"))
+    version = reader.text("facts.os_version", f"{at}.osVersion")
+    is_tv = "tv" in text_of(reader.get(f"{at}.modelDisplay", f"{at}.model")).casefold()
+    family = None if is_tv or not version else "iOS" if _family(event) == "mobile" else "macOS"
+    facts: Facts = known(platform=family, os_version=version)
     if event in MANAGED:
         facts |= {"managed": MANAGED[event]}
     return [

@@ -70,6 +70,8 @@ _OVER_INCIDENT = frozenset({"4", "5"})
 _PLATFORMS = {"100": "windows", "200": "linux", "201": "android", "300": "macos", "301": "ios", "302": "ios"}
 _INCIDENT_IDS = ("metadata.correlation_uid", "ticket.uid", "src_url")
 _COMPLIANCE_STATES = {"1": "pass", "2": "warning", "3": "fail"}
+_COMPLIANCE_WORDS = {"pass": "pass", "passed": "pass", "warning": "warning", "fail": "fail", "failed": "fail"}
+"""Without a `status_id` there is the word of the product. Source: OCSF `compliance.status`, as AWS fills it."""
 _PROTECTION_OFF = "4"
 
 
@@ -315,6 +317,9 @@ def _compliance(reader: Reader, options: OcsfOptions, observed_at: datetime) -> 
         raise ItemFault("condition-missing", "`finding_info.uid` and `compliance.control` are missing")
     word = reader.text("facts.state", "compliance.status_id")
     state = _COMPLIANCE_STATES.get(word, "unknown")
+    if not word:
+        status = reader.text("facts.state", "compliance.status").casefold()
+        state = _COMPLIANCE_WORDS.get(status, "unknown")
     is_over = state == "pass" or (state == "unknown" and _is_closed(reader))
     facts: Facts = {"state": state, **_assessed(list_at(reader.item, "compliance", "assessments"), options)}
     control = reader.text("category", "compliance.control")

@@ -241,6 +241,7 @@ def _facts(reader: Reader) -> Facts:
         registered=truth(reader.get("device.registered")),
         jailbroken=truth(reader.get("device.jailbreak")),
         secure_hardware=truth(reader.get("device.secure_hardware_present")),
+        platform=text_of(reader.get("device.os_platform")).strip(),
         os_version=text_of(reader.get("device.os_version")),
         disk_encrypted=encryption != "none" if encryption else None,
         screen_lock=lock != "none" if lock else None,

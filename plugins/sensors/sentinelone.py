@@ -7,11 +7,15 @@
 | threat, mitigated, endpoint still infected | detection, that expires |
 | activity with a confidence level | detection of its `threatId` |
 | activity *quarantined* (type 2004) | remediation of its `threatId` |
+| activity *status of a threat changed* (type 4008) to mitigated or benign | remediation of its `threatId` |
+| activity *alert of a custom rule* (type 3608), alert of `cloud-detection` | detection, that expires |
 | every other activity | ignored |
 | agent | posture facts; risk level, high while it is infected or has active threats |
 
 An agent object is as old as the last contact with the agent, whenever the console touched its record: what is said of
 a laptop that is switched off is not news.
+
+An alert of `cloud-detection` whose `incidentStatus` is `Resolved` is closed.
 
 A threat has two axes: what an analyst decided (`incidentStatus`) and what is on the device (`mitigationStatus`).
 Only the second counts. Source: SentinelOne API 2.1, "Threats", "Activities", "Agents"; the type numbers of activities
@@ -41,6 +45,7 @@ _RUNNING = "na"
 """`operationalState` of an agent that nobody and nothing has disabled."""
 
 _CLEAN = frozenset({"mitigated", "marked_as_benign", "benign"})
+_STATUS_CHANGED, _RULE_ALERT = "4008", "3608"
 
 
 class SentineloneOptions(Strict, frozen=True):
@@ -50,12 +55,14 @@ class SentineloneOptions(Strict, frozen=True):
     Field: closing_activities: numbers of activity types that mean that a threat is gone from the device.
     Field: infected: severity of a device whose agent is infected or has active threats.
     Field: ttl: how long a mitigated threat counts while the endpoint is still called infected.
+    Field: alert_ttl: how long an alert of a custom rule counts.
     """
 
     levels: dict[str, Severity] = msgspec.field(default_factory=dict)
     closing_activities: tuple[str, ...] = ("2004",)
     infected: Severity = Severity.HIGH
     ttl: Duration = 86400.0
+    alert_ttl: Duration = 604800.0
 
 
 class SentineloneSensor:
@@ -86,8 +93,12 @@ class SentineloneSensor:
 def _item(reader: Reader, options: SentineloneOptions) -> list[Made]:
     if isinstance(reader.get("threatInfo"), dict):
         return [_threat(reader, options)]
+    if isinstance(reader.get("alertInfo"), dict):
+        return [_alert(reader, options)]
     if reader.get("activityType") is not None:
-        return _activity(reader, options)
+        is_alert = reader.text("category", "activityType") == _RULE_ALERT
+        reader.used.pop("category", None)
+        return [_rule_alert(reader, options)] if is_alert else _activity(reader, options)
     if reader.get("networkStatus", "operationalState", "isActive", "activeThreats") is not None:
         return _agent(reader, options)
     raise ItemFault("not-a-threat", "neither `threatInfo` nor `activityType`, and no agent")
@@ -131,7 +142,8 @@ def _level(reader: Reader, options: SentineloneOptions, path: str) -> Severity:
 def _activity(reader: Reader, options: SentineloneOptions) -> list[Made]:
     kind = reader.text("resolves", "activityType")
     threat = reader.text("external_id", "threatId")
-    is_over = kind in options.closing_activities
+    status = text_of(reader.get("data.newStatus")).strip().casefold().replace(" ", "_")
+    is_over = kind in options.closing_activities or (kind == _STATUS_CHANGED and status in _CLEAN)
     if not threat or (not is_over and reader.get("data.confidenceLevel") is None):
         return []
     reader.device("sensor-device-id", "agentId")
@@ -151,6 +163,70 @@ def _activity(reader: Reader, options: SentineloneOptions) -> list[Made]:
             resolves=is_over,
         )
     ]
+
+
+def _rule_alert(reader: Reader, options: SentineloneOptions) -> Made:
+    """Return the alert of a custom rule as the activity tells it."""
+    reader.device("sensor-device-uuid", "data.origagentuuid")
+    reader.device("sensor-device-id", "agentId")
+    reader.device("hostname", "data.origagentname", "data.computerName")
+    reader.need_device("`agentId`, `data.origagentuuid`, `data.origagentname`")
+    return _alerted(
+        reader,
+        options,
+        alert=reader.text("external_id", "data.alertid", "data.alertId", "id"),
+        observed_at=reader.time("createdAt", "updatedAt"),
+        level=("data.severity",),
+        title=("data.rulename", "data.ruleName"),
+        description=("primaryDescription", "data.ruledescription"),
+    )
+
+
+def _alert(reader: Reader, options: SentineloneOptions) -> Made:
+    """Return an alert of `cloud-detection`. There is nothing on the device to be mitigated: the analyst ends it."""
+    reader.device("sensor-device-uuid", "agentDetectionInfo.uuid", "agentRealtimeInfo.uuid")
+    reader.device("sensor-device-id", "agentRealtimeInfo.id", "agentRealtimeInfo.agentId")
+    reader.device("hostname", "agentDetectionInfo.name", "agentRealtimeInfo.name")
+    reader.need_device("`agentDetectionInfo`, `agentRealtimeInfo`")
+    is_over = reader.text("resolves", "alertInfo.incidentStatus").casefold() == "resolved"
+    return _alerted(
+        reader,
+        options,
+        alert=reader.text("external_id", "alertInfo.alertId"),
+        observed_at=reader.time("alertInfo.updatedAt", "alertInfo.createdAt", "alertInfo.reportedAt"),
+        level=("ruleInfo.severity",),
+        title=("ruleInfo.name",),
+        description=("ruleInfo.description",),
+        is_over=is_over,
+    )
+
+
+def _alerted(
+    reader: Reader,
+    options: SentineloneOptions,
+    *,
+    alert: str,
+    observed_at: datetime,
+    level: tuple[str, ...],
+    title: tuple[str, ...],
+    description: tuple[str, ...],
+    is_over: bool = False,
+) -> Made:
+    if not alert:
+        raise ItemFault("condition-missing", "the alert has no id")
+    word = reader.text("level", *level).casefold().removeprefix("e_")
+    severity = level_of_word(word, options.levels) or Severity.UNKNOWN
+    name = reader.text("title", *title)
+    return reader.signal(
+        SignalType.REMEDIATION if is_over else SignalType.DETECTION,
+        external_id=f"alert:{alert}",
+        observed_at=observed_at,
+        level=None if is_over else severity,
+        title=f"Rule: {name}" if name else "SentinelOne alert",
+        description=reader.text("description", *description),
+        resolves=is_over,
+        expires_at=after(observed_at, options.alert_ttl),
+    )
 
 
 def _agent(reader: Reader, options: SentineloneOptions) -> list[Made]:

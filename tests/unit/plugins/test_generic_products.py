@@ -18,6 +18,7 @@ TEXT = (Path(__file__).parents[3] / "docs" / "generic-products.md").read_text(en
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 PARTS = dict(re.findall(r"^## ([^\n(]+?) *(?:\([^\n]*)?\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE))
 
+ESET = {"sensor-device-uuid": "5d6d0b1e-0000-4000-8000-00000000e014", "hostname": "lt-fin-014.corp.example"}
 EXPECTED = {
     "Suricata": [("detection", "high", {"hostname": "lt-fin-014", "ip": "10.20.0.14"}, "1:2024217", False)],
     "Zeek": [("detection", "high", {"hostname": "lt-fin-014", "ip": "10.20.0.14"}, "Intel::Notice", False)],
@@ -75,6 +76,32 @@ EXPECTED = {
     "Carbon Black Cloud": [
         ("detection", "high", {"sensor-device-id": "17482451", "hostname": "LT-FIN-014"}, "9a1f0c", False)
     ],
+    "Cortex XDR": [
+        ("detection", "high", {"sensor-device-id": "e-14", "hostname": "LT-FIN-014"}, "4711", False),
+        ("remediation", None, {"sensor-device-id": "e-14", "hostname": "LT-FIN-014"}, "4690", True),
+    ],
+    "Lookout": [
+        ("detection", "high", {"sensor-device-id": "dev-7"}, "th-1", False),
+        ("remediation", None, {"sensor-device-id": "dev-7"}, "th-1", True),
+        ("remediation", None, {"sensor-device-id": "dev-7"}, "device-status", True),
+    ],
+    "WithSecure Elements": [
+        (
+            "detection",
+            "critical",
+            {"sensor-device-uuid": "0f6b1f0a-1c2d-4e3f-8a9b-0c1d2e3f4a5b", "hostname": "LT-FIN-014"},
+            "inc-14",
+            False,
+        )
+    ],
+    "Google Workspace": [
+        ("detection", "high", {}, "g-1", False),
+        ("remediation", None, {"serial": "R58-14"}, "g-2", True),
+    ],
+    "ESET": [
+        ("detection", "critical", ESET, "Win32/Agent.X:file:///C:/Temp/a.exe", False),
+        ("detection", "medium", ESET, "Rare script host [F0500]:1234", False),
+    ],
 }
 
 
@@ -120,6 +147,7 @@ def test_the_mapping_of_a_product(product):
         )
         for each in read.signals
     ] == EXPECTED[product]
+    assert all(each.device_ids or each.user_ids for each in read.signals)
     assert all(each.observed_at != NOW for each in read.signals), "the product says when"
     assert all(each.title and not each.title.endswith("reported by s") for each in read.signals)
     again = facade.normalize(payloads, options, sensor="s", received_at=NOW, headers={})

@@ -227,10 +227,29 @@ def test_times_of_every_clock(value):
 @pytest.mark.parametrize(
     "value",
     [
+        "Wed, 14 Feb 2024 17:06:37 +0000",
+        "Wed, 14 Feb 2024 18:06:37 +01:00",
+        "14 Feb 2024 17:06:37 GMT",
+        "14-Feb-2024 17:06:37",
+        "14-FEB-2024, 17:06:37 Z",
+        "2024-02-14 17:06:37 UTC",
+    ],
+)
+def test_times_with_words(value):
+    assert parse_time(value) == NOON.replace(microsecond=0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
         None,
         True,
         "",
         "yesterday",
+        "31-Feb-2024 17:06:37",
+        "14-Fev-2024 17:06:37",
+        "14-02-2024 17:06:37",
+        "14 Feb 24 17:06:37",
         "2024-02-14",
         "2024-13-14T00:00:00Z",
         "2024-02-14T25:00:00Z",

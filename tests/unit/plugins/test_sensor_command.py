@@ -45,6 +45,15 @@ def test_every_field_is_shown_with_its_source(command):
     assert "\x1b" not in text, "a payload must not steer the terminal"
 
 
+def test_people_are_shown_too(command):
+    options = "device: []\nuser: [{kind: email, path: who}]\nlevel: {path: severity}\n"
+    code, text = command("generic", {"who": "robin@corp.example", "severity": "low"}, options)
+    assert code == 0
+    (line,) = (each for each in text.splitlines() if "user.email" in each)
+    assert "robin@corp.example" in line
+    assert line.endswith("<- who")
+
+
 def test_options_from_a_file(command, tmp_path):
     (tmp_path / "options.yaml").write_text("options:\n  device: [{kind: serial, path: host.sn}]\n")
     assert command("generic", PAYLOAD, str(tmp_path / "options.yaml"))[0] == 0
