@@ -157,8 +157,7 @@ class Hub:
         self.changes = Changes()
         self._delivery_lines = EventLines("delivery", {name: name for name in DELIVERY_FIELDS})
         self._change_lines = EventLines("access-changed", {name: name for name in CHANGE_FIELDS})
-        database = database_path(config.store.url, config_path)
-        database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        database = _database_place(config, config_path)
         self.database = Database(database, SCHEMAS)
         self.risk = RiskState()
         self.intake = Intake(self.risk, risk_tables.SqliteRiskStore(self.database), clock=utc_now)
@@ -919,6 +918,13 @@ def _restart_needed(before: Config, after: Config) -> tuple[str, ...]:
     ]
     changed += ["risk.hostname_domains"] * (before.risk.hostname_domains != after.risk.hostname_domains)
     return (*changed, *(["store"] if before.store != after.store else []))
+
+
+def _database_place(config: Config, config_path: str) -> Path:
+    """Return where the database is, in a folder that exists and is ours alone."""
+    path = database_path(config.store.url, config_path)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
 
 
 def _acknowledges_early() -> bool:
