@@ -12,6 +12,8 @@ HIDING_COOKIE = "gate-notice"
 """Names the notice that a person does not want to see for a while."""
 MAX_REASON_CHARACTERS = 200
 WATERMARK_REPEATS = 60
+_NO_BREAK = "\u00a0\u202f"
+"""Spaces at which no line breaks, as French has before a question mark: they are not printable, but meant."""
 
 
 class NoticeTexts(NamedTuple):
@@ -95,4 +97,4 @@ def _region(
 
 
 def _text(text: str) -> str:
-    return html.escape("".join(sign for sign in text if sign.isprintable()))
+    return html.escape("".join(sign for sign in text if sign.isprintable() or sign in _NO_BREAK))

@@ -93,6 +93,7 @@ class AboutMe:
                 owner="" if app is None else app.owner,
                 system=wording.detect_os(request.headers.get("User-Agent", "")),
                 texts=self._runtime().texts,
+                rules=self._runtime().rules,
             ),
             signed_in_at=session.created_at,
             ends_at=session.ends_at,

@@ -213,7 +213,10 @@ class ExceptionPages:
         )
 
     def _context(self, session: Session) -> wording.PageContext:
-        return wording.PageContext(now=self._clock(), account=_label(session), texts=self._runtime().texts)
+        runtime = self._runtime()
+        return wording.PageContext(
+            now=self._clock(), account=_label(session), texts=runtime.texts, rules=runtime.rules
+        )
 
     def _error(self, session: Session, code: str) -> web.Response:
         return self._pages.error(wording.error(self._context(session), code))

@@ -42,7 +42,7 @@ from gateway.hub.views import (
     View,
     status_payload,
 )
-from gateway.hub.wording import MARKDOWN_MAX, clean
+from gateway.hub.wording import MARKDOWN_MAX, NO_BREAK, clean
 
 __all__ = ["Pages", "problem", "spoken_problem", "status_payload"]
 
@@ -96,7 +96,7 @@ def _harmless(value: object) -> object:
     """Return a text without characters that hide, turn or flood; all that a template shows passes here."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return clean(value, TEXT_MAX, keep=_ISOLATES)
+    return clean(value, TEXT_MAX, keep=_ISOLATES + NO_BREAK)
 
 
 _ISOLATES = "\u2068\u2069"  # `wording.name_in_sentence` sets them; a stray one ends with its element
@@ -203,7 +203,7 @@ def _markdown(source: str) -> Markup:
 
     HTML in it is shown as text, images are left out, links are limited to `LINK_SCHEMES`.
     """
-    cleaned = clean(source, MARKDOWN_MAX, keep_lines=True)
+    cleaned = clean(source, MARKDOWN_MAX, keep_lines=True, keep=NO_BREAK)
     return Markup(_MARKDOWN.render(cleaned))  # noqa: S704 - the renderer escapes everything but its own tags
 
 

@@ -423,7 +423,7 @@ class Remediation:
         """Return the labels of configured sensors that an address of ours names, and of nothing else."""
         named = request.query.get(key, "").split(",")
         known = {sensor.name for sensor in self._runtime().sensors}
-        return ", ".join(wording.sensor_label(name) for name in named if name in known)
+        return text("list_comma").join(wording.sensor_label(name) for name in named if name in known)
 
     def _apps(self, front: Front, session: Session, standing: Standing) -> tuple[AppState, ...]:
         """Return what else this person may use, and whether it can be used now; apps closed to them are not named."""
@@ -611,6 +611,7 @@ class Remediation:
             owner="" if app is None else app.owner,
             system=wording.detect_os(request.headers.get("User-Agent", "")),
             texts=self._runtime().texts,
+            rules=self._runtime().rules,
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from compliance.model import AccessPolicy
+from compliance.model import AccessPolicy, ComplianceRule
 from gateway.canary.builtin import Builtin
 from gateway.config.schema import App, Config, DeviceSource, Sensor
 from gateway.config.shared_signals import SignalReceiver
@@ -24,7 +24,8 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     """A configuration in force. `policies` holds, by app name, the access policies that can apply to the app.
 
     `places` says where access policies stand (`file:line`), by name. `builtin` is the canary, which no page, policy or
-    report of the configuration knows of. `texts` are those of rules and policies, in every language.
+    report of the configuration knows of. `texts` are those of rules and policies in every language, `rules` the
+    compliance rules by `policy/rule`.
     """
 
     config: Config
@@ -37,6 +38,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     builtin: Builtin | None = None
     places: dict[str, str] = {}
     texts: LocalisedTexts = LocalisedTexts()
+    rules: dict[str, ComplianceRule] = {}
 
     def app(self, name: str) -> App | None:
         """Return the app of this name, or None."""
@@ -117,6 +119,11 @@ def make_runtime(
         builtin=builtin,
         profiles=Profiles(config.session_profiles),
         texts=localised_texts(config, translations, language),
+        rules={
+            f"{policy.name}/{rule.name}": rule
+            for policy in config.compliance.policies
+            for rule in policy.rules
+        },
         places={name: place for name, place in found.items() if place},
         config=config,
         revision=revision,

@@ -22,6 +22,7 @@ from gateway.hub.wording.to_fix import HELD_MAX, is_silence, problems
 from gateway.hub.wording.untrusted import (
     MARKDOWN_MAX,
     NAME_MAX,
+    NO_BREAK,
     SENTENCE_MAX,
     TITLE_MAX,
     clean,
@@ -34,6 +35,7 @@ __all__ = [
     "HELD_MAX",
     "MARKDOWN_MAX",
     "NAME_MAX",
+    "NO_BREAK",
     "PROBLEMS_MAX",
     "SENTENCE_MAX",
     "TITLE_MAX",

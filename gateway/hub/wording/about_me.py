@@ -91,7 +91,7 @@ def _session(
     session: Session, on: AccessContext | None, context: PageContext, *, is_this: bool
 ) -> SessionView:
     """Return one sign-in; a device that we do not know is called by what the sign-in claims."""
-    claimed = ", ".join(each.identifier.value for each in session.devices)
+    claimed = text("list_comma").join(each.identifier.value for each in session.devices)
     is_known = on is not None and on.device_id is not None
     return SessionView(
         since=context.moment(session.created_at),

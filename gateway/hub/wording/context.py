@@ -1,15 +1,18 @@
 """What every page is told, and the words that depend on it. Pure."""
 
 import itertools
+from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 
 import msgspec
 
-from compliance.model import AccessContext
+from compliance.evaluate import DEFAULT_DENY_REASON
+from compliance.model import AccessContext, ComplianceRule
 from gateway.hub.texts import TEXTS, preferred, spoken, text
 from gateway.hub.views import Moment, OperatingSystem, StepState, Stop, Words
+from gateway.hub.wording.measured import rule_name
 from gateway.hub.wording.times import moment
-from gateway.hub.wording.untrusted import NAME_MAX, SENTENCE_MAX, TITLE_MAX, clean, name_in_sentence
+from gateway.hub.wording.untrusted import NAME_MAX, NO_BREAK, SENTENCE_MAX, TITLE_MAX, clean, name_in_sentence
 from gateway.localised import LocalisedTexts, Said, Texts, chosen
 
 
@@ -17,8 +20,8 @@ class PageContext(msgspec.Struct, frozen=True, kw_only=True):
     """What every page is told. `app` is the app's title and `owner` whom to ask; "" where there is none.
 
     `account` names the signed-in person ("" when nobody is). `sensor_labels` maps sensor names to labels. `texts` are
-    those of rules and policies in every language. `system` is that of the browser, `platform` that of the device, ""
-    while no sensor tells it.
+    those of rules and policies in every language, `rules` the rules themselves by `policy/rule`. `system` is that of
+    the browser, `platform` that of the device, "" while no sensor tells it.
     """
 
     now: datetime
@@ -32,6 +35,7 @@ class PageContext(msgspec.Struct, frozen=True, kw_only=True):
     zone: tzinfo = UTC
     sensor_labels: dict[str, str] = {}
     texts: LocalisedTexts = LocalisedTexts()
+    rules: Mapping[str, ComplianceRule] = {}
 
     @property
     def app_name(self) -> str:
@@ -43,13 +47,21 @@ class PageContext(msgspec.Struct, frozen=True, kw_only=True):
         return moment(at, self.now, self.zone)
 
     def reason(self, policy: str, reason: str) -> Words:
-        """Return the reason of a decision in the reader's language, else in the default one. `policy` decided it."""
-        return words(self.texts.reason(policy, reason, preferred()), SENTENCE_MAX) if reason else Words()
+        """Return the reason of a decision in the reader's language, else in the default one. `policy` decided it.
+
+        That no policy lets anybody in is no reason of anybody's: pages have words of their own for it.
+        """
+        if not reason or (not policy and reason == DEFAULT_DENY_REASON):
+            return Words()
+        return words(self.texts.reason(policy, reason, preferred()), SENTENCE_MAX)
 
     def rule_title(self, policy: str, rule: str, title: str) -> Words:
         """Return what a rule is called in the reader's language; `title` is what it is called in the default one."""
         given = self.texts.rule(policy, rule).title
-        return localised(given, TITLE_MAX) if given else Words(clean(title, TITLE_MAX))
+        if given:
+            return localised(given, TITLE_MAX)
+        known = self.rules.get(f"{policy}/{rule}")
+        return Words(clean(title, TITLE_MAX)) if known is None else Words(rule_name(known))
 
 
 def localised(texts: Texts, limit: int, *, keep_lines: bool = False) -> Words:
@@ -60,7 +72,7 @@ def localised(texts: Texts, limit: int, *, keep_lines: bool = False) -> Words:
 def words(said: Said, limit: int, *, keep_lines: bool = False) -> Words:
     """Return a text made harmless, with its language where it is not that of the page."""
     lang = "" if said.language == spoken().language else said.language
-    return Words(clean(said.text, limit, keep_lines=keep_lines), lang)
+    return Words(clean(said.text, limit, keep_lines=keep_lines, keep=NO_BREAK), lang)
 
 
 def sentence(key: str, context: PageContext, **values: object) -> str:

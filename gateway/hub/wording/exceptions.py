@@ -1,26 +1,16 @@
 """The words about exceptions: what a person may do about a rule, and what an owner is asked. Pure."""
 
-from datetime import timedelta
 from urllib.parse import quote
 
-from gateway.hub.texts import plural, text
+from gateway.hub.texts import text
 from gateway.hub.views import ApproveView, BlockedView, Offer, Words
 from gateway.hub.wording.context import PageContext
+from gateway.hub.wording.times import lasting
 from gateway.hub.wording.untrusted import NAME_MAX, SENTENCE_MAX, clean
 from gateway.remediation.exceptions import Ask, Granted
 
 _HOUR_S = 3600.0
 _HOURS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 24.0)
-
-
-def lasting(seconds: float) -> str:
-    """Return a length of time in one unit: ``30 minutes``, ``4 hours``, ``2 days``."""
-    span = timedelta(seconds=seconds)
-    if span < timedelta(hours=1):
-        return plural("for_minutes", max(1, round(span / timedelta(minutes=1))))
-    if span < timedelta(days=2):
-        return plural("for_hours", round(span / timedelta(hours=1)))
-    return plural("for_days", round(span / timedelta(days=1)))
 
 
 def offer(
@@ -40,8 +30,9 @@ def offer(
         subject = quote(text("ask_mail_subject", person=clean(context.account, NAME_MAX)))
         body = quote(text("ask_mail_body", url=approve_url, reason=waiting.reason))
         to = quote(",".join(owner for owner in waiting.owners if "@" in owner), safe="@,+")
+        owners = text("list_comma").join(clean(each, NAME_MAX) for each in waiting.owners)
         return Offer(
-            waiting=text("ask_waiting", owners=", ".join(clean(each, NAME_MAX) for each in waiting.owners)),
+            waiting=text("ask_waiting", owners=owners),
             link_url=approve_url,
             mail_url=f"mailto:{to}?subject={subject}&body={body}",
         )

@@ -4,6 +4,7 @@ from compliance.model import AccessContext
 from gateway.hub.texts import text
 from gateway.hub.views import HeldItem
 from gateway.hub.wording.context import PageContext, device_inside
+from gateway.hub.wording.measured import fact_name, kind_name
 from gateway.hub.wording.to_fix import HELD_MAX
 from gateway.hub.wording.untrusted import NAME_MAX, TITLE_MAX, clean, sensor_label
 from risk.model import Posture
@@ -28,7 +29,7 @@ def held(posture: Posture | None, context: PageContext) -> tuple[HeldItem, ...]:
         return ()
     items = [
         HeldItem(
-            label=clean(identifier.kind.replace("-", " ").capitalize(), NAME_MAX),
+            label=clean(kind_name(identifier.kind), NAME_MAX),
             value=clean(identifier.value, TITLE_MAX),
             source=sensor_label(identifier.issuer, context.sensor_labels) if identifier.issuer else "",
         )
@@ -36,9 +37,7 @@ def held(posture: Posture | None, context: PageContext) -> tuple[HeldItem, ...]:
     ]
     items += [
         HeldItem(
-            label=clean(
-                fact.name.replace("-", " ").replace("_", " ").replace(".", " ").capitalize(), NAME_MAX
-            ),
+            label=clean(fact_name(fact.name), NAME_MAX),
             value=clean(_shown(fact.value), TITLE_MAX),
             source=sensor_label(fact.sensor, context.sensor_labels),
             observed=context.moment(fact.observed_at),

@@ -1,6 +1,6 @@
 """Instants as people read them. Pure: `now` is an argument."""
 
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal
 
 from babel.dates import get_day_names, get_month_names
@@ -47,7 +47,7 @@ def since(at: datetime, now: datetime, zone: tzinfo = UTC) -> str:
         return text("since_yesterday")
     if days <= _WEEK_DAYS:
         return text("since_weekday", weekday=_weekday(local))
-    return text("since_date", day=local.day, month=_month(local))
+    return text("since_date", day=_day(local), month=_month(local))
 
 
 def by_day(at: datetime, now: datetime, zone: tzinfo = UTC) -> str:
@@ -59,12 +59,22 @@ def by_day(at: datetime, now: datetime, zone: tzinfo = UTC) -> str:
     return _dated("by_weekday" if days <= _WEEK_DAYS else "by_date", local)
 
 
+def lasting(seconds: float) -> str:
+    """Return a length of time in one unit: ``30 minutes``, ``4 hours``, ``2 days``."""
+    span = timedelta(seconds=seconds)
+    if span < timedelta(hours=1):
+        return plural("for_minutes", max(1, round(span / timedelta(minutes=1))))
+    if span < timedelta(days=2):
+        return plural("for_hours", round(span / timedelta(hours=1)))
+    return plural("for_days", round(span / timedelta(days=1)))
+
+
 def _dated(key: str, local: datetime) -> str:
     return text(
         key,
         weekday=_weekday(local),
         weekday_short=_weekday(local, "abbreviated"),
-        day=local.day,
+        day=_day(local),
         month=_month(local),
         month_short=_month(local, "abbreviated"),
         year=local.year,
@@ -81,6 +91,12 @@ def _weekday(local: datetime, width: Literal["wide", "abbreviated"] = "wide") ->
 def _month(local: datetime, width: Literal["wide", "abbreviated"] = "wide") -> str:
     names = get_month_names(width, "format", locale=spoken().language.replace("-", "_"))
     return str(names[local.month])
+
+
+def _day(local: datetime) -> str:
+    """Return the day of the month; French alone counts its first by an ordinal."""
+    is_first = local.day == 1 and spoken().language.partition("-")[0] == "fr"
+    return "1er" if is_first else str(local.day)
 
 
 def _zone(local: datetime) -> str:

@@ -12,13 +12,13 @@ from gateway.hub.texts import text
 from gateway.hub.views import ProblemStatus, ProblemView, Words
 from gateway.hub.wording.context import PageContext, device_inside, numbered, sentence
 from gateway.hub.wording.instructing import why_of, with_fix
+from gateway.hub.wording.measured import seen, wanted
 from gateway.hub.wording.settings_links import settings_link
 from gateway.hub.wording.untrusted import (
     NAME_MAX,
     SENTENCE_MAX,
     STEP_MAX,
     TITLE_MAX,
-    VALUE_MAX,
     clean,
     sensor_label,
 )
@@ -69,13 +69,14 @@ def _rule_problem(result: RuleResult, context: PageContext) -> ProblemView:
     steps = numbered("problem_uncovered_step" if is_uncovered else "problem_fact_step")
     is_in_grace = result.state is ComplianceState.IN_GRACE_PERIOD
     says_itself = is_uncovered or result.seen in {"yes", "no", "none"}
+    configured = context.rules.get(f"{result.policy}/{result.rule}")
     problem = ProblemView(
         key=f"rule:{clean(result.policy, NAME_MAX)}/{clean(result.rule, NAME_MAX)}",
         title=title.text or text("problem_fact_title"),
         title_lang=title.lang,
         status=_status(result.state),
-        seen="" if says_itself else clean(result.seen, VALUE_MAX),
-        wanted="" if says_itself else clean(result.wanted, VALUE_MAX),
+        seen="" if says_itself else seen(result, configured),
+        wanted="" if says_itself else wanted(result, configured),
         sensor=sensor_label(result.source, context.sensor_labels) if result.source else "",
         observed=context.moment(result.observed_at) if result.observed_at else None,
         deadline=context.moment(result.deadline) if result.deadline and is_in_grace else None,

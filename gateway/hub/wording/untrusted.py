@@ -1,5 +1,6 @@
 """Makes texts harmless that come from machines which somebody else may control. Pure."""
 
+import re
 import unicodedata
 from collections.abc import Mapping
 
@@ -9,6 +10,8 @@ SENTENCE_MAX = 500
 VALUE_MAX = 120
 STEP_MAX = 240
 MARKDOWN_MAX = 4000
+NO_BREAK = "\u00a0\u202f"
+"""Spaces at which no line breaks, as French has before a question mark."""
 
 
 def clean(untrusted: str, limit: int, *, keep_lines: bool = False, keep: str = "") -> str:
@@ -30,14 +33,14 @@ def clean(untrusted: str, limit: int, *, keep_lines: bool = False, keep: str = "
                 continue
         else:
             marks = 0
-        if keep_lines and sign == "\n":
+        if sign in keep or (keep_lines and sign == "\n"):
             kept.append(sign)
         elif category[0] == "Z" or sign in "\t\n\r\v\f":
             kept.append(" ")
-        elif category[0] != "C" or sign in _JOINERS or sign in keep:
+        elif category[0] != "C" or sign in _JOINERS:
             kept.append(sign)
     result = "".join(kept)
-    result = result.strip() if keep_lines else " ".join(result.split())
+    result = result.strip() if keep_lines else re.sub(" +", " ", result).strip(" ")
     if len(result) > limit or len(untrusted) > 4 * limit:
         result = result[: limit - 1].rstrip() + "…"
     return result

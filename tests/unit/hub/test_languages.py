@@ -1,5 +1,6 @@
 """Catalogues are whole, fit their places, follow the rules of their languages; the right one is spoken."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -56,6 +57,54 @@ def test_no_place_for_a_value_is_lost(code):
             assert english_places(key) - {"count"} <= places(form), key
 
 
+SAME = frozenset(
+    {
+        "brand",
+        "system_label",
+        "me_name",
+        "me_email",
+        "task_ticket",
+        "fact_firewall_enabled",
+        "list_comma",
+        "app_label",
+        "value_no",
+        "for_minutes",
+    }
+    | {f"system_{name}" for name in ("windows", "macos", "linux", "android", "chromeos")}
+    | {key for key in MESSAGES if re.sub(r"\{\w+\}", "", TEXTS.get(key, key)).strip(" ,:") == ""}
+)
+"""Messages that may read the same in another language: names, and words that languages share."""
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_nothing_is_left_in_english(code):
+    catalogue = shipped()[code]
+    assert {key for key, said in catalogue.texts.items() if said == TEXTS[key]} <= SAME
+    for key, forms in catalogue.plurals.items():
+        assert key in SAME or {TEXTS[key + ONE], TEXTS[key + MANY]}.isdisjoint(forms), key
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_signs_are_those_of_the_language(code):
+    """No straight quotes; French breaks no line before `?`; a Spanish question begins with its sign."""
+    catalogue = shipped()[code]
+    said = [
+        *catalogue.texts.items(),
+        *((key, form) for key, forms in catalogue.plurals.items() for form in forms),
+    ]
+    for key, form in said:
+        assert "'" not in form, key
+        assert '"' not in form, key
+        english = TEXTS.get(key, TEXTS.get(key + MANY, ""))
+        if code != "ar":
+            assert (form[:1] == " ", form[-1:] == " ") == (english[:1] == " ", english[-1:] == " "), key
+        if code == "fr":
+            assert re.search(r"(?<![\u00a0\u202f])[;?!»]|[^\u00a0:]:(?=\s|$)|«(?!\u00a0)", form) is None, key
+        if code == "es":
+            assert form.count("¿") == form.count("?"), key
+            assert form.count("¡") == form.count("!"), key
+
+
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_a_catalogue_translates_what_english_says_now(code):
     """The messages in the file are today's English: a text that changed has to be translated again."""
@@ -92,6 +141,25 @@ def test_every_page_speaks_every_language(code, name):
 def test_arabic_has_six_forms(count, said):
     with speaking(shipped()["ar"]):
         assert plural("for_minutes", count) == said
+
+
+def test_spaces_at_which_no_line_breaks_reach_the_page():
+    with load_ambience(PageSettings(), Path()).entered("fr", "", "/"):
+        page = next(iter(SAMPLES.values()))(Pages()).text
+    assert "aide\u202f?" in page
+
+
+def test_french_counts_the_first_of_a_month():
+    first = datetime(2026, 12, 1, 9, 5, tzinfo=UTC)
+    with speaking(shipped()["fr"]):
+        assert wording.moment(first, NOW).text.startswith("mar. 1er déc.")
+        assert wording.moment(first + timedelta(days=1), NOW).text.startswith("mer. 2 déc.")
+
+
+def test_until_a_day_includes_it_in_spanish():
+    """`antes de mañana` would end today."""
+    with speaking(shipped()["es"]):
+        assert wording.by_day(NOW + timedelta(days=1), NOW) == "a más tardar mañana"
 
 
 def test_dates_are_those_of_the_language():

@@ -7,12 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from compliance.evaluate import DEFAULT_DENY_REASON
 from compliance.model import ComplianceState, Outcome
 from gateway.config.remediation import PageSettings
 from gateway.controls.effective import Limit
 from gateway.controls.notice import NoticeTexts, make_notice
 from gateway.hub import wording
-from gateway.hub.ambience import load_ambience
+from gateway.hub.ambience import load_ambience, shipped
 from gateway.hub.pages import Pages
 from gateway.hub.runtime import make_runtime
 from gateway.hub.texts import preferred
@@ -28,6 +29,8 @@ from tests.unit.hub.page_samples import NOW, access, context, posture, refused, 
 CONFIG = (
     BASE
     + """\
+sensors:
+  - {name: edr, kind: fleet, max_silence: 1d, auth: {scheme: bearer, secrets: [{env: SECRET}]}}
 session_profiles:
   - {name: slow, no_store: true, reauthenticate: 1h}
 compliance:
@@ -48,6 +51,17 @@ compliance:
             macos: {en: Open *FileVault*., de: Öffnen Sie *FileVault*.}
             windows: Open *BitLocker*.
         - {type: fact, name: lock, fact: lock, equals: true, title: Screen lock}
+        - {type: risk, name: risk, max: low}
+        - {type: fact, name: os, fact: os_version, at_least: 14.6, max_age: 3d}
+        - {type: fact, name: channel, fact: update_channel, one_of: [stable, lts]}
+        - {type: fact, name: bugs, fact: bug_count, max: 3}
+        - {type: fact, name: patched, fact: last_update, newer_than: 30d}
+        - {type: fact, name: not-beta, fact: beta, not_equals: true}
+        - {type: fact, name: not-these, fact: shell, not_one_of: [fish, zsh]}
+        - {type: fact, name: range, fact: kernel, at_least: "5", below: "15"}
+        - {type: finding, name: critical, at_least: critical}
+        - {type: finding, name: few, max: 2}
+        - {type: sensor, name: reports, sensor: edr, seen_within: 48h}
 access:
   policies:
     - {name: closed, decision: block, reason: {en: For finance only., de: Nur für die Buchhaltung.}}
@@ -348,3 +362,81 @@ def test_the_notice_marks_another_language(language, mark):
         texts, origin="https://wiki.test", names=("no-store",), reason="", said_language="de"
     )
     assert b"<bdi>Nothing is kept.</bdi>" in without.html("")
+
+
+# --- what a rule asks for, and what was seen ---------------------------------------------------------------
+
+
+def said(name: str, seen: str, *, language: str = "de", **changes) -> tuple[str, str, str]:
+    """Return title, what was seen and what is wanted, as the page says them of a rule."""
+    result = rule(
+        policy="laptops",
+        rule=name,
+        title="(English)",
+        seen=seen,
+        wanted="(English)",
+        why="",
+        fix="",
+        **changes,
+    )
+    with in_language(language):
+        found = wording.problems(
+            access(result), context(texts=TEXTS, rules=RUNTIME.rules), posture=posture(findings={})
+        )
+    problem = next(each for each in found if each.key == f"rule:laptops/{name}")
+    return problem.title, problem.seen, problem.wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "expected"),
+    [
+        ("risk", "high: Stealer", ("Risiko des Geräts", "hoch: Stealer", "höchstens niedrig")),
+        ("risk", "medium", ("Risiko des Geräts", "mittel", "höchstens niedrig")),
+        ("os", "14.1", ("Systemversion", "14.1", "14.6 oder neuer, Meldung höchstens 3 Tage alt")),
+        ("channel", "beta", ("Update channel", "beta", "stable oder lts")),
+        ("bugs", "7", ("Bug count", "7", "höchstens 3")),
+        ("patched", "2026-01-01", ("Last update", "2026-01-01", "höchstens 30 Tage her")),
+        ("not-beta", "maybe", ("Beta", "maybe", "nicht ja")),
+        ("not-these", "zsh", ("Shell", "zsh", "keines von fish, zsh")),
+        ("range", "16", ("Kernel", "16", "5 oder neuer, älter als 15")),
+        ("critical", "2 open: CVE-2026-1", ("Offene Befunde", "2 offen: CVE-2026-1", "keine")),
+        ("few", "3 open: CVE-2026-1", ("Offene Befunde", "3 offen: CVE-2026-1", "höchstens 2")),
+    ],
+)
+def test_what_was_seen_and_what_is_wanted_are_in_the_language_of_the_page(name, seen, expected):
+    reason = {"risk": "risk-too-high", "critical": "finding-open", "few": "finding-open"}.get(
+        name, "fact-differs"
+    )
+    assert said(name, seen, reason=reason) == expected
+
+
+def test_what_is_fine_is_said_in_it_too():
+    done = {"state": ComplianceState.COMPLIANT, "reason": "met"}
+    assert said("few", "0 open", **done)[:2] == ("Offene Befunde", "0 offen")
+    assert said("risk", "none", **done)[:2] == ("Risiko des Geräts", "")
+    # The page says when a sensor reported last; it does not say so twice.
+    assert said("reports", "last 3 h ago", **done)[:2] == ("Bericht von Edr", "")
+    assert said("few", "2 open", language="ar", **done)[1] == "اثنتان مفتوحتان"
+
+
+def test_english_is_as_compliance_says_it():
+    assert said("os", "14.1", language="en") == (
+        "System version",
+        "14.1",
+        "14.6 or newer, reported within 3 days",
+    )
+    assert said("risk", "high", language="en", reason="risk-too-high")[2] == "at most low"
+
+
+def test_that_no_policy_lets_in_is_said_in_our_own_words():
+    decision = refused(Outcome.BLOCK, policy="", reason=DEFAULT_DENY_REASON)
+    with in_language("de"):
+        view = wording.blocked(context(texts=TEXTS), decision)
+    assert view.reason == ""
+    assert view.lead == shipped()["de"].texts["blocked_lead_unmatched"]
+
+
+def test_what_is_held_is_named_in_the_language_of_the_page():
+    with in_language("fr"):
+        labels = [item.label for item in fix_page().held]
+    assert {"Numéro de série", "Nom sur le réseau", "Chiffrement du disque"} <= set(labels)

@@ -351,9 +351,9 @@ def test_a_flood_of_problems_is_bounded_and_counted():
 
 def test_what_is_held_is_told_with_source_and_age():
     held = {item.label: item for item in samples.fix_risk().held}
-    assert held["Serial"].value == "C02XK1ZGJGH5"
-    assert (held["Disk encrypted"].value, held["Disk encrypted"].source) == ("no", "Fleet")
-    assert held["Disk encrypted"].observed.ago == "3 minutes ago"
+    assert held["Serial number"].value == "C02XK1ZGJGH5"
+    assert (held["Disk encryption"].value, held["Disk encryption"].source) == ("no", "Fleet")
+    assert held["Disk encryption"].observed.ago == "3 minutes ago"
 
 
 def test_what_is_held_is_bounded():
