@@ -57,12 +57,12 @@ class LocalisedTexts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         """Return the reason of a decision in the language that is wanted most. `policy` is the one that decided."""
         texts, rest = self._reason(policy, reason)
         said = chosen(texts, wanted)
-        return Said(said.text + rest, said.language)
+        return Said(said.text + _after(rest, said.language), said.language)
 
     def reason_in_all(self, policy: str, reason: str) -> Texts:
         """Return the reason of a decision in every language that it is given in; none for no reason."""
         texts, rest = self._reason(policy, reason)
-        return {tag: text + rest for tag, text in texts.items()} if reason else {}
+        return {tag: text + _after(rest, tag) for tag, text in texts.items()} if reason else {}
 
     def titles_in_all(self, rules: Sequence[tuple[str, str, str]]) -> Texts:
         """Return the titles of failed rules, as (policy, rule, default title), in every language that one of them has.
@@ -180,6 +180,12 @@ class _Given(NamedTuple):
 
 def _has_reasons(policy: CompliancePolicy) -> bool:
     return any(step.reason for step in policy.escalation)
+
+
+def _after(rest: str, language: str) -> str:
+    """Return what was seen, after a title in this language: a bare English word after another one says nothing."""
+    is_word = rest in {": yes", ": no", ": none"}
+    return "" if is_word and lookup([language], [ENGLISH]) is None else rest
 
 
 def _default(texts: Texts) -> str:

@@ -653,6 +653,7 @@ TEXTS: dict[str, str] = {
     "wanted_newer": "not longer than {length} ago",
     "wanted_reported": "reported within {length}",
     "wanted_none": "none",
+    "seen_what": "{seen}: {what}",
     "seen_open_one": "1 open",
     "seen_open_many": "{count} open",
     # between the items of a list

@@ -9,7 +9,7 @@ from compliance.reasons import ComplianceReason
 from compliance.texts import heading, shown_value
 from gateway.hub.texts import TEXTS, plural, text
 from gateway.hub.wording.times import lasting
-from gateway.hub.wording.untrusted import TITLE_MAX, VALUE_MAX, clean, sensor_label
+from gateway.hub.wording.untrusted import NO_BREAK, TITLE_MAX, VALUE_MAX, clean, sensor_label
 from risk.model import RiskLevel
 
 _LEVELS = {level.value: f"level_{level}" for level in RiskLevel}
@@ -96,14 +96,17 @@ def _value(value: str | float | bool) -> str:
 
 def seen(result: RuleResult, rule: ComplianceRule | None) -> str:
     """Return what was seen, "" where another line of the page says it."""
-    begin, colon, title = result.seen.partition(": ")
+    begin, _, title = result.seen.partition(": ")
     match rule:
         case RiskRule() if begin in _LEVELS:
-            return clean(text(_LEVELS[begin]) + colon + title, VALUE_MAX)
+            return _with_title(text(_LEVELS[begin]), title)
         case FindingRule() if begin.partition(" ")[0].isdecimal():
-            count = int(begin.partition(" ")[0])
-            return clean(plural("seen_open", count) + colon + title, VALUE_MAX)
+            return _with_title(plural("seen_open", int(begin.partition(" ")[0])), title)
         case SensorRule() if result.reason == ComplianceReason.MET:
             return ""
         case _:
             return clean(result.seen, VALUE_MAX)
+
+
+def _with_title(said: str, title: str) -> str:
+    return clean(text("seen_what", seen=said, what=title) if title else said, VALUE_MAX, keep=NO_BREAK)

@@ -150,6 +150,7 @@ def test_a_reader_prefers_a_dialect_of_the_language_that_is_spoken():
         ("closed", "as it was before a reload", ("as it was before a reload", "en")),
         ("compliance:laptops/disk", "Too late", ("Zu spät", "de")),
         ("compliance:laptops/disk", "Disk encryption: 14.1", ("Verschlüsselte Platte: 14.1", "de")),
+        ("compliance:laptops/disk", "Disk encryption: no", ("Verschlüsselte Platte", "de")),
         ("compliance:laptops/lock", "Screen lock: no", ("Screen lock: no", "en")),
         ("compliance:gone/rule", "x", ("x", "en")),
         ("", "No policy lets you into this app.", ("No policy lets you into this app.", "en")),
