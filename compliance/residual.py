@@ -88,6 +88,15 @@ def decide_residual(residual: Residual, request: RequestFacts) -> Decision:
     return combine(each for each in residual.entries if request_miss(each.when, request) is None)
 
 
+def decide_once(
+    policies: tuple[AccessPolicy, ...], context: AccessContext, request: RequestFacts
+) -> Decision:
+    """Return the decision of one request alone: what `decide` returns, without traces, several times faster."""
+    matching = (policies[at] for at in compiled(policies).matching(context))
+    held = [entry(each, context) for each in matching if request_miss(each.when, request) is None]
+    return combine([*(demanded(demand) for demand in context.compliance.demands), *held])
+
+
 def compile_residual(residual: Residual) -> Callable[[RequestFacts], Decision]:
     """Return a function that decides as `decide_residual` does, about a microsecond per request.
 

@@ -1,7 +1,7 @@
 """What one compliance rule makes of one device. Pure; what holds for all rules stands in `compliance.state`."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -23,12 +23,19 @@ from risk.scoring import FactValue, assess, fact_value
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that a rule may look at."""
+    """All that a rule may look at. Facts are looked up once for all rules."""
 
     posture: Posture
     risk: RiskAssessment
     sensors: Mapping[str, SensorRules]
     now: datetime
+    _facts: dict[str, FactValue | None] = field(default_factory=dict, compare=False)
+
+    def fact(self, name: str) -> FactValue | None:
+        """Return what is known of a fact, None when no live source states it."""
+        if name not in self._facts:
+            self._facts[name] = fact_value(self.posture, name, self.sensors, self.now)
+        return self._facts[name]
 
 
 def judge_rule(policy: str, rule: ComplianceRule, evidence: Evidence) -> tuple[RuleResult, datetime | None]:
@@ -112,8 +119,8 @@ def _risky_since(highest: RiskLevel, posture: Posture, risk: RiskAssessment) -> 
 
 
 def _judge_fact(policy: str, rule: FactRule, evidence: Evidence) -> tuple[RuleResult, datetime | None]:
-    posture, sensors, now = evidence.posture, evidence.sensors, evidence.now
-    fact = fact_value(posture, rule.fact, sensors, now)
+    posture, now = evidence.posture, evidence.now
+    fact = evidence.fact(rule.fact)
     since = deadline = None
     stale_at = None
     if fact is None:
@@ -177,7 +184,10 @@ def _compare(rule: FactRule, fact: FactValue, now: datetime) -> ComplianceReason
     return ComplianceReason.RULE_UNUSABLE if verdict is None else _REASONS[verdict]
 
 
-def _why_no_fact(name: str, evidence: Evidence) -> tuple[ComplianceReason, str, Fact | None]:
+_NoFact = tuple[ComplianceReason, str, Fact | None]
+
+
+def _why_no_fact(name: str, evidence: Evidence) -> _NoFact:
     """Return why no live source states the fact, a text, and the last word that we have of it."""
     facts = evidence.posture.facts.values()
     stated = [fact for fact in facts if fact.name == name and fact.sensor in evidence.sensors]

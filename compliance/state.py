@@ -123,6 +123,32 @@ def applicable(
     ]
 
 
+def covered_state(
+    about: "DeviceFacts",
+    policies: Iterable[CompliancePolicy],
+    *,
+    exemptions: Sequence[Exemption] = (),
+    exemption_ceiling: RiskLevel = RiskLevel.LOW,
+) -> ComplianceState | None:
+    """Return what `evaluate_compliance` says of a known device, the state alone; None when no rule covers it.
+
+    Nothing is looked at any more once the device is noncompliant: it cannot get worse.
+    """
+    found: ComplianceState | None = None
+    for policy in policies:
+        for rule in policy.rules if about.is_covered_by(policy) else ():
+            if not about.is_on(rule.platforms):
+                continue
+            result = _judged(
+                policy, rule, about.evidence, about=about, exemptions=exemptions, ceiling=exemption_ceiling
+            ).result
+            state = result.state if result.is_required else ComplianceState.COMPLIANT
+            if state is ComplianceState.NONCOMPLIANT:
+                return state
+            found = state if found is None else worst((found, state))
+    return found
+
+
 class Judged(NamedTuple):
     """A rule's result with the instants at which time changes it, and what its escalation demands now."""
 
@@ -281,19 +307,19 @@ class DeviceFacts:
     """What assignments ask about a device. `moments`: when time alone changes the answers that were given."""
 
     def __init__(self, evidence: Evidence) -> None:
-        self._evidence = evidence
+        self.evidence = evidence
         self._watched: set[tuple[str, ...]] = set()
         self.moments: list[datetime] = []
 
     @cached_property
     def platform(self) -> str | None:
         """The platform, looked up when a policy asks."""
-        return platform_of(self._evidence.posture, self._evidence.sensors, self._evidence.now)
+        return platform_of(self.evidence.posture, self.evidence.sensors, self.evidence.now)
 
     @cached_property
     def ownership(self) -> str | None:
         """Whose it is, looked up when a policy asks."""
-        return ownership_of(self._evidence.posture, self._evidence.sensors, self._evidence.now)
+        return ownership_of(self.evidence.posture, self.evidence.sensors, self.evidence.now)
 
     def is_on(self, platforms: tuple[str, ...]) -> bool:
         """Return whether the device runs one of these platforms, or may do so."""
@@ -309,7 +335,7 @@ class DeviceFacts:
         return policy.exclude is None or not self._is_in(policy.exclude, if_unknown=False)
 
     def _is_in(self, group: DeviceAssignment, *, if_unknown: bool) -> bool:
-        posture, sensors, now = self._evidence.posture, self._evidence.sensors, self._evidence.now
+        posture, sensors, now = self.evidence.posture, self.evidence.sensors, self.evidence.now
         if group.platforms:
             self._watch(PLATFORM_FACTS)
             if not (if_unknown if self.platform is None else self.platform in group.platforms):
@@ -331,9 +357,7 @@ class DeviceFacts:
         if names in self._watched:
             return
         self._watched.add(names)
-        self.moments += fact_moments(
-            self._evidence.posture, names, self._evidence.sensors, self._evidence.now
-        )
+        self.moments += fact_moments(self.evidence.posture, names, self.evidence.sensors, self.evidence.now)
 
 
 def worst(states: Iterable[ComplianceState]) -> ComplianceState:

@@ -1,6 +1,7 @@
 """Version texts and their order: `14.10` is above `14.9`, `1.2.0-rc1` is below `1.2.0`. Pure."""
 
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -41,6 +42,7 @@ class Version(msgspec.Struct, frozen=True):
         return (self.groups, self.stage) >= (other.groups, other.stage)
 
 
+@lru_cache(maxsize=4096)
 def parse_version(text: str) -> Version | None:
     """Return the version that a text states, or None when it states none that can be ordered safely.
 

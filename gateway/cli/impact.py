@@ -1,6 +1,7 @@
 """`posturegate impact`: whom a draft of the configuration would block or let in, of everybody who is known now."""
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     before, after = make_runtime(loaded.config, loaded.revision), make_runtime(draft.config, draft.revision)
     try:
         known = read_known(loaded, now)
+        gc.freeze()  # what is known stays as it is: no collection needs to go through it again and again
         found = impact_of(before, after, known, now, progress=_bar)
         past = None
         if since is not None:
@@ -83,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _bar(done: int, total: int) -> None:
     """Draw how far it is, on a terminal only."""
     if sys.stderr.isatty() and total:
-        width = min(40, os.get_terminal_size(sys.stderr.fileno()).columns - 20)
+        width = max(10, min(40, os.get_terminal_size(sys.stderr.fileno()).columns - 24))
         filled = width * done // total
         end = "\n" if done >= total else ""
         sys.stderr.write(f"\r[{'#' * filled}{'.' * (width - filled)}] {done:,} of {total:,}{end}")

@@ -5,26 +5,28 @@ from datetime import datetime
 
 import msgspec
 
-from compliance.evaluate import decide
 from compliance.model import (
     AccessContext,
     Binding,
     ClientKind,
-    ComplianceResult,
+    CompliancePolicy,
     ComplianceState,
     Decision,
     Outcome,
     RequestFacts,
 )
-from compliance.state import worst
+from compliance.residual import decide_once
+from compliance.rules import Evidence
+from compliance.state import DeviceFacts, covered_state, worst
 from gateway.config.schema import Config
 from gateway.decision.context import DeviceEvidence, PostureSource, situation
 from gateway.decision.explain import DecisionRecord
 from gateway.decision.hypothetical import Meaning
-from gateway.decision.judge import Interpretation, judge
+from gateway.decision.judge import Interpretation, Judge, judge
 from gateway.devices.resolve import Strength, identify_device
 from gateway.sessions.model import Session
 from risk.model import DeviceId, Posture
+from risk.scoring import assess
 
 MAX_LISTED = 10_000
 """Most changes of each kind that are listed; all are counted."""
@@ -160,34 +162,33 @@ class BothStates:
             for key in Interpretation.__struct_fields__
             if key not in {"policies", "uncovered"}
         )
-        common = [each for each in before.policies if each in after.policies] if is_alike else []
-        self._common = msgspec.structs.replace(before, policies=tuple(common))
-        self._own = [
-            msgspec.structs.replace(
-                side, policies=tuple(each for each in side.policies if each not in common)
-            )
-            for side in self._sides
-        ]
+        common = [each for each in before.policies if each in after.policies]
+        self._common = tuple(common) if is_alike else None
+        self._own = [tuple(each for each in side.policies if each not in common) for side in self._sides]
 
     def __call__(self, posture: Posture | None, now: datetime) -> tuple[ComplianceState, ComplianceState]:
         """Return the state before and after."""
-        if not self._common.policies:
-            before, after = (judge(posture, side, now)[1].state for side in self._sides)
-            return before, after
-        shared = judge(posture, self._common, now)[1]
-        before, after = (self._side(posture, shared, own, now) for own in self._own)
-        return before, after
+        before, after = self._sides
+        if posture is None:
+            return ComplianceState.UNKNOWN, ComplianceState.UNKNOWN
+        if self._common is None:
+            return judge(posture, before, now)[1].state, judge(posture, after, now)[1].state
+        risk = assess(posture, before.sensors, now, before.weighing)
+        about = DeviceFacts(Evidence(posture, risk, before.sensors, now))
+        shared = self._state(about, self._common)
+        if shared is ComplianceState.NONCOMPLIANT:
+            return shared, shared
+        states = []
+        for side, policies in zip(self._sides, self._own, strict=True):
+            parts = [each for each in (shared, self._state(about, policies)) if each is not None]
+            states.append(worst(parts) if parts else side.uncovered)
+        return states[0], states[1]
 
-    @staticmethod
-    def _side(
-        posture: Posture | None, shared: ComplianceResult, own: Interpretation, now: datetime
-    ) -> ComplianceState:
-        """Return the worst of what is shared and what is a side's own; uncovered is who is covered by neither."""
-        parts = [shared, judge(posture, own, now)[1]] if own.policies else [shared]
-        covered = [part.state for part in parts if part.results and part.results[0].policy]
-        if posture is None or covered:
-            return worst(covered or [ComplianceState.UNKNOWN])
-        return own.uncovered
+    def _state(self, about: DeviceFacts, policies: tuple[CompliancePolicy, ...]) -> ComplianceState | None:
+        side = self._sides[0]
+        return covered_state(
+            about, policies, exemptions=side.exemptions, exemption_ceiling=side.exemption_ceiling
+        )
 
 
 def _session(
@@ -198,9 +199,11 @@ def _session(
     now: datetime,
 ) -> Iterator[AccessChange | None]:
     apps, request = asked
+    # Each side judges the device once for all apps.
+    judges = [Judge(most=1) for _ in sides_of]
     for app in apps:
         sides = []
-        for meaning in sides_of:
+        for meaning, interpret in zip(sides_of, judges, strict=True):
             facts = situation(
                 app=app,
                 session_id=session.id,
@@ -209,9 +212,10 @@ def _session(
                 source=known.source,
                 interpretation=meaning.interpretation,
                 now=now,
+                interpret=interpret,
                 host=meaning.host_of(app),
             )
-            decision, _ = decide(meaning.policies_of(app), facts.context, request)
+            decision = decide_once(meaning.policies_of(app), facts.context, request)
             sides.append((facts.context, decision))
         (_, then), (context, new) = sides
         if _is_same(then, new):
@@ -269,8 +273,8 @@ def replayed(
             continue
         found.records += 1
         context, request = _recorded(record, before, source)
-        then, _ = decide(before.policies_of(record.app), context, request)
-        new, _ = decide(after.policies_of(record.app), context, request)
+        then = decide_once(before.policies_of(record.app), context, request)
+        new = decide_once(after.policies_of(record.app), context, request)
         if _is_same(then, new):
             continue
         found.changed += 1

@@ -15,7 +15,7 @@ from tests.bench.machine import busy_s, cores, description, most_files
 from tests.bench.processes import BenchFault
 from tests.bench.report import Section, shown, table, write_json
 
-BENCHES = ("proxy", "latency", "transfer", "websockets", "exposure", "intake", "decision", "scale")
+BENCHES = ("proxy", "latency", "transfer", "websockets", "exposure", "intake", "decision", "impact", "scale")
 RESULTS = Path("bench-results")
 
 

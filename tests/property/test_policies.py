@@ -35,7 +35,7 @@ from compliance.model import (
     User,
 )
 from compliance.paths import compile_paths, path_matches, pattern_fault
-from compliance.residual import compile_residual, decide_residual, residual
+from compliance.residual import compile_residual, decide_once, decide_residual, residual
 from risk.model import Fact, Finding, Posture, RiskAssessment, RiskLevel, SensorRules, Severity, SignalType
 
 pytestmark = pytest.mark.timeout(600)
@@ -279,6 +279,7 @@ def test_the_residual_decides_as_the_full_evaluation(policies, context, request)
     expected, traces = decide(policies, context, request)
     left = residual(policies, context)
     assert decide_residual(left, request) == expected
+    assert decide_once(tuple(policies), context, request) == expected
     compiled = compile_residual(left)
     assert compiled(request) == expected
     assert compiled(request) == expected

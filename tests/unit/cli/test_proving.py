@@ -1,10 +1,12 @@
 """`posturegate test`, `what-if` and `analyze`: what is printed, the exit code, and what a load refuses."""
 
 import json
+import os
 
 import pytest
 
 from gateway.cli import main
+from gateway.cli.impact import _bar
 
 BASE = """\
 version: 1
@@ -254,3 +256,18 @@ def test_explain_a_request_that_nobody_made(write, capsys):
 def test_explain_refuses_what_it_does_not_understand(write, capsys, arguments, code, said):
     assert main(["explain", *arguments, "--config", write(BASE)]) == code
     assert said in capsys.readouterr().out
+
+
+def test_the_progress_of_impact_is_drawn_on_a_terminal_only(monkeypatch):
+    primary, secondary = os.openpty()
+    with os.fdopen(secondary, "w") as terminal, os.fdopen(primary, "rb", buffering=0) as screen:
+        monkeypatch.setattr("sys.stderr", terminal)
+        _bar(500, 2000)
+        _bar(2000, 2000)
+        shown = screen.read(4096).decode()
+    assert shown.startswith("\r[")
+    assert "500 of 2,000\r[" in shown
+    assert shown.endswith("##] 2,000 of 2,000\r\n")
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - no terminal
+        monkeypatch.setattr("sys.stderr", nowhere)
+        _bar(500, 2000)
