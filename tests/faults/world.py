@@ -352,10 +352,10 @@ def new_http(*, fresh: bool = True) -> aiohttp.ClientSession:
 
 @asynccontextmanager
 async def running_world(
-    folder: Path, *, workers: int = 2, starts: bool = True, **options: str
+    folder: Path, *, workers: int = 2, starts: bool = True, make: type[World] = World, **options: str
 ) -> AsyncIterator[World]:
     """Run apps, and the gateway if `starts`, until the block ends."""
-    world = World(folder, free_ports(3), workers, **options)
+    world = make(folder, free_ports(3), workers, **options)
     runner = web.AppRunner(
         world.app.application(), handler_cancellation=True, shutdown_timeout=0.1, access_log=None
     )
