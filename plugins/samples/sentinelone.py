@@ -84,6 +84,7 @@ _GOOD: dict[str, str | int | float | bool | None] = {
     "active_threats": 0,
     "edr_running": True,
     "edr_onboarded": True,
+    "edr_mode": "protect",
     "edr_up_to_date": True,
     "isolated": False,
     "firewall_enabled": True,
@@ -304,6 +305,7 @@ SAMPLES: tuple[Sample, ...] = (
                 facts={
                     "edr_running": False,
                     "edr_onboarded": False,
+                    "edr_mode": "protect",
                     "edr_up_to_date": True,
                     "sensor_degraded": True,
                     "isolated": False,

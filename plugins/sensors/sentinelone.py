@@ -279,6 +279,7 @@ def _agent_facts(reader: Reader) -> Facts:
         active_threats=parse_number(reader.text("facts.active_threats", "activeThreats")),
         edr_running=False if is_gone else state == _RUNNING if state else None,
         edr_onboarded=not is_gone if is_gone is not None else None,
+        edr_mode=reader.text("facts.edr_mode", "mitigationMode").casefold(),
         edr_up_to_date=truth(reader.text("facts.edr_up_to_date", "isUpToDate")),
         sensor_degraded=bool(missing) if isinstance(missing, list) else None,
         isolated=network in {"disconnected", "disconnecting"} if network else None,
