@@ -200,7 +200,8 @@ class Worker:
         admitted = exchange.context
         decision = admitted.entry.ticket.decision if isinstance(admitted, _Admitted) else ""
         networks = tuple(sorted(self._networks_at(exchange)))
-        return self._to_hub(exchange, Failed(name, fault.status, fault.value, decision, networks))
+        detail = exchange.fault_detail
+        return self._to_hub(exchange, Failed(name, fault.status, fault.value, decision, networks, detail))
 
     def forbidden(self, exchange: Exchange, reason: str) -> Route | None:
         """Let the hub explain that a limit of the session withholds a response."""
@@ -211,6 +212,8 @@ class Worker:
 
     def ended(self, exchange: Exchange) -> None:
         """Forget an exchange."""
+        if exchange.fault_detail and exchange.response is not None:
+            self._tell_broken(exchange)
         context, exchange.context = exchange.context, None
         if isinstance(context, _Admitted):
             self._feed.release(context.entry, exchange)
@@ -218,6 +221,20 @@ class Worker:
             self._feed.forget(context.key, exchange)
         elif context is _PUBLIC:
             self._public.discard(exchange)
+
+    def _tell_broken(self, exchange: Exchange) -> None:
+        """Log that an app did not finish what it had begun to answer: nobody else can be told any more."""
+        head = exchange.head
+        app = self._routes.find(head.host, head.target.path)
+        self.counters["answers_broken_by_apps"] += 1
+        log.warning(
+            "answer-not-whole",
+            app=None if app is None else app.name,
+            detail=exchange.fault_detail,
+            method=head.method,
+            path=head.target.path,
+            status=0 if exchange.response is None else exchange.response.status,
+        )
 
     # --- the enforcer of the feed ----------------------------------------------------------------------------
 

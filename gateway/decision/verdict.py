@@ -43,7 +43,8 @@ class Refused(msgspec.Struct, frozen=True, tag="refused", tag_field="kind"):
 class Failed(msgspec.Struct, frozen=True, tag="failed", tag_field="kind"):
     """The app gave no usable answer, or nobody may send it such a request. `code` is the fault's.
 
-    `decision` is the id of the decision by which the request had been admitted, empty without one.
+    `decision` is the id of the decision by which the request had been admitted, empty without one. `detail` tells the
+    log which rule of HTTP the app broke, empty where it broke none.
     """
 
     app: str
@@ -51,6 +52,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed", tag_field="kind"):
     code: str
     decision: str = ""
     networks: tuple[str, ...] = ()
+    detail: str = ""
 
 
 class NoSuchHost(msgspec.Struct, frozen=True, tag="no-such-host", tag_field="kind"):

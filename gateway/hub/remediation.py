@@ -338,6 +338,7 @@ class Remediation:
             reference=code,
             app=verdict.app,
             fault=verdict.code,
+            detail=verdict.detail or None,
             method=request.method,
             path=path,
         )

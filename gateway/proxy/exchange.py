@@ -26,6 +26,7 @@ from gateway.proxy.answer import (
 from gateway.proxy.links import ClientLink, UpstreamLink
 from gateway.proxy.ports import BodyFilter, CutReason, Gatekeeper, Route, UpstreamFault
 from gateway.proxy.tunnel import Tunnel
+from gateway.wire.backward import led_back
 from gateway.wire.body import encode_chunk, encode_last_chunk
 from gateway.wire.client_kind import client_kind
 from gateway.wire.faults import FaultCode, RequestFault
@@ -81,8 +82,9 @@ class Exchange:
     `head` is the parsed request; its headers are the client's, before anything was removed, so believe none of the
     protected names unless `is_peer_trusted`. `client_address` is believed, `peer_address` is the other end of the
     connection, `scheme` is `http` or `https` as the client used it. `received_ns` is the monotonic clock when the
-    request's first byte was read. `context` is the gatekeeper's own. `response` is the head of the upstream's final
-    answer once there is one.
+    request's first byte was read. `context` is the gatekeeper's own. `fault_detail` tells which rule of HTTP the
+    upstream broke, or what it did not finish; empty where it did neither. `response` is the head of the upstream's
+    final answer once there is one.
     """
 
     __slots__ = (
@@ -104,6 +106,7 @@ class Exchange:
         "client",
         "client_address",
         "context",
+        "fault_detail",
         "head",
         "is_draining",
         "is_tunnel",
@@ -133,6 +136,7 @@ class Exchange:
         self.scheme = scheme
         self.received_ns = received_ns
         self.context: object = None
+        self.fault_detail = ""
         self.route: Route | None = None
         self.upstream: UpstreamLink | None = None
         self.response: ResponseHead | None = None
@@ -324,6 +328,9 @@ class Exchange:
         route = self.route
         if route is None:
             return
+        location = response.header(b"location")
+        if location is not None:
+            response = self._led_back(response, location)
         self.response = response
         rules = route.rules
         if rules.guard is not None:
@@ -482,6 +489,14 @@ class Exchange:
             removed=route.removed,
         )
 
+    def _led_back(self, response: ResponseHead, location: bytes) -> ResponseHead:
+        """Return the response with a redirect that the client can follow: apps may not know how they are reached."""
+        upstream, head = self.upstream, self.head
+        authority = b"" if upstream is None else upstream.authority
+        is_https = self.scheme == "https"
+        led = led_back(location, is_https=is_https, host=head.host, port=head.port, upstream=authority)
+        return response if led == location else response.with_value(b"location", led)
+
     def _expect_more(self, *, is_last: bool) -> None:
         """Give the client time for more of its body unless it drips; the upstream, after its end."""
         came = self._body_bytes - self._body_progress
@@ -571,6 +586,7 @@ class Exchange:
 
     def _answer_instead(self, route: Route | None, status: int, code: str) -> None:
         self._is_substitute = True
+        self.fault_detail = ""
         self.client.expect_within(self._limits.response_timeout)
         self.response = None
         self._plan = None

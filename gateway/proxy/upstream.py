@@ -168,7 +168,8 @@ class Upstream:
             self._reader.feed(data)
             try:
                 self._deliver(exchange)
-            except WireFault:
+            except WireFault as fault:
+                exchange.fault_detail = fault.detail
                 self._fail(UpstreamFault.PROTOCOL)
 
     def eof_received(self) -> None:
@@ -258,6 +259,8 @@ class Upstream:
     def _fail(self, fault: UpstreamFault) -> None:
         exchange = self.exchange
         if exchange is not None:
+            if self._has_head and not exchange.is_tunnel and not exchange.fault_detail:
+                exchange.fault_detail = "the connection ended before the answer did"
             if not self._has_head and not self.is_reused:
                 self._pool.not_answered()
             exchange.upstream_failed(fault)

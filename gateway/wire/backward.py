@@ -3,6 +3,9 @@
 An app behind a stripped or added prefix, or one that is called by its own name, redirects to addresses that only it
 knows. `Location`, `Content-Location` and the `Path` of a cookie are translated; addresses in bodies are not. What
 already begins with the public prefix is left alone: apps that heed `X-Forwarded-Prefix` say it right themselves.
+
+Apps that know the public host and not how it is reached redirect to it by their own scheme and port (nginx for a folder
+without its slash, say): see `led_back`.
 """
 
 import re
@@ -13,8 +16,43 @@ from gateway.wire.prefix import PathRewrite
 TRANSLATED = frozenset({b"location", b"content-location", b"set-cookie"})
 
 _WITH_AUTHORITY = re.compile(rb"(?i:https?:)?//([^/?#]*)(.*)", re.DOTALL)
+_PLACE = re.compile(
+    rb"(?:(?i:(http)(s?)):)?//(\[[^\]]*\]|[^/?#:@\\]*)(?::([0-9]{1,5}))?([/?#].*)?", re.DOTALL
+)
 _PATH = re.compile(rb"([^?#]*)(.*)", re.DOTALL)
 _COOKIE_PATH = re.compile(rb"(;[ \t]*(?i:path)[ \t]*=[ \t]*)(/[^;]*)")
+
+
+def led_back(value: bytes, *, is_https: bool, host: str, port: int | None, upstream: bytes) -> bytes:
+    """Return a redirect to the very host that was asked, as the public reaches it; any other as it is.
+
+    `is_https`, `host` in lower case and `port` are how the client came; `upstream` is the name and port by which the
+    app was reached. Of a place on the same host are corrected: http where people come by https, no port where there is
+    one, and the app's own port. https is never made http, and another port is another place.
+
+    >>> led_back(b"http://a.test:81/x", is_https=True, host="a.test", port=None, upstream=b"10.0.0.5:81")
+    b'/x'
+    """
+    found = _PLACE.fullmatch(value)
+    if found is None or found[3].lower() != host.encode():
+        return value
+    is_named_https = bool(found[2]) if found[1] else is_https
+    ours = port or _default_port(is_https=is_https)
+    named = int(found[4]) if found[4] else _default_port(is_https=is_named_https)
+    if (is_named_https and not is_https) or (is_named_https == is_https and named == ours):
+        return value
+    own = upstream.rpartition(b":")[2]
+    app_port = int(own) if own.isdigit() else 80
+    if found[4] and named not in (ours, app_port):
+        return value
+    rest = found[5] or b"/"
+    reference = rest if rest.startswith(b"/") else b"/" + rest
+    # INVARIANT: no correction makes a reference to another host.
+    return value if reference.startswith((b"//", b"/\\")) else reference
+
+
+def _default_port(*, is_https: bool) -> int:
+    return 443 if is_https else 80
 
 
 def to_public(

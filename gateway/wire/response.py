@@ -53,9 +53,17 @@ class ResponseHead:
         self.keeps_alive = False
         self.memo: object = None
 
-    def with_lines(self, lines: list[bytes]) -> "ResponseHead":
-        """Return the same head with other spellings of its lines, one for one."""
-        other = ResponseHead(lines, self.headers)
+    def with_value(self, name: bytes, value: bytes) -> "ResponseHead":
+        """Return the same head with another value of a field that it has."""
+        lines = [
+            line.partition(b":")[0] + b": " + value if lower == name else line
+            for line, (lower, _) in zip(self.lines, self.headers, strict=True)
+        ]
+        return self.with_lines(lines, [(key, value if key == name else old) for key, old in self.headers])
+
+    def with_lines(self, lines: list[bytes], headers: list[Field] | None = None) -> "ResponseHead":
+        """Return the same head with other spellings of its lines, one for one; `headers` None keeps what they say."""
+        other = ResponseHead(lines, self.headers if headers is None else headers)
         other.version, other.status, other.reason = self.version, self.status, self.reason
         other.length, other.keeps_alive = self.length, self.keeps_alive
         return other

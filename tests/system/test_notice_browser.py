@@ -42,6 +42,7 @@ BODIES = {
     "grid": "<body style='display:grid;grid-template:\"a b\" auto/8rem 1fr;margin:0'><nav style='background:#dde'>Menu"
     f"</nav><main>{TEXT}</main></body>",
     "relative": f"<body style='position:relative;margin:2rem;overflow-x:hidden'><h1>Handbook</h1>{TEXT}</body>",
+    "tens": f"<style>html {{ font-size: 62.5% }}</style><body style='font-size:1.6rem'><h1>Handbook</h1>{TEXT}</body>",
     "nonce": "<body><h1>Strict</h1><input autofocus></body>",
     "closed": "<body><h1>Closed</h1></body>",
     "kept": "<body><h1>Kept</h1></body>",
@@ -118,6 +119,7 @@ COVERED = """() => {
   window.scrollTo(0, document.documentElement.scrollHeight);
   const last = [...document.querySelectorAll("p, h1")].at(-1).getBoundingClientRect();
   return {wide, overlaps: last.bottom > document.querySelector("gate-notice").getBoundingClientRect().top + 1,
+          letters: getComputedStyle(document.querySelector("gate-notice gate-text")).fontSize,
           height: notice.height, inside: notice.left >= 0 && notice.right <= innerWidth};
 }"""
 
@@ -131,7 +133,7 @@ async def test_the_notice_covers_nothing_and_breaks_no_layout(
     )
     FOLDER.mkdir(parents=True, exist_ok=True)
     before = {}
-    for name in ("flow", "fixed", "flex", "grid", "relative"):
+    for name in ("flow", "fixed", "flex", "grid", "relative", "tens"):
         await tab.goto(stack.url(f"/page/{name}"))
         before[name] = await tab.evaluate(LAYOUT)
     await stack.signal_risk("open", event=f"notice-{width}-1")
@@ -145,6 +147,7 @@ async def test_the_notice_covers_nothing_and_breaks_no_layout(
         assert found["inside"], name
         assert not found["overlaps"], name
         assert found["height"] <= 130
+        assert found["letters"] == "15px", name
     await expect(tab.get_by_role("region").locator("bdi")).to_have_text(REASONS[language])
     assert (
         await tab.evaluate("fetch('/.gate/user').then((answer) => answer.json()).then((told) => told.reason)")

@@ -35,3 +35,17 @@ async def test_redirects_lead_back_through_the_gateway(
     assert b"\r\nLocation: " + expected + b"\r\n" in answers[0]
     assert answer.split(b"\r\n")[2] in answers[1]
     assert b"\r\nLocation: " + expected + b"\r\n" in answers[2]
+
+
+@pytest.mark.parametrize(
+    "location", [b"http://app.test:%d/dir/", b"http://app.test/dir/", b"//app.test:%d/dir/"]
+)
+async def test_a_redirect_by_the_apps_own_port_stays_at_the_gateway(
+    gate: Gate, recorder: Recorder, location: bytes
+) -> None:
+    """Web servers redirect a folder without its slash like that. Nothing else of the answer changes."""
+    named = location.replace(b"%d", b"%d" % recorder.port)
+    recorder.answer = lambda _: ANSWER % named
+    answer = await gate.talk(b"GET /dir HTTP/1.1\r\nHost: app.test:8443\r\nConnection: close\r\n\r\n")
+    assert answer == (ANSWER % b"/dir/").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    assert gate.exchanges[-1].response.header(b"location") == b"/dir/"

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import structlog
 import trustme
 
 from gateway.config.schema import Certificate, ClientCertificates, HealthCheck, Limits, Tls
@@ -204,3 +205,42 @@ async def test_a_foreign_page_may_ask_for_anything_else(recorder: Recorder, tmp_
         )
         assert (await reader.read()).endswith(b"ok")
         writer.close()
+
+
+BROKEN = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "detail"),
+    [
+        (b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", b"zz\r\n", "a chunk-size line is malformed"),
+        (b"Content-Length: 9\r\n\r\nok", b"", "the connection ended before the answer did"),
+    ],
+)
+async def test_an_answer_that_an_app_does_not_finish_is_logged(
+    recorder: Recorder, tmp_path: Path, begin: bytes, end: bytes, detail: str
+) -> None:
+    recorder.answer = lambda _: BROKEN + begin
+    async with running(tmp_path, settings(app("plain.test", recorder))) as (worker, port):
+        with structlog.testing.capture_logs() as logs:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /a?secret HTTP/1.1\r\nHost: plain.test\r\n\r\n")
+            await reader.readuntil(b"ok")
+            recorder.connections[-1].transport.write(end)
+            recorder.connections[-1].transport.close()
+            await until(lambda: worker.counters["answers_broken_by_apps"] == 1)
+            writer.close()
+    [line] = [each for each in logs if each["event"] == "answer-not-whole"]
+    assert (line["app"], line["path"], line["status"], line["detail"]) == ("plain", "/a", 200, detail)
+
+
+async def test_an_answer_that_ends_with_its_connection_is_whole(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.answer = lambda _: BROKEN + b"\r\nok"
+    async with running(tmp_path, settings(app("plain.test", recorder))) as (worker, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /a HTTP/1.1\r\nHost: plain.test\r\nConnection: close\r\n\r\n")
+        await reader.readuntil(b"ok")
+        recorder.connections[-1].transport.close()
+        assert (await reader.read()).endswith(b"0\r\n\r\n")
+        writer.close()
+        assert not worker.counters["answers_broken_by_apps"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.wire.backward import public_location, public_path, to_public
+from gateway.wire.backward import led_back, public_location, public_path, to_public
 from gateway.wire.fields import parse_fields
 from gateway.wire.prefix import PathRewrite
 
@@ -64,3 +64,46 @@ def test_cookies_keep_to_their_app() -> None:
 
 def test_paths() -> None:
     assert public_path(b"/v2x", BOTH) == b"/v2x"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"http://a.test/x?y=z#f", b"/x?y=z#f"),
+        (b"http://a.test:8081/dir/", b"/dir/"),
+        (b"HTTP://A.Test:8081", b"/"),
+        (b"https://a.test:8081?q", b"/?q"),
+        (b"//a.test:8081/x", b"/x"),
+        (b"http://a.test:443/x", b"/x"),
+        # Already right, or somewhere else.
+        (b"https://a.test/x", b"https://a.test/x"),
+        (b"https://a.test:443/x", b"https://a.test:443/x"),
+        (b"//a.test/x", b"//a.test/x"),
+        (b"/x", b"/x"),
+        (b"http://a.test:9000/x", b"http://a.test:9000/x"),
+        (b"http://b.test:8081/x", b"http://b.test:8081/x"),
+        (b"http://a.test@evil.test/x", b"http://a.test@evil.test/x"),
+        (b"http://a.test.evil.test/", b"http://a.test.evil.test/"),
+        (b"http:a.test/x", b"http:a.test/x"),
+        (b"http://a.test//evil.test/x", b"http://a.test//evil.test/x"),
+        (b"http://a.test/\\evil.test/x", b"http://a.test/\\evil.test/x"),
+        (b"ftp://a.test/x", b"ftp://a.test/x"),
+    ],
+)
+def test_a_redirect_to_the_same_host_leads_to_where_it_is_reached(value: bytes, expected: bytes) -> None:
+    assert led_back(value, is_https=True, host="a.test", port=None, upstream=b"10.0.0.5:8081") == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"http://a.test:80/x", b"/x"),
+        (b"http://a.test/x", b"/x"),
+        (b"http://a.test:8000/x", b"http://a.test:8000/x"),
+        # An app that wants https is told nothing else: a redirect to itself would never end.
+        (b"https://a.test/x", b"https://a.test/x"),
+        (b"https://a.test:8000/x", b"https://a.test:8000/x"),
+    ],
+)
+def test_https_is_never_made_http(value: bytes, expected: bytes) -> None:
+    assert led_back(value, is_https=False, host="a.test", port=8000, upstream=b"app") == expected
