@@ -8,6 +8,7 @@ import getpass
 import os
 import re
 import secrets
+import shlex
 import shutil
 import sys
 import tempfile
@@ -314,16 +315,23 @@ def _write_file(path: Path, text: str, mode: int) -> None:
 def _print_next(answers: _Answers, folder: Path) -> None:
     config = folder / CONFIG_NAME
     print(f"wrote {config}")
-    print(f"      {folder / SECRETS}/ (mode 0600: client secret, sensor secret, store key)")
+    written = ("client secret, " if answers.client_secret else "") + "sensor secret, store key"
+    print(f"      {folder / SECRETS}/ (mode 0600: {written})")
     print()
     print("Register at your provider as redirect URI, exactly:")
     print(f"      {answers.public_url}/.gate/callback")
+    print("and as post-logout redirect URI:")
+    print(f"      {answers.public_url}/.gate/signed-out")
+    if not answers.client_secret:
+        print("as a public client, for it has no secret. One that has a secret needs in `providers`:")
+        print(f"      client_secret: {{file: {SECRETS}/client-secret}}")
     print()
     print("Sensors report to:")
     print(
         f"      {answers.public_url}/.gate/hooks/{SENSOR}   (secret: {folder / SECRETS / f'sensor-{SENSOR}'})"
     )
     print()
+    command = "posturegate" if shutil.which("posturegate") else shlex.quote(sys.argv[0])
     print("Next:")
-    print(f"      posturegate check --live --config {config}")
-    print(f"      posturegate serve --config {config}")
+    print(f"      {command} check --live --config {config}")
+    print(f"      {command} serve --config {config}")

@@ -398,7 +398,7 @@ class ProviderClient:
             self._wake.set()
             raise ProviderFault(ProviderReason.BAD_STATUS, f"token endpoint answered {status}")
         if status != 200:  # noqa: PLR2004 - the one status of a token response
-            raise _token_error(status, answer)
+            raise _token_error(status, answer, is_public=self.provider.client_secret is None)
         if kind != "application/json":
             raise ProviderFault(ProviderReason.TOKEN_RESPONSE_MALFORMED, f"content type `{kind[:60]}`")
         return parse_token_response(answer)
@@ -566,7 +566,7 @@ def _is_token(value: Any) -> bool:
     )
 
 
-def _token_error(status: int, body: bytes) -> ProviderFault:
+def _token_error(status: int, body: bytes, *, is_public: bool) -> ProviderFault:
     try:
         error = parse_object(body).get("error")
     except ValueError:
@@ -575,6 +575,8 @@ def _token_error(status: int, body: bytes) -> ProviderFault:
     if error == "invalid_grant":
         return ProviderFault(ProviderReason.CODE_REFUSED, detail)
     if error in ("invalid_client", "unauthorized_client") or status == 401:  # noqa: PLR2004 - RFC 6749 section 5.2
+        if is_public:
+            detail += "; there is no `client_secret` in the configuration"
         return ProviderFault(ProviderReason.CLIENT_REFUSED, detail)
     return ProviderFault(ProviderReason.TOKEN_REQUEST_REFUSED, detail)
 

@@ -3,7 +3,7 @@
 import re
 
 from compliance.paths import pattern_fault
-from gateway.config.checks.forms import host_hint, is_bad_host, parse_url, path_fault
+from gateway.config.checks.forms import host_hint, is_bad_host, parse_listen, parse_url, path_fault
 from gateway.config.checks.shared import Checks
 from gateway.config.errors import Code, KeyPath, shown
 from gateway.config.schema import App, ClientCertificates, DeviceCertificate, HealthCheck, Server, Timeouts
@@ -75,6 +75,20 @@ def _upstream_address(checks: Checks, where: KeyPath, upstream: str) -> None:
     elif url.path not in {"", "/"}:
         message = f"{shown(upstream)} has a path, which belongs into `add_prefix`"
         checks.fault(Code.URL, where, message, f"did you mean `{url.scheme}://{url.netloc}`?")
+    elif _is_own_listener(checks, url.hostname, url.port or (443 if url.scheme == "https" else 80)):
+        message = f"{shown(upstream)} is where this gateway itself listens"
+        checks.fault(Code.ADDRESS_CLASH, where, message, "give the app or `server.listen` another port")
+
+
+def _is_own_listener(checks: Checks, host: str, port: int) -> bool:
+    """Return whether an address surely is the gateway's own, as far as names on this machine tell."""
+    server = next((server for _, server in checks.all(Server)), Server())
+    listen = parse_listen(server.listen)
+    if listen is None or listen[1] != port:
+        return False
+    name = "127.0.0.1" if host == "localhost" else host
+    ours = "127.0.0.1" if listen[0] == "localhost" else listen[0]
+    return name == ours or (name, ours) in {("127.0.0.1", "0.0.0.0"), ("::1", "::")}  # noqa: S104 - compared
 
 
 def _path_prefix(checks: Checks, path: KeyPath, prefix: str) -> None:

@@ -31,7 +31,9 @@ def test_what_is_written_is_sound_and_private(tmp_path, capsys):
     assert init(folder) == 0
     out = capsys.readouterr().out
     assert "\n      https://login.corp.example/.gate/callback\n" in out
-    assert f"posturegate check --live --config {folder}/posturegate.yaml" in out
+    assert "\n      https://login.corp.example/.gate/signed-out\n" in out
+    assert f" check --live --config {folder}/posturegate.yaml" in out
+    assert "public client" not in out
     loaded = load_or_print(str(folder / "posturegate.yaml"))
     assert loaded.warnings == ()
     assert loaded.config.providers[0].client_secret.reveal() == FLAGS["--client-secret"]
@@ -67,7 +69,10 @@ def test_the_login_host_is_beside_the_app(tmp_path, app_host, public_url):
 
 def test_own_login_host_and_public_client(tmp_path, capsys):
     assert init(tmp_path, public_url="https://sso.example.net/", client_secret=None) == 0
-    assert "https://sso.example.net/.gate/callback" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "https://sso.example.net/.gate/callback" in out
+    assert "client secret" not in out
+    assert "as a public client, for it has no secret" in out
     config = load_or_print(str(tmp_path / "posturegate.yaml")).config
     assert config.providers[0].client_secret is None
     assert not (tmp_path / "secrets/client-secret").exists()

@@ -168,6 +168,8 @@ FAULTS = [
     (app("health: {path: /a, every: 0s}"), Code.RANGE, "apps[0].health.every"),
     (app("timeouts: {connect: 0s}"), Code.RANGE, "apps[0].timeouts.connect"),
     (app("add_prefix: x"), Code.URL, "apps[0].add_prefix"),
+    (replace("http://10.0.0.5:8080", "http://localhost:8080"), Code.ADDRESS_CLASH, "apps[0].upstream"),
+    (replace("http://10.0.0.5:8080", "http://127.0.0.1:8080"), Code.ADDRESS_CLASH, "apps[0].upstream"),
     (app("client_certificate: required"), Code.DEVICE, "apps[0].client_certificate"),
     (server("proxy_protocol: [10.0.0.1/8]"), Code.NETWORK, "server.proxy_protocol[0]"),
     (server("proxy_protocol: [0.0.0.0/0]"), Code.UNSAFE, "server.proxy_protocol[0]"),

@@ -335,6 +335,17 @@ async def test_what_the_token_endpoint_may_answer_instead(stub, client, response
     assert stub.calls["token"] == 1
 
 
+@pytest.mark.parametrize("secret", [None, Secret("wrong")])
+async def test_a_refused_client_without_a_secret_is_told_so(stub, clock, secret):
+    client = make_client(stub, clock, client_secret=secret)
+    await client.start()
+    stub.token_response = lambda _: web.json_response({"error": "invalid_client"}, status=401)
+    with pytest.raises(ProviderFault) as caught:
+        await sign_in(stub, client)
+    await client.stop()
+    assert ("no `client_secret`" in caught.value.detail) == (secret is None)
+
+
 # --- keys -------------------------------------------------------------------------------------------------
 
 
