@@ -34,7 +34,7 @@ from gateway.feed.settings import WorkerApp, WorkerSettings, decode_settings
 from gateway.feed.worker_side import Entry, FeedWorker, TicketKey
 from gateway.limited import LimitedSessions, Met
 from gateway.locations import named_networks
-from gateway.memory import collect_seldom
+from gateway.memory import collect_seldom, leave_out_what_stays
 from gateway.observe.logs import EventLines, configure_logs
 from gateway.proxy.balance import UpstreamGroup
 from gateway.proxy.exchange import Exchange
@@ -538,6 +538,7 @@ class Worker:
             send_body=verdict is None or keeps_form,
             body_max_bytes=FORM_BYTES if keeps_form else HUB_BODY_BYTES,
             with_own_cookies=True,
+            is_ours=True,
         )
 
     def _refresh_pools(self, settings: WorkerSettings) -> None:
@@ -568,6 +569,7 @@ class Worker:
             host, _, port = settings.listen.rpartition(":")
             await front.listen_tcp(host.strip("[]"), int(port), reuse_port=True)
         self._front = front
+        leave_out_what_stays()
         self._feed.serving()
         log.info("worker-listening", worker=self._name, listen=settings.listen)
 

@@ -59,6 +59,7 @@ SENSOR_SCOPED: frozenset[str] = frozenset({"sensor-device-id", "sensor-device-uu
 
 _STRENGTH: dict[str, int] = {kind: rank for rank, kind in enumerate(STRONG_KINDS)}
 _SEPARATOR = "\x1f"
+_STRONG = tuple(f"{kind}{_SEPARATOR}" for kind in STRONG_KINDS)
 _HOSTNAME = f"hostname{_SEPARATOR}"
 _CLAIM, _APART = "!", "~"
 """How lines of a stored record begin that are no identifier of it: no kind of identifier begins so."""
@@ -277,7 +278,7 @@ class DeviceIndex:
         own, has_domains = self._owners.setdefault, bool(self.rules.domains)
         for device_id, keys in stored:
             lines = keys.split("\n")
-            if not any(line.partition(_SEPARATOR)[0] in _STRENGTH for line in lines):
+            if not keys.startswith(_STRONG) and not any(line.startswith(_STRONG) for line in lines):
                 self._parked.add(device_id)
             # Nearly every line is a new key: a million of them have to go in within moments.
             is_plain = keys and _CLAIM not in keys and _APART not in keys

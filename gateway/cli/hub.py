@@ -12,9 +12,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the hub until a signal ends it."""
-    from gateway.app import serve_hub  # noqa: PLC0415 - lazy: `--help` must not pay for it
+    from gateway.memory import collect_nothing_yet  # noqa: PLC0415 - lazy: `--help` must not pay for it
+
+    collect_nothing_yet()
+    from gateway.app import serve_hub  # noqa: PLC0415
     from gateway.supervisor import die_with_parent  # noqa: PLC0415
 
     die_with_parent()
-
     return serve_hub(arguments.config)

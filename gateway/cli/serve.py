@@ -13,7 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal ends it. Returns 2 when the configuration is invalid."""
-    from gateway.cli.check import load_or_print  # noqa: PLC0415 - lazy: `--help` must not pay for it
+    from gateway.memory import collect_nothing_yet, leave_out_what_stays  # noqa: PLC0415 - lazy: `--help` must not pay
+
+    collect_nothing_yet()
+    from gateway.cli.check import load_or_print  # noqa: PLC0415
 
     loaded = load_or_print(arguments.config)
     if loaded is None:
@@ -27,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
             from gateway.app import serve_hub  # noqa: PLC0415
 
             return serve_hub(arguments.config)
+        leave_out_what_stays()
         return supervise(arguments.config, workers, loaded.config.server)
     except ListenFault as fault:
         print(fault, file=sys.stderr)

@@ -12,8 +12,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run one proxy worker until it is drained."""
+    from gateway.memory import collect_nothing_yet  # noqa: PLC0415 - lazy: `--help` must not pay for it
+
+    collect_nothing_yet()
     from pathlib import Path  # noqa: PLC0415
 
-    from gateway.worker import serve_worker  # noqa: PLC0415 - lazy: `--help` must not pay for it
+    from gateway.worker import serve_worker  # noqa: PLC0415
 
     return serve_worker(arguments.name, Path(arguments.run_dir), arguments.listen_fd)

@@ -1,10 +1,12 @@
 """Makes the pages that workers have ready for when we cannot be asked, in every language of the deployment."""
 
 from datetime import datetime
+from http import HTTPStatus
 
 from gateway.hub import wording
 from gateway.hub.ambience import Ambience
 from gateway.hub.pages import Pages
+from gateway.wire.problem import RETRY_AFTER_S
 from gateway.wire.spare import SparePage, SparePages, pack
 
 CODES = {
@@ -19,7 +21,7 @@ CODES = {
     431: "fields-too-large",
     500: "internal",
     502: "cannot-check",
-    503: "cannot-check",
+    503: "restarting",
     504: "cannot-check",
     505: "bad-request",
 }
@@ -32,7 +34,8 @@ def spare_pages(pages: Pages, ambience: Ambience, now: datetime) -> bytes:
     for language in ambience.languages:
         with ambience.entered(language, "", "/"):
             for status, code in CODES.items():
-                view = wording.error(wording.PageContext(now=now), code, status=status)
+                wait_s = RETRY_AFTER_S if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+                view = wording.error(wording.PageContext(now=now), code, status=status, retry_after_s=wait_s)
                 answer = pages.error(view)
                 headers = [(str(name), value) for name, value in answer.headers.items()]
                 made[status][language] = SparePage((*headers, ("Server", "posturegate")), str(answer.text))

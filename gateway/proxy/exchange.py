@@ -59,6 +59,9 @@ MAX_ATTEMPTS = 3
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "REPORT", "SEARCH"})
 """Methods that may be repeated when a connection turns out to be gone. Source: RFC 9110 section 9.2.2."""
 
+RESTARTING = "gateway-restarting"
+"""Code of the answer while a part of the gateway is away."""
+
 READ_BODY = "read-only"
 """The limit that a request's body meets when it is read."""
 
@@ -582,7 +585,10 @@ class Exchange:
     def _answer_fault(self, fault: UpstreamFault) -> None:
         """Answer for an upstream that gave nothing usable: once by the gatekeeper's route, else by a problem."""
         route = None if self._is_substitute else self._gatekeeper.failed(self, fault)
-        self._answer_instead(route, fault.status, fault.value)
+        if route is None and self.route is not None and self.route.is_ours and fault.is_away:
+            self._answer_instead(None, 503, RESTARTING)
+        else:
+            self._answer_instead(route, fault.status, fault.value)
 
     def _answer_instead(self, route: Route | None, status: int, code: str) -> None:
         self._is_substitute = True

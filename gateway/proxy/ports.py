@@ -101,7 +101,8 @@ class Route(msgspec.Struct, frozen=True):
     the request's body (which is then discarded within bounds, or the connection closes after the answer).
     `with_own_cookies` leaves the gateway's cookies in the request: only for the hub, never for an app. `removed` are
     lower-case names of client fields that are not sent. `reads_body`: what tells of a whole body, of at most
-    `body_max_bytes`, whether the upstream may have it; until then nothing of it is sent.
+    `body_max_bytes`, whether the upstream may have it; until then nothing of it is sent. `is_ours`: it leads to a part
+    of the gateway itself; where that is away, the gateway restarts, and no app is at fault.
     """
 
     pool: "Upstreams"
@@ -117,6 +118,7 @@ class Route(msgspec.Struct, frozen=True):
     with_own_cookies: bool = False
     removed: frozenset[bytes] = frozenset()
     reads_body: Callable[[bytes], bool] | None = None
+    is_ours: bool = False
 
 
 class UpstreamFault(StrEnum):
@@ -140,6 +142,11 @@ class UpstreamFault(StrEnum):
                 return 503
             case _:
                 return 502
+
+    @property
+    def is_away(self) -> bool:
+        """Whether nobody was there to answer, or went away before; not whether somebody answered badly or late."""
+        return self in (UpstreamFault.UNREACHABLE, UpstreamFault.RESET, UpstreamFault.CONNECT_TIMEOUT)
 
 
 class Gatekeeper(Protocol):

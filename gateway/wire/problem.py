@@ -10,6 +10,9 @@ import msgspec
 
 TYPE_PREFIX = "urn:posturegate:problem:"
 
+RETRY_AFTER_S = 5
+"""When to try again what we could not take, or could not decide, just now."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -49,7 +52,7 @@ def problem_response(
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         lines.append(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-        lines.append(b"Retry-After: 5")
+        lines.append(b"Retry-After: %d" % RETRY_AFTER_S)
     if closes:
         lines.append(b"Connection: close")
     lines.append(b"\r\n")

@@ -10,6 +10,7 @@ from http import HTTPStatus
 import msgspec
 
 from gateway.wire.languages import best
+from gateway.wire.problem import RETRY_AFTER_S
 
 PACKED_MAX_BYTES = 1 << 20
 UNPACKED_MAX_BYTES = 16 << 20
@@ -88,7 +89,7 @@ def page_response(status: int, page: SparePage, *, date: bytes, closes: bool, is
         *(f"{name}: {value}".encode() for name, value in page.headers),
     ]
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-        lines.append(b"Retry-After: 5")
+        lines.append(b"Retry-After: %d" % RETRY_AFTER_S)
     if closes:
         lines.append(b"Connection: close")
     lines.append(b"\r\n")

@@ -42,8 +42,8 @@ async def open_socket(
     return socket
 
 
-async def close_code(socket: aiohttp.ClientWebSocketResponse) -> int:
-    async with asyncio.timeout(10):
+async def close_code(socket: aiohttp.ClientWebSocketResponse, *, within_s: float = 10) -> int:
+    async with asyncio.timeout(within_s):
         while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
             pass
         return message.data

@@ -59,7 +59,7 @@ compliance:
     - name: laptop
       rules:
         - {{type: risk, name: threat, max: low{grace}}}
-access:
+{rules}access:
   policies:
     - {{name: staff, decision: allow, when: {{compliance: [compliant, in-grace-period]}}}}
     - {{name: repair, decision: remediate, when: {{compliance: [noncompliant, unknown]}}, reason: "{reason}"}}
@@ -79,6 +79,7 @@ SENSOR = """\
       title: title
       resolves: {{path: state, equals: [closed]}}
       observed_at: observed
+      facts: {{disk: disk}}
 {expires}
 """
 
@@ -203,7 +204,9 @@ class World:
 
     def write_config(self, **changes: str) -> None:
         """Write the configuration."""
-        default = {"grace": "", "reason": "first", "extra": "", "max_silence": "null", "expires": ""}
+        default = {
+            "grace": "", "rules": "", "reason": "first", "extra": "", "max_silence": "null", "expires": "",
+        }  # fmt: skip
         values = {**default, **self.options, **changes}
         silence = f"    max_silence: {values['max_silence']}\n" if values["max_silence"] else ""
         expires = f"      expires_after: {values['expires']}\n" if values["expires"] else ""

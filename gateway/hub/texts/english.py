@@ -530,6 +530,11 @@ TEXTS: dict[str, str] = {
         "This is our fault. Nothing is wrong with your device. To be safe, we wait until we can check."
     ),
     "error_cannot-check_advice": "Try again in a minute.",
+    "error_restarting_title": "The gateway is restarting",
+    "error_restarting_lead": (
+        "It is back in a few seconds. Nothing is wrong with your device. To be safe, we wait until we can check."
+    ),
+    "error_restarting_advice": "Wait a moment.\nThen try again.",
     "error_gateway-timeout_title": "{app} takes too long to answer",
     "error_gateway-timeout_lead": (
         "We asked the app and it did not answer in time. Nothing is wrong with your device."

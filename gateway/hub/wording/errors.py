@@ -18,6 +18,7 @@ ERROR_STATUS: dict[str, int] = {
     "bad-gateway": 502,
     "unavailable": 503,
     "cannot-check": 503,
+    "restarting": 503,
     "gateway-timeout": 504,
     "provider-unavailable": 503,
     "state-expired": 400,
@@ -136,7 +137,7 @@ def _error_stops(  # noqa: PLR0911 - one per place where it can go wrong
             return you, gate, app_stop(context, StepState.ATTENTION, "state_busy")
         case "not-found" | "no-such-host":
             return you, gate, Stop("app", text("stop_address"), StepState.UNKNOWN, text("state_nothing_here"))
-        case "internal" | "cannot-check":
+        case "internal" | "cannot-check" | "restarting":
             return (
                 you,
                 gate_stop(StepState.ATTENTION, "state_trouble"),

@@ -278,6 +278,34 @@ def test_what_is_sent_again_to_another_address(method: bytes, repeats: bool) -> 
     assert scene.gatekeeper.faults == ([] if repeats else [UpstreamFault.RESET])
 
 
+@pytest.mark.parametrize("fault", list(UpstreamFault))
+def test_who_is_away_of_the_gateway_itself_is_back_soon(fault: UpstreamFault) -> None:
+    """One that is there and answers badly or late is another matter: to come again would not help."""
+    scene = Scene(GET, Link(), is_ours=True)
+    scene.exchange.proceed(scene.route)
+    scene.exchange.upstream_failed(fault)
+    away = {UpstreamFault.UNREACHABLE, UpstreamFault.RESET, UpstreamFault.CONNECT_TIMEOUT}
+    if fault in away:
+        assert scene.client.sent.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 5\r\n" in scene.client.sent
+        assert b'"code":"gateway-restarting"' in scene.client.sent
+    else:
+        assert scene.client.sent.startswith(b"HTTP/1.1 %d " % fault.status)
+        assert b'"code":"%b"' % fault.value.encode() in scene.client.sent
+
+
+def test_an_app_that_fails_while_nobody_can_explain_it() -> None:
+    scene = Scene(GET, Link())
+    page = Pool(Link())
+    scene.gatekeeper.page = Route(pool=page, headers=(), is_ours=True)
+    scene.exchange.proceed(scene.route)
+    scene.exchange.upstream_failed(UpstreamFault.PROTOCOL)
+    assert page.leases == [False]
+    scene.exchange.upstream_failed(UpstreamFault.RESET)
+    assert scene.client.sent.startswith(b"HTTP/1.1 503 ")
+    assert scene.gatekeeper.faults == [UpstreamFault.PROTOCOL]
+
+
 def test_it_is_not_sent_again_for_ever() -> None:
     links = [Link(is_reused=True) for _ in range(9)]
     scene = Scene(GET, *links)
