@@ -236,6 +236,7 @@ class Hub:
             self._enforce_devices,
             lambda: self._runtime.interpretation,
             clock=utc_now,
+            amended=self._amended,
         )
         self.pulls = Pulls(
             Ingest(self.intake, self._enforce_devices, self._delivered, utc_now),
@@ -585,6 +586,11 @@ class Hub:
             self.pulls.status,
         )
         self.metrics.registry.register(self.standings)
+
+    def _amended(self, devices: frozenset[DeviceId]) -> None:
+        """Look at devices whose records were changed together."""
+        self.incidents.regroup(devices)
+        self.remedies.tasks.regroup(devices)
 
     def _is_followed(self, device: str) -> bool:
         return self.incidents.has_open(device) or self.remedies.tasks.has_open(device)

@@ -96,7 +96,10 @@ class ImportResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceDesk:
-    """The operator's view of the records. Texts name a device by its id, or by an identifier of it."""
+    """The operator's view of the records. Texts name a device by its id, or by an identifier of it.
+
+    `amended` is told of the records that an operator has changed together, once that is enforced.
+    """
 
     def __init__(
         self,
@@ -106,7 +109,9 @@ class DeviceDesk:
         interpretation: Callable[[], Interpretation],
         *,
         clock: Callable[[], datetime],
+        amended: Callable[[frozenset[DeviceId]], None] = lambda changed: None,  # noqa: ARG005 - nobody looks
     ) -> None:
+        self._amended = amended
         self._state = state
         self._intake = intake
         self._enforce = enforce
@@ -348,6 +353,7 @@ class DeviceDesk:
         made, changed = await self._intake.amend(work)
         if changed:
             await self._enforce(changed, 0)
+            self._amended(changed)
         return made or DeviceId("")
 
 

@@ -107,17 +107,20 @@ class Triage:
     def _look_at(
         self, devices: Iterable[DeviceId], change: Change | None, now: datetime, may_fail: MayFail
     ) -> None:
+        gone: list[str] = []
         suspects: dict[str, None] = {}
         for device_id in devices:
             posture = self._posture(device_id)
             if posture is None:
                 continue
-            # Not the id that was told: the record may have become part of another one.
             own = posture.device_id
+            if own != device_id and self._is_followed(device_id):
+                gone.append(device_id)
             if self._is_followed(own) or may_fail(posture, now):
                 suspects[own] = None
-        if suspects:
-            self._suspected(list(suspects), change)
+        if gone or suspects:
+            # Those first that became part of another record: it takes over what is open about them.
+            self._suspected([*gone, *suspects], change)
 
     def _screen(self) -> MayFail:
         """Return the quick look by the configuration in force."""

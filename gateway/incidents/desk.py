@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+import msgspec
 import structlog
 
 from gateway.decision.context import Interpret
 from gateway.decision.explain import DecisionRecord
 from gateway.decision.judge import Interpretation, judge
 from gateway.decision.recorder import DecisionRecorder, RecordStore
-from gateway.incidents.model import Cause, Change, Incident, advance, causes, refused
+from gateway.incidents.model import Cause, Change, Incident, advance, causes, new_home, refused
 from gateway.observe.logs import EventLines
 from gateway.tasks import spawn
 from gateway.turns import Turn
@@ -163,6 +164,20 @@ class IncidentDesk:
         """Look at every device with an open incident: the rules may have changed."""
         self.look(tuple(self._open))
 
+    def regroup(self, devices: Iterable[str]) -> None:
+        """Look at devices whose records an operator has changed: an incident goes where its cause has gone."""
+        now, names, causes_of = self._clock(), {}, {}
+        for device_id in devices:
+            posture = self._posture(DeviceId(device_id))
+            if posture is not None and posture.device_id == device_id:
+                names[device_id] = posture.name
+                causes_of[device_id] = {cause.key for cause in self._causes(posture, now)}
+        for incident in [each for name in names for each in self._open.get(name, {}).values()]:
+            to = new_home(incident.device_id, incident.cause, causes_of)
+            if to is not None and incident.cause not in self._open.get(to, {}):
+                self._move(incident, to, names[to])
+        self.look(devices)
+
     def refused(self, device_id: str | None, app: str, code: str) -> None:
         """Note a refused request: looks at devices with an incident, or that time alone made worse."""
         if device_id is None or (device_id not in self._queue and len(self._queue) >= MAX_QUEUED):
@@ -223,6 +238,9 @@ class IncidentDesk:
         if posture is None:
             return
         now = self._clock()
+        if posture.device_id != device_id:
+            self._adopt(device_id, posture, now)
+            device_id = posture.device_id
         known = self._open.get(device_id, {})
         present = self._causes(posture, now)
         if not present and not known:
@@ -247,6 +265,19 @@ class IncidentDesk:
                 if after is not None:
                     self._note(after, is_new=False)
 
+    def _adopt(self, device_id: str, posture: Posture, now: datetime) -> None:
+        """Give a record the incidents of one that became part of it; what it has itself is not had twice."""
+        for incident in list(self._open.get(device_id, {}).values()):
+            if incident.cause in self._open.get(posture.device_id, {}):
+                self._note(msgspec.structs.replace(incident, restored_at=now), is_new=False)
+            else:
+                self._move(incident, posture.device_id, posture.name)
+
+    def _move(self, incident: Incident, to: str, name: str) -> None:
+        log.info("incident-moved", incident=incident.id, device=incident.device_id, to=to)
+        self._forget(incident)
+        self._note(msgspec.structs.replace(incident, device_id=to, device=name), is_new=False)
+
     def _causes(self, posture: Posture, now: datetime) -> tuple[Cause, ...]:
         meaning = self._interpretation()
         risk, compliance = self._interpret(posture, meaning, now)
@@ -263,13 +294,17 @@ class IncidentDesk:
             self._ended.log(incident)
 
     def _keep(self, incident: Incident) -> None:
-        mine = self._open.setdefault(incident.device_id, {})
-        self._count -= mine.pop(incident.cause, None) is not None
+        self._forget(incident)
         if incident.is_open:
-            mine[incident.cause] = incident
+            self._open.setdefault(incident.device_id, {})[incident.cause] = incident
             self._count += 1
-        if not mine:
-            del self._open[incident.device_id]
+
+    def _forget(self, incident: Incident) -> None:
+        mine = self._open.get(incident.device_id, {})
+        if mine.pop(incident.cause, None) is not None:
+            self._count -= 1
+            if not mine:
+                del self._open[incident.device_id]
 
 
 class IncidentRecorder(DecisionRecorder):

@@ -7,7 +7,7 @@ fails. It is remediated when the sensors' evidence no longer shows the cause, an
 device and every worker knows.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -177,6 +177,19 @@ def advance(
         if after is not incident:
             changed.append(after)
     return tuple(changed)
+
+
+def new_home(device_id: str, cause: str, causes_of: Mapping[str, Collection[str]]) -> str | None:
+    """Return the device to which a cause has gone, None while its own still has it, or none of them has.
+
+    `causes_of` are the keys of the causes that are present on devices whose records were changed together.
+
+    >>> new_home("dev_1", "finding:edr:m1", {"dev_1": [], "dev_2": ["finding:edr:m1"]})
+    'dev_2'
+    """
+    if cause in causes_of.get(device_id, ()):
+        return None
+    return next((each for each, keys in causes_of.items() if cause in keys), None)
 
 
 def refused(incident: Incident, at: datetime, app: str, code: str) -> Incident | None:

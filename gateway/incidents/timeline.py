@@ -35,7 +35,7 @@ def _steps(incident: Incident) -> Iterator[tuple[datetime, str]]:
     """Yield what happened by our own clock; a request may be refused by one worker before all enforce."""
     began = incident.received_at
     if began is None:
-        yield incident.opened_at, "access got worse by time alone"
+        yield incident.opened_at, "access got worse without a delivery: by time, or by an operator"
     else:
         yield began, "webhook received"
         yield from _measured(incident, began)

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+import msgspec
 import structlog
 
 from gateway.config.remediation import Tasks
 from gateway.decision.context import Interpret
 from gateway.decision.judge import Interpretation, judge
+from gateway.incidents.model import new_home
 from gateway.observe.logs import EventLines
 from gateway.remediation.letters import letters
 from gateway.remediation.task_store import Letter, SqliteTaskStore
@@ -24,8 +26,10 @@ from gateway.remediation.tasks import (
     Happened,
     SecurityTask,
     TaskChange,
+    TaskEvent,
     advance,
     change,
+    not_asked,
     overdue,
     task_causes,
 )
@@ -171,6 +175,21 @@ class TaskDesk:
             self._idle.clear()
             self._wake.set()
 
+    def regroup(self, devices: Iterable[str]) -> None:
+        """Look at devices whose records an operator has changed: a task goes where its cause has gone."""
+        now, meaning, names, causes_of = self._clock(), self._interpretation(), {}, {}
+        for device_id in devices:
+            posture = self._posture(DeviceId(device_id))
+            if posture is not None and posture.device_id == device_id:
+                names[device_id] = posture.name
+                found = task_causes(posture, *self._interpret(posture, meaning, now), meaning.policies)
+                causes_of[device_id] = {cause.key for cause in found.present}
+        for task in [each for name in names for each in self.of_device(name)]:
+            to = new_home(task.device_id, task.cause, causes_of)
+            if to is not None and not self._has(to, task.cause):
+                self._move(task, to, names[to])
+        self.look(devices)
+
     def look_again(self) -> None:
         """Look at every device with a task: the policies may have changed."""
         self.look(tuple(self._live))
@@ -253,6 +272,9 @@ class TaskDesk:
         if posture is None:
             return None
         now, meaning = self._clock(), self._interpretation()
+        if posture.device_id != device_id:
+            self._adopt(device_id, posture, now)
+            device_id = posture.device_id
         causes = task_causes(posture, *self._interpret(posture, meaning, now), meaning.policies)
         live = self._live.get(device_id, {})
         fresh = {cause.key for cause in causes.present} - {task.cause for task in live.values()}
@@ -262,6 +284,24 @@ class TaskDesk:
             self.dropped += 1
             return None
         return _Looked(device_id, posture, causes, now, bool(fresh))
+
+    def _has(self, device_id: str, cause: str) -> bool:
+        return any(task.cause == cause for task in self._live.get(device_id, {}).values())
+
+    def _adopt(self, device_id: str, posture: Posture, now: datetime) -> None:
+        """Give a record the tasks of one that became part of it; what it has itself is not had twice."""
+        for task in self.of_device(device_id):
+            if self._has(posture.device_id, task.cause):
+                self._note(Happened(not_asked(task, now), TaskEvent.RESOLVED))
+            else:
+                self._move(task, posture.device_id, posture.name)
+
+    def _move(self, task: SecurityTask, to: str, name: str) -> None:
+        log.info("task-moved", task=task.id, device=task.device_id, to=to)
+        self._forget(task)
+        moved = msgspec.structs.replace(task, device_id=to, device=name)
+        self._keep(moved)
+        self._unwritten.append((moved, ()))
 
     def _advance(self, looked: _Looked, known: Sequence[SecurityTask]) -> None:
         by_id = {task.id: task for task in known} | self._live.get(looked.device_id, {})
@@ -289,13 +329,17 @@ class TaskDesk:
         self._lines.log(happened)
 
     def _keep(self, task: SecurityTask) -> None:
-        mine = self._live.setdefault(task.device_id, {})
-        self._count -= mine.pop(task.id, None) is not None
+        self._forget(task)
         if task.is_open:
-            mine[task.id] = task
+            self._live.setdefault(task.device_id, {})[task.id] = task
             self._count += 1
-        if not mine:
-            del self._live[task.device_id]
+
+    def _forget(self, task: SecurityTask) -> None:
+        mine = self._live.get(task.device_id, {})
+        if mine.pop(task.id, None) is not None:
+            self._count -= 1
+            if not mine:
+                del self._live[task.device_id]
 
     async def _write(self) -> None:
         """Write what has changed, in its order. Raises `StoreFault`, `StoreOverloaded`; then it is written later."""

@@ -302,6 +302,13 @@ def _resolved(task: SecurityTask, causes: Causes, posture: Posture, now: datetim
     )
 
 
+def not_asked(task: SecurityTask, now: datetime) -> SecurityTask:
+    """Return a task resolved since nobody asks for it any more: another one is about the same."""
+    return msgspec.structs.replace(
+        task, state=TaskState.RESOLVED, resolved_at=now, resolution=Resolution.NOT_ASKED
+    )
+
+
 def _is_closed(cause: str, posture: Posture) -> bool:
     """Return whether the finding of a cause is over by what its sensor said, and not only of no interest any more."""
     _, sensor, external_id = cause.split(":", 2)

@@ -123,7 +123,7 @@ def test_a_timeline_shows_no_terminal_codes_of_a_sensor() -> None:
 
 def test_time_alone_is_told_as_such() -> None:
     (begun,) = step([], DISK, change=None)
-    assert "by time alone" in render([begun], at(1))
+    assert "without a delivery: by time" in render([begun], at(1))
 
 
 # --- the desk ---------------------------------------------------------------------------------------------------
