@@ -224,7 +224,7 @@ class Hub:
                     spare_pages=self._spare_pages,
                 )
             ),
-            on_round=self._round_enforced,
+            on_round=self.metrics.round_ended,
             acknowledges_early=_acknowledges_early(),
         )
         self.recorder.is_hurried = lambda: self.feed.is_enforcing
@@ -490,10 +490,6 @@ class Hub:
         except NotEnforced as error:
             log.error("late-change-not-enforced", devices=len(changed), error=str(error))
 
-    def _round_enforced(self, cut: int, fenced: int) -> None:
-        self.metrics.cut.inc(cut)
-        self.metrics.fenced.inc(fenced)
-
     async def _sessions_ended(self, sessions: tuple[Session, ...]) -> None:
         if sessions:
             await self.changed(tuple(session_key(each.id) for each in sessions), "signed-out-everywhere")
@@ -614,7 +610,7 @@ class Hub:
             evaluated_in_s = (report.evaluated_mono_ns - delivery.received_mono_ns) / 1e9
             figures.evaluated.observe(evaluated_in_s)
         for worker, took in report.by_worker.items():
-            self.metrics.worker_enforcement.labels(worker).observe(took)
+            self.metrics.enforced_by(worker, took)
         for app in report.cuts:
             self.metrics.cut_window.labels(delivery.sensor, app).observe(enforced_in_s)
         return Change(

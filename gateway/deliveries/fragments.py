@@ -72,8 +72,9 @@ class Fragments:
         now = self._clock()
         known: set[tuple[str, bytes]] = set()
         fresh: list[tuple[str, str, int, bytes]] = []
-        for payload in payloads:
-            for key, content in _fragments(plugin, payload):
+        parts = [_fragments(plugin, payload) for payload in payloads]
+        for own in parts:
+            for key, content in own:
                 if (key, content) not in known and content not in self._found((sensor, key), now):
                     known.add((key, content))
                     fresh.append((sensor, key, _us(now), content))
@@ -81,7 +82,10 @@ class Fragments:
             await self._write(fresh)
             for _, key, _, content in fresh:
                 self._add((sensor, key), now, content)
-        return self.beside(sensor, facade, payloads)
+        return [
+            self._beside(sensor, plugin, payload, own, now)
+            for payload, own in zip(payloads, parts, strict=True)
+        ]
 
     def beside(self, sensor: str, facade: SensorFacade, payloads: Sequence[Any]) -> list[Any]:
         """Return the payloads with what is kept beside it. Keeps nothing."""
@@ -89,10 +93,13 @@ class Fragments:
         if plugin is None:
             return list(payloads)
         now = self._clock()
-        return [self._beside(sensor, plugin, payload, now) for payload in payloads]
+        return [
+            self._beside(sensor, plugin, payload, _fragments(plugin, payload), now) for payload in payloads
+        ]
 
-    def _beside(self, sensor: str, plugin: Joining, payload: Any, now: datetime) -> Any:
-        own = _fragments(plugin, payload)
+    def _beside(
+        self, sensor: str, plugin: Joining, payload: Any, own: Sequence[tuple[str, bytes]], now: datetime
+    ) -> Any:
         mine = {content for _, content in own}
         earlier = [
             msgspec.json.decode(content)

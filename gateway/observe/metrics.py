@@ -105,6 +105,7 @@ class Metrics:
         )
         self._workers: dict[str, dict[str, float]] = {}
         self._sensors: dict[str, SensorFigures] = {}
+        self._worker_windows: dict[str, Histogram] = {}
         self.registry.register(self)
 
     def of_sensor(self, sensor: str) -> "SensorFigures":
@@ -113,6 +114,20 @@ class Metrics:
         if found is None:
             found = self._sensors[sensor] = SensorFigures(self, sensor)
         return found
+
+    def enforced_by(self, worker: str, seconds: float) -> None:
+        """Measure how long a worker took to enforce a change."""
+        window = self._worker_windows.get(worker)
+        if window is None:
+            window = self._worker_windows[worker] = self.worker_enforcement.labels(worker)
+        window.observe(seconds)
+
+    def round_ended(self, cut: int, fenced: int) -> None:
+        """Count what one announcement of changes brought about; of most, nothing."""
+        if cut:
+            self.cut.inc(cut)
+        if fenced:
+            self.fenced.inc(fenced)
 
     def _window(self, name: str, text: str, *labels: str) -> Histogram:
         return Histogram(name, text, labels or ["sensor"], buckets=WINDOW_BUCKETS, registry=self.registry)

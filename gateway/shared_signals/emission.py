@@ -10,6 +10,7 @@ import asyncio
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -189,7 +190,7 @@ class Emitter:
                 del self._next_of[device_id]
                 self._queue[device_id] = None
         if self._queue:
-            slice_ = list(self._queue)[:SLICE]
+            slice_ = list(islice(self._queue, SLICE))
             await self._look_at(slice_)
             return
         if self._is_scan_due:
