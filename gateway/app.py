@@ -544,7 +544,7 @@ class Hub:
 
     def _judged(self) -> Judged:
         """Return what the effects of deliveries are worked out with now."""
-        return Judged(interpretation=self._runtime.interpretation, tickets=self.desk.tickets_by_device())
+        return Judged(interpretation=self._runtime.interpretation, tickets=self.desk.tickets_on)
 
     def _configure_deliveries(self) -> None:
         self.triage = Triage(

@@ -38,6 +38,44 @@ class Issued(msgspec.Struct, frozen=True):
     session_id: str
 
 
+class Remembered(LRUCache[str, Issued]):
+    """What the newest tickets were made from, by decision id; of each device, for every app and session the newest."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self._by_device: dict[str, dict[tuple[str, str], tuple[str, Issued]]] = {}
+
+    def add(self, code: str, issued: Issued) -> None:
+        """Remember a ticket in place of the oldest."""
+        self[code] = issued
+        context = issued.situation.context
+        if context.device_id is not None:
+            of_device = self._by_device.setdefault(context.device_id, {})
+            of_device[context.app, issued.session_id] = (code, issued)
+
+    def popitem(self) -> tuple[str, Issued]:
+        """Forget the ticket that was used least lately."""
+        code, issued = super().popitem()
+        context = issued.situation.context
+        of_device = self._by_device.get(context.device_id or "", {})
+        key = (context.app, issued.session_id)
+        # A newer ticket may have taken its place.
+        if key in of_device and of_device[key][0] == code:
+            del of_device[key]
+            if not of_device:
+                del self._by_device[context.device_id or ""]
+        return code, issued
+
+    def rests_on(self, device_id: str) -> bool:
+        """Return whether a remembered ticket rests on this device."""
+        return device_id in self._by_device
+
+    def of_device(self, device_id: str) -> list[tuple[str, Issued]]:
+        """Return the newest tickets that rest on a device, one for each app and session, with the app."""
+        found = self._by_device.get(device_id, {})
+        return [(app, issued) for (app, _), (_, issued) in found.items()]
+
+
 class TicketMaker:
     """Makes tickets and remembers what they were made from. Does no I/O."""
 
@@ -53,9 +91,7 @@ class TicketMaker:
         self._issuer = issuer
         self._make_code = make_code
         self._make_id = make_id
-        self.issued: LRUCache[str, Issued] = LRUCache(MAX_REMEMBERED)
-        self.devices: LRUCache[str, None] = LRUCache(MAX_REMEMBERED)
-        """Devices on which lately made tickets rest."""
+        self.issued = Remembered(MAX_REMEMBERED)
 
     def make(
         self,
@@ -75,9 +111,7 @@ class TicketMaker:
         now = situation.context.now
         rest = residual(policies, situation.context)
         code = self._make_code()
-        self.issued[code] = Issued(situation, policies, session_id)
-        if situation.context.device_id is not None:
-            self.devices[situation.context.device_id] = None
+        self.issued.add(code, Issued(situation, policies, session_id))
         ends = min(now + LIFETIME - RENEW_BEFORE, session_ends)
         if rest.valid_until is not None:
             ends = min(ends, rest.valid_until)

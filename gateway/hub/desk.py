@@ -134,7 +134,7 @@ class Desk:
 
         Of a device on which no ticket rested lately nobody is about to ask.
         """
-        if posture.device_id in self._maker.devices:
+        if self._maker.issued.rests_on(posture.device_id):
             self._judge(posture, self._runtime().interpretation, self._clock())
 
     def situation(
@@ -188,22 +188,9 @@ class Desk:
             if device in (issued.situation.context.device_id, issued.situation.context.device_name)
         )
 
-    def tickets_by_device(self) -> Callable[[DeviceId], Sequence[tuple[str, Issued]]]:
-        """Return a look-up of what lately issued tickets, with their app, rest on a device; made when first asked."""
-        found: dict[str, dict[tuple[str, str], Issued]] | None = None
-
-        def look(device_id: DeviceId) -> Sequence[tuple[str, Issued]]:
-            nonlocal found
-            if found is None:
-                found = {}
-                for issued in list(self._maker.issued.values()):
-                    context = issued.situation.context
-                    if context.device_id is not None:
-                        of_device = found.setdefault(context.device_id, {})
-                        of_device[context.app, issued.session_id] = issued
-            return [(app, issued) for (app, _), issued in found.get(device_id, {}).items()]
-
-        return look
+    def tickets_on(self, device_id: DeviceId) -> Sequence[tuple[str, Issued]]:
+        """Return what lately issued tickets, with their app, rest on a device."""
+        return self._maker.issued.of_device(device_id)
 
     def record(
         self,

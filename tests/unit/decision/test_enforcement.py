@@ -30,7 +30,7 @@ from gateway.decision.context import Situation
 from gateway.decision.enforce import strictest
 from gateway.decision.reauthentication import with_reauthentication
 from gateway.decision.routing import NamedNetworks, RouteTable
-from gateway.decision.ticket import TicketMaker, header_text
+from gateway.decision.ticket import Issued, Remembered, TicketMaker, header_text
 from gateway.decision.verdict import Refused, SignIn, decode_verdict, encode_verdict
 from gateway.feed.settings import WorkerApp
 from gateway.feed.worker_side import Entry, TicketKey
@@ -210,6 +210,43 @@ def make(*policies: AccessPolicy, ends: datetime = NOW + timedelta(hours=1)):
         profiles=Profiles([READING]),
     )
     return signer, ticket
+
+
+def issued(session: str, app: str = "wiki", device: str | None = "dev_1") -> Issued:
+    facts = a_situation()
+    context = msgspec.structs.replace(facts.context, app=app, device_id=device)
+    return Issued(msgspec.structs.replace(facts, context=context), (), session)
+
+
+def test_of_a_device_the_newest_ticket_of_each_app_and_session_is_at_hand() -> None:
+    remembered = Remembered(100)
+    first, second, other, labs = (
+        issued("ses_1"),
+        issued("ses_1"),
+        issued("ses_2"),
+        issued("ses_1", app="labs"),
+    )
+    for number, each in enumerate((first, second, other, labs, issued("ses_1", device=None))):
+        remembered.add(f"d{number}", each)
+    assert [(app, id(each)) for app, each in remembered.of_device("dev_1")] == [
+        ("wiki", id(second)),
+        ("wiki", id(other)),
+        ("labs", id(labs)),
+    ]
+    assert (remembered.rests_on("dev_1"), remembered.rests_on("dev_2")) == (True, False)
+    assert remembered.of_device("dev_2") == []
+
+
+def test_what_is_forgotten_of_tickets_is_forgotten_of_their_devices() -> None:
+    remembered = Remembered(2)
+    remembered.add("d0", issued("ses_1"))
+    remembered.add("d1", issued("ses_1"))
+    remembered.add("d2", issued("ses_9", device="dev_9"))  # `d0` goes, `d1` stands
+    assert (remembered.get("d0"), len(remembered.of_device("dev_1"))) == (None, 1)
+    remembered.add("d3", issued("ses_9", device="dev_9"))
+    assert not remembered.rests_on("dev_1")
+    assert remembered.of_device("dev_1") == []
+    assert len(remembered.of_device("dev_9")) == 1
 
 
 def test_a_ticket_ends_at_the_nearest_moment_that_could_change_it() -> None:
