@@ -62,31 +62,49 @@ def _render_json(_logger: Any, _method: str, event: MutableMapping[str, Any]) ->
 class EventLines:
     """Lines of one event that is logged very often, as the logger would write them, several in one go.
 
-    `fields` are the names of the fields, at least two, with the attributes that they are read from (`task.id`). A line
-    may wait for `FLUSH_S`, and `flush` writes what waits. No field may be a secret: nothing is removed.
+    A line may wait for `FLUSH_S`; `flush` writes what waits. No field may be a secret: nothing is removed. `fields` are
+    for `log`: the names of the fields, at least two, with the attributes that they are read from (`task.id`).
     """
 
     is_direct = False
     """Whether lines are JSON and wanted; else every one goes to the logger."""
 
     def __init__(
-        self, event: str, fields: Mapping[str, str], *, level: Literal["info", "warning"] = "info"
+        self,
+        event: str,
+        fields: Mapping[str, str] | None = None,
+        *,
+        level: Literal["info", "warning"] = "info",
     ) -> None:
         self._event = event
         self._level = level
-        self._fields = tuple(fields)
-        self._values = attrgetter(*fields.values())
-        self._line = msgspec.defstruct("Line", [*fields, "event", "level", "timestamp"], gc=False)
-        self._waiting: list[msgspec.Struct] = []
+        self._fields = tuple(fields or ())
+        self._values = attrgetter(*fields.values()) if fields else None
+        self._line = msgspec.defstruct("Line", [*self._fields, "event", "level", "timestamp"], gc=False)
+        self._waiting: list[object] = []
+
+    def info(self, fields: Mapping[str, Any]) -> None:
+        """Log an event with these fields. Called on the event loop."""
+        if not self.is_direct:
+            self._pass_on(fields)
+            return
+        at = datetime.now(UTC)
+        self._add({**fields, "event": self._event, "level": self._level, "timestamp": at})
 
     def log(self, told: object) -> None:
-        """Log what happened, whose fields are attributes of `told`. Called on the event loop."""
-        values = self._values(told)
+        """Log what happened, whose attributes are the fields: costs half of `info`. Called on the event loop."""
+        values = () if self._values is None else self._values(told)
         if not self.is_direct:
-            write = log.info if self._level == "info" else log.warning
-            write(self._event, **dict(zip(self._fields, values, strict=True)))
+            self._pass_on(dict(zip(self._fields, values, strict=True)))
             return
-        self._waiting.append(self._line(*values, self._event, self._level, datetime.now(UTC)))
+        self._add(self._line(*values, self._event, self._level, datetime.now(UTC)))
+
+    def _pass_on(self, fields: Mapping[str, Any]) -> None:
+        write = log.info if self._level == "info" else log.warning
+        write(self._event, **fields)
+
+    def _add(self, line: object) -> None:
+        self._waiting.append(line)
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
         elif len(self._waiting) >= MAX_LINES:

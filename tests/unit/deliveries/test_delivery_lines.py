@@ -62,6 +62,15 @@ async def test_lines_wait_for_each_other_and_hold_the_fields_that_were_asked_for
     assert (second["id"], second["count"]) == ("d\n2", None)
 
 
+async def test_a_line_of_given_fields_stands_among_the_others(as_json, capsys) -> None:
+    lines = EventLines("access-changed", level="warning")
+    lines.info({"reason": "sensor", "cut": 2})
+    lines.flush()
+    line = json.loads(capsys.readouterr().err)
+    assert line.pop("timestamp")
+    assert line == {"reason": "sensor", "cut": 2, "event": "access-changed", "level": "warning"}
+
+
 async def test_many_lines_do_not_wait(as_json, capsys) -> None:
     lines = EventLines("delivery", {"id": "id", "number": "count"})
     for number in range(MAX_LINES):
