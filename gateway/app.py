@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import msgspec
 import structlog
@@ -126,7 +125,6 @@ DELIVERY_FIELDS = (
     "id", "sensor", "status", "verdict", "body_bytes", "accepted", "duplicates", "rejected", "ignored", "devices",
     "durable_in_s", "enforced_in_s", "lag_s", "timings",
 )  # fmt: skip
-CHANGE_FIELDS = ("reason", "cut", "fenced", "seconds")
 RESTART_ONLY = ("listen", "ops", "workers", "run_dir", "tls", "proxy_protocol")
 
 
@@ -156,7 +154,7 @@ class Hub:
         self._reloading = asyncio.Lock()
         self.changes = Changes()
         self._delivery_lines = EventLines("delivery", {name: name for name in DELIVERY_FIELDS})
-        self._change_lines = EventLines("access-changed", {name: name for name in CHANGE_FIELDS})
+        self._change_lines = EventLines("access-changed")
         database = _database_place(config, config_path)
         self.database = Database(database, SCHEMAS)
         self.risk = RiskState()
@@ -442,8 +440,8 @@ class Hub:
         self.changes.announce(keys)
         if report.cut or report.fenced:
             seconds = round(report.seconds, 6)
-            self._change_lines.log(
-                SimpleNamespace(reason=reason, cut=report.cut, fenced=report.fenced, seconds=seconds)
+            self._change_lines.info(
+                {"reason": reason, "cut": report.cut, "fenced": report.fenced, "seconds": seconds}
             )
         return report
 

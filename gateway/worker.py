@@ -14,7 +14,6 @@ import ssl
 from collections import Counter
 from ipaddress import ip_network
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import msgspec
@@ -55,7 +54,6 @@ from gateway.wire.target import readings
 
 log = structlog.get_logger("worker")
 
-CUT_FIELDS = ("worker", "app", "decision", "count")
 GATE_PREFIX = "/.gate/"
 WELL_KNOWN = ("/.well-known/gate", "/.well-known/gate/jwks.json")
 HUB_BODY_BYTES = 16 * 1024 * 1024
@@ -97,7 +95,7 @@ class Worker:
         self._reporting: asyncio.Task[None] | None = None
         self.counters: Counter[str] = Counter()
         self._cuts: Counter[tuple[str, str]] = Counter()
-        self._cut_lines = EventLines("exchanges-cut", {name: name for name in CUT_FIELDS})
+        self._cut_lines = EventLines("exchanges-cut")
         self._public: set[Exchange] = set()
         self.ended_event = asyncio.Event()
 
@@ -325,8 +323,8 @@ class Worker:
     def _tell_cuts(self) -> None:
         cuts, self._cuts = self._cuts, Counter()
         for (app, decision), count in cuts.items():
-            self._cut_lines.log(
-                SimpleNamespace(worker=self._name, app=app, decision=decision or None, count=count)
+            self._cut_lines.info(
+                {"worker": self._name, "app": app, "decision": decision or None, "count": count}
             )
 
     def configure(self, settings: bytes) -> dict[str, int]:
