@@ -45,6 +45,14 @@ _SILENCE = frozenset(
 """Reasons by which nothing is wrong as far as anybody knows: we only have not heard."""
 
 
+_STEPS: dict[str, str] = {
+    ComplianceReason.NOT_COVERED: "problem_uncovered_step",
+    ComplianceReason.FINDING_OPEN: "problem_risk_step",
+    ComplianceReason.RISK_TOO_HIGH: "problem_risk_step",
+}
+"""What helps where the rule says nothing, if not a setting of the device."""
+
+
 def is_silence(result: RuleResult) -> bool:
     """Return whether a rule is unmet because nothing fresh is known, not because something is wrong."""
     return result.state is not ComplianceState.COMPLIANT and result.reason in _SILENCE
@@ -66,7 +74,6 @@ def _rule_problem(result: RuleResult, context: PageContext) -> ProblemView:
     if is_uncovered:
         title = Words(text("problem_uncovered_title"))
     why = why_of(result, context)
-    steps = numbered("problem_uncovered_step" if is_uncovered else "problem_fact_step")
     is_in_grace = result.state is ComplianceState.IN_GRACE_PERIOD
     says_itself = is_uncovered or result.seen in {"yes", "no", "none"}
     configured = context.rules.get(f"{result.policy}/{result.rule}")
@@ -83,7 +90,7 @@ def _rule_problem(result: RuleResult, context: PageContext) -> ProblemView:
         why_md=why.text,
         why_lang=why.lang,
         why=text("problem_uncovered_why") if is_uncovered else "",
-        steps=steps,
+        steps=numbered(_STEPS.get(result.reason, "problem_fact_step")),
         severity="" if is_uncovered else text(f"severity_{result.severity}"),
         setting_url="" if is_uncovered else settings_link(context.system, result.rule, result.title),
         link_url=result.link,

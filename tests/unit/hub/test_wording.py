@@ -181,6 +181,20 @@ def test_a_risk_rule_speaks_for_itself_when_no_finding_is_known():
     assert [problem.key for problem in view.problems] == ["rule:laptops/risk"]
 
 
+@pytest.mark.parametrize(
+    ("reason", "step"),
+    [
+        ("risk-too-high", "Follow what the security app"),
+        ("finding-open", "Follow what the security app"),
+        ("fact-differs", "Open the settings of this device"),
+        ("not-covered", "Ask for this device to be set up"),
+    ],
+)
+def test_a_rule_without_a_fix_of_its_own_says_what_helps_for_its_reason(reason, step):
+    view = wording.remediation(access(rule(reason=reason, fix="")), context(), can_continue=False)
+    assert view.problems[0].steps[0].startswith(step)
+
+
 def test_failed_rules_come_with_what_was_found_and_what_is_needed():
     chrome = samples.fix_rules().problems[1]
     assert (chrome.title, chrome.seen, chrome.wanted) == (
