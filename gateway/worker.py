@@ -44,9 +44,10 @@ from gateway.proxy.tls import listener_tls, renew
 from gateway.supervisor import die_with_parent
 from gateway.tasks import spawn
 from gateway.wire.cookies import find_cookie
+from gateway.wire.destination import DESTINED, destination
 from gateway.wire.faults import FaultCode, RequestFault
 from gateway.wire.forwarded import Address, TrustedNetworks
-from gateway.wire.origin import is_own_origin, parse_origin
+from gateway.wire.origin import is_own_origin, is_preflight, parse_origin
 from gateway.wire.prefix import PathRewrite
 from gateway.wire.request import RequestHead
 from gateway.wire.spare import unpack
@@ -138,7 +139,7 @@ class Worker:
         fault = self._fault(exchange, app)
         if fault is not None:
             return self._refuse(exchange, app, fault)
-        if app.public_paths and _is_public(head, app):
+        if (app.public_paths or app.cors_preflights) and _is_public(head, app):
             exchange.context = _PUBLIC
             self._public.add(exchange)
             return self._to_app(app, (), UNLIMITED)
@@ -163,7 +164,17 @@ class Worker:
                 return fault
         if exchange.head.upgrade == b"websocket" and not self._is_page_admitted(exchange.head, app):
             return RequestFault(FaultCode.ORIGIN, "a page of another host may not open a WebSocket here")
-        return None
+        return self._destination_fault(exchange.head, app) if exchange.head.method in DESTINED else None
+
+    def _destination_fault(self, head: RequestHead, app: WorkerApp) -> RequestFault | None:
+        """Return why nobody may copy or move something there: it is not surely a place of the same app."""
+        try:
+            place = destination(head)
+        except RequestFault as fault:
+            return fault
+        if place is None or (not place.is_ambiguous and self._routes.find(head.host, place.path) is app):
+            return None
+        return RequestFault(FaultCode.DESTINATION, "the destination is no place of this app")
 
     def _refuse(self, exchange: Exchange, app: WorkerApp, fault: RequestFault) -> Route | None:
         """Return the route to the page that explains `fault` to a person; a program has been answered."""
@@ -397,16 +408,18 @@ class Worker:
         return self._limited.met_later(exchange, effective, route)
 
     def _decide(self, exchange: Exchange, entry: Entry[Exchange]) -> Decision:
-        """Decide by what only the request knows; an ambiguous path gets no more than any reading of it."""
+        """Decide by what only the request knows; one that may be about several paths gets no more than each of them."""
         constant = entry.ticket.residual.constant
         if constant is not None:
             return constant
-        facts = self._facts(exchange)
-        if not exchange.head.target.is_ambiguous:
+        facts, head = self._facts(exchange), exchange.head
+        place = destination(head) if head.method in DESTINED else None
+        if place is None and not head.target.is_ambiguous:
             return entry.decide(facts)
-        return strictest(
-            entry.decide(msgspec.structs.replace(facts, path=path)) for path in readings(facts.path)
-        )
+        paths = readings(facts.path) if head.target.is_ambiguous else (facts.path,)
+        if place is not None:
+            paths = (*paths, place.path)
+        return strictest(entry.decide(msgspec.structs.replace(facts, path=path)) for path in paths)
 
     def _facts(self, exchange: Exchange) -> RequestFacts:
         head = exchange.head
@@ -664,8 +677,10 @@ def _rewrite(app: WorkerApp) -> PathRewrite | None:
 
 
 def _is_public(head: RequestHead, app: WorkerApp) -> bool:
-    """Return whether everybody may have this path; one that servers may read in several ways is never public."""
+    """Return whether everybody may send this; a path that servers may read in several ways is never public."""
     target = head.target
+    if app.cors_preflights and is_preflight(head):
+        return not target.is_ambiguous
     return not target.is_ambiguous and any(is_below(target.path, prefix) for prefix in app.public_paths)
 
 

@@ -243,6 +243,8 @@ class App(Strict, frozen=True):
     Field: public_paths: path prefixes that need no sign-in, matched on the canonical path.
     Field: websocket_origins: origins of pages of other hosts that may open WebSockets to this app, such as
         `https://portal.example.org`; the app's own pages may, and programs, which send no `Origin`.
+    Field: cors_preflights: whether CORS preflights reach the app, which browsers send without a session before a script
+        of a page of another host may call it; the app says who may.
     Field: preserve_host: whether the app sees the public host name (`true`) or the upstream's own.
     Field: upstream_ca: PEM bundle that signs the upstream's certificate; default: the system store.
     Field: provider: name of the provider that people sign in at; default: the first.
@@ -268,6 +270,7 @@ class App(Strict, frozen=True):
     add_prefix: str = ""
     public_paths: tuple[str, ...] = ()
     websocket_origins: tuple[str, ...] = ()
+    cors_preflights: bool = False
     preserve_host: bool = True
     upstream_ca: str | None = None
     provider: str | None = None

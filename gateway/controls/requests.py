@@ -4,9 +4,11 @@ from urllib.parse import parse_qsl
 
 from gateway.controls.effective import Effective, Limit, Paths
 from gateway.controls.graphql import address_reads_only, asks_for_change
+from gateway.wire.destination import destination
+from gateway.wire.faults import RequestFault
 from gateway.wire.fields import Field
 from gateway.wire.request import CHUNKED, RequestHead
-from gateway.wire.target import readings
+from gateway.wire.target import Target, readings
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH"})
 """Methods that change nothing (RFC 9110 section 9.2.1; RFC 4918, 3253, 5323), so that none needs more than its head."""
@@ -93,7 +95,14 @@ def leaves_alone(paths: Paths, head: RequestHead) -> bool:
 
 
 def _is_hidden(effective: Effective, head: RequestHead) -> bool:
-    target = head.target
+    try:
+        place = destination(head)
+    except RequestFault:
+        return True
+    return _hides(effective, head.target) or (place is not None and _hides(effective, place))
+
+
+def _hides(effective: Effective, target: Target) -> bool:
     if not target.is_ambiguous:
         return effective.hidden.covers(target.path)
     return any(effective.hidden.covers(path) for path in readings(target.path))

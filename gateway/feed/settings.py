@@ -29,6 +29,7 @@ class WorkerApp(msgspec.Struct, frozen=True, kw_only=True):
     client_certificate: ClientCertificates = ClientCertificates.OPTIONAL
     banner: BannerMode | None = None
     websocket_origins: tuple[str, ...] = ()
+    cors_preflights: bool = False
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +112,7 @@ def _worker_app(app: App, limits: Limits) -> WorkerApp:
         client_certificate=app.client_certificate,
         banner=app.banner,
         websocket_origins=app.websocket_origins,
+        cors_preflights=app.cors_preflights,
     )
 
 

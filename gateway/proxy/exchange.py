@@ -29,6 +29,7 @@ from gateway.proxy.tunnel import Tunnel
 from gateway.wire.backward import led_back
 from gateway.wire.body import encode_chunk, encode_last_chunk
 from gateway.wire.client_kind import client_kind
+from gateway.wire.destination import DESTINED, app_destination
 from gateway.wire.faults import FaultCode, RequestFault
 from gateway.wire.fields import Field
 from gateway.wire.forward import upstream_head
@@ -480,13 +481,16 @@ class Exchange:
 
         Raises `ValueError` when a header of the route would break its line.
         """
-        head = self.head
+        head, extra = self.head, route.headers
+        if head.method in DESTINED and not route.with_own_cookies:
+            place = app_destination(head, route.rewrite, is_own_host=route.is_own_host)
+            extra = extra if place is None else (*extra, (b"Destination", place))
         return upstream_head(
             head,
             target=route.target or _target(head, route),
             host=authority if route.is_own_host else route.host or head.authority,
             forwarding=self.client.forwarding(self),
-            extra=route.headers,
+            extra=extra,
             with_body=self._sends_body,
             with_own_cookies=route.with_own_cookies,
             removed=route.removed,

@@ -29,6 +29,7 @@ class FaultCode(StrEnum):
     MISDIRECTED = "misdirected-request"
     CERTIFICATE = "client-certificate-required"
     ORIGIN = "websocket-origin-refused"
+    DESTINATION = "destination-refused"
 
     @property
     def status(self) -> int:
@@ -50,6 +51,7 @@ _STATUS = {
     FaultCode.MISDIRECTED: 421,
     FaultCode.CERTIFICATE: 403,
     FaultCode.ORIGIN: 403,
+    FaultCode.DESTINATION: 403,
 }
 
 

@@ -11,9 +11,11 @@ from functools import lru_cache
 
 from gateway.wire.faults import RequestFault
 from gateway.wire.host import parse_host
+from gateway.wire.request import RequestHead
 
 _ORIGIN = re.compile(rb"(https?)://([^/]+)")
 _DEFAULT_PORTS = (None, 80, 443)
+_ASKED_METHOD = b"access-control-request-method"
 
 
 @lru_cache(maxsize=1024)
@@ -47,3 +49,16 @@ def is_own_origin(origin: bytes, host: str, port: int | None, *, is_https: bool)
         return False
     # A load balancer in front may end TLS: the port of a plain `Host` is then that of the other scheme.
     return origin_host == host and origin_port == (None if port in _DEFAULT_PORTS else port)
+
+
+def is_preflight(head: RequestHead) -> bool:
+    """Return whether a browser asks if a page of another host may send a request.
+
+    Never one by which a framework might do more than answer that: with a body, or with another method in a header or in
+    the query. Source: Fetch, section "CORS-preflight fetch".
+    """
+    if head.method != "OPTIONS" or head.has_body or head.is_upgrade or head.header(b"origin") is None:
+        return False
+    if head.header(_ASKED_METHOD) is None or "method" in (head.target.query or "").lower():
+        return False
+    return all(b"method" not in name or name == _ASKED_METHOD for name, _ in head.headers)

@@ -10,8 +10,12 @@ import pytest
 import structlog
 import trustme
 
+from compliance.model import Decision, Outcome, Residual
 from gateway.config.schema import Certificate, ClientCertificates, HealthCheck, Limits, Tls
+from gateway.feed.protocol import Ticket
 from gateway.feed.settings import WorkerApp, WorkerSettings, encode_settings
+from gateway.feed.worker_side import Entry, TicketKey
+from gateway.proxy.exchange import Exchange
 from gateway.worker import Worker
 from tests.wire.harness import Recorder, closed_transports, until
 
@@ -205,6 +209,90 @@ async def test_a_foreign_page_may_ask_for_anything_else(recorder: Recorder, tmp_
         )
         assert (await reader.read()).endswith(b"ok")
         writer.close()
+
+
+@pytest.mark.parametrize(
+    ("place", "status", "sent"),
+    [
+        ("https://plain.test/dav/b%20c", 200, b"/b%20c"),
+        ("/dav/./x/../b", 200, b"/b"),
+        ("https://plain.test/other/b", 403, None),
+        ("https://plain.test/dav/../other/b", 403, None),
+        ("/dav/a%2Fb", 403, None),
+        ("https://closed.test/dav/b", 400, None),
+        ("/dav/b c", 400, None),
+    ],
+)
+async def test_a_copy_stays_within_its_app(
+    recorder: Recorder, tmp_path: Path, place: str, status: int, sent: bytes | None
+) -> None:
+    """The app reads a path that it knows: neither a scheme nor a prefix that only the public has."""
+    options = {"path_prefix": "/dav", "strip_prefix": True}
+    given = settings(app("plain.test", recorder, **options), app("rest.test", recorder, host="plain.test"))
+    async with running(tmp_path, given) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"COPY /dav/a HTTP/1.1\r\nHost: plain.test\r\nDestination: {place}\r\n\r\n".encode())
+        answer = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert [each for seen in recorder.requests for each in seen.header(b"destination")] == (
+        [sent] if sent else []
+    )
+
+
+async def test_a_copy_gets_no_more_than_both_of_its_paths(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.answer = lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"
+    granted = Decision(outcome=Outcome.ALLOW, policy="p", reason="")
+    refused = Decision(outcome=Outcome.BLOCK, policy="q", reason="")
+    residual = Residual(entries=(), constant=granted, valid_until=None)
+    ticket = Ticket(
+        keys=(), session="s", decision="d", residual=residual, headers=(), variants=(), valid_until=9e9
+    )
+    entry: Entry[Exchange] = Entry(TicketKey("s", "plain.test", "plain", b""), ticket)
+    entry.decide = lambda facts: refused if facts.path.startswith("/finance/") else granted
+    async with running(tmp_path, settings(app("plain.test", recorder))) as (worker, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for place, expected in (("/b", granted), ("/finance/b", refused)):
+            writer.write(f"COPY /a HTTP/1.1\r\nHost: plain.test\r\nDestination: {place}\r\n\r\n".encode())
+            await reader.readuntil(b"\r\n\r\nok")
+            [exchange] = worker._public
+            assert worker._decide(exchange, entry) == expected
+            recorder.connections[-1].transport.write(b"1234567")
+            await reader.readexactly(7)
+        writer.close()
+
+
+PREFLIGHT = "Origin: https://portal.test\r\nAccess-Control-Request-Method: PUT\r\n"
+
+
+@pytest.mark.parametrize(
+    ("is_asked_for", "line", "more", "is_passed"),
+    [
+        (True, "OPTIONS /api?a=b", PREFLIGHT, True),
+        (False, "OPTIONS /api?a=b", PREFLIGHT, False),
+        (True, "GET /api", PREFLIGHT, False),
+        (True, "OPTIONS /api", "Origin: https://portal.test\r\n", False),
+        (True, "OPTIONS /api", "Access-Control-Request-Method: PUT\r\n", False),
+        # Nobody gets more by it than the answer whether a page may ask.
+        (True, "OPTIONS /api", PREFLIGHT + "X-HTTP-Method-Override: GET\r\n", False),
+        (True, "OPTIONS /api?_method=GET", PREFLIGHT, False),
+        (True, "OPTIONS /api", PREFLIGHT + "Content-Length: 1\r\n", False),
+        (True, "OPTIONS /a%2Fapi", PREFLIGHT, False),
+    ],
+)
+async def test_preflights_reach_an_app_that_asks_for_them(
+    recorder: Recorder, tmp_path: Path, is_asked_for: bool, line: str, more: str, is_passed: bool
+) -> None:
+    """Browsers send them without a session. Here nobody has one, and there is no hub to sign in at."""
+    plain = app("plain.test", recorder, public_paths=(), cors_preflights=is_asked_for)
+    async with running(tmp_path, settings(plain)) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"{line} HTTP/1.1\r\nHost: plain.test\r\nCookie: a=b\r\n{more}\r\n.".encode())
+        answer = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 200 ") == is_passed
+    assert len(recorder.requests) == is_passed
+    assert not is_passed or not [seen for seen in recorder.requests if seen.header(b"x-gate-jwt")]
 
 
 BROKEN = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"

@@ -24,7 +24,13 @@ def test_an_app_without_bounds_has_those_of_the_server() -> None:
 
 
 def test_an_app_with_bounds_keeps_them() -> None:
-    app = settings(body_bytes=7, timeouts=Timeouts(response=1.0), upstream=("http://a:1", "http://b:1"))
+    app = settings(
+        body_bytes=7,
+        timeouts=Timeouts(response=1.0),
+        upstream=("http://a:1", "http://b:1"),
+        cors_preflights=True,
+    )
+    assert app.cors_preflights
     assert app.body_bytes == 7
     assert (app.limits.response_timeout, app.limits.connect_timeout) == (1.0, 3.0)
     assert app.upstreams == ("http://a:1", "http://b:1")

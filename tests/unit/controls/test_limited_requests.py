@@ -203,6 +203,17 @@ def test_hidden_paths(target: str, is_hidden: bool) -> None:
     assert limit is (Limit.HIDDEN_PATH if is_hidden else None)
 
 
+@pytest.mark.parametrize(
+    ("place", "is_hidden"),
+    [("/admin/x", True), ("/wiki/%2e%2e/admin/x", True), ("https://else/admin", True), ("/wiki/x", False)],
+)
+def test_nothing_is_moved_to_hidden_paths(place: str, is_hidden: bool) -> None:
+    request = asks("/wiki/a", "MOVE", {"Destination": place})
+    assert refusing_limit(limits(hidden_paths=("/admin/**",)), request) is (
+        Limit.HIDDEN_PATH if is_hidden else None
+    )
+
+
 def test_websockets_but_for_listed_ones() -> None:
     effective = limits(no_websocket=NoWebsocket(allow=("/live/*",)))
     assert refusing_limit(effective, asks("/ws", headers=UPGRADE)) is Limit.NO_WEBSOCKET
