@@ -62,13 +62,14 @@ from gateway.hub.remedies import Remedies, with_exceptions
 from gateway.hub.returns import SealedReturns
 from gateway.hub.revocation import Revocation, Revoked, Revoker
 from gateway.hub.runtime import Runtime, make_runtime
+from gateway.hub.shortcut import Deliveries, DeliverySite
 from gateway.hub.signin import SignIn
 from gateway.hub.signin_pages import HubSignInPages
 from gateway.hub.spare import spare_pages
 from gateway.hub.speaking import Speaking
 from gateway.hub.texts.catalogue import CatalogueFault
 from gateway.hub.triage import Triage
-from gateway.hub.web import MAX_FIELD_BYTES, Handler, HubWeb
+from gateway.hub.web import MAX_FIELD_BYTES, HubWeb
 from gateway.incidents import store as incident_tables
 from gateway.incidents.desk import IncidentDesk, IncidentRecorder
 from gateway.incidents.model import Change, Incident
@@ -303,7 +304,7 @@ class Hub:
         application = front.application()
         application.middlewares.append(self.sign_in.home)
         application.middlewares.insert(0, self._speaking.middleware)
-        await self._listen_unix(application, "hub.sock", front.shortcut)
+        await self._listen_unix(application, "hub.sock", front.deliveries)
         actions = AdminActions(reload=self.reload, status=self._status, revoke=self._revoke)
         admin = admin_application(actions)
         admin.router.add_routes(self.remedies.admin_routes())
@@ -359,8 +360,9 @@ class Hub:
         self,
         application: web.Application,
         name: str,
-        shortcut: Callable[[Handler], Handler] = lambda rest: rest,
+        deliveries: Callable[[Callable[[], asyncio.Protocol]], Deliveries] | None = None,
     ) -> None:
+        """Serve an application; with `deliveries`, what they make takes those of sensors before it."""
         path = self._run_dir / name
         path.unlink(missing_ok=True)
         runner = web.AppRunner(
@@ -373,10 +375,10 @@ class Hub:
             shutdown_timeout=1.0,
         )
         await runner.setup()
-        if runner.server is not None:
-            # The application makes whole requests, whatever a server in general may be given.
-            runner.server.request_handler = shortcut(runner.server.request_handler)  # type: ignore[assignment]
-        await web.UnixSite(runner, str(path)).start()
+        if deliveries is None or runner.server is None:
+            await web.UnixSite(runner, str(path)).start()
+        else:
+            await DeliverySite(runner, path, deliveries(runner.server)).start()
         path.chmod(0o600)
         self._runners.append(runner)
 

@@ -49,6 +49,15 @@ MODULES = (
     "gateway.wire.target",
     "gateway.wire.websocket",
     "gateway.worker",
+    "plugins.bounds",
+    "plugins.mapped",
+    "plugins.payload",
+    "risk.devices",
+    "risk.folding",
+    "risk.intake",
+    "risk.lanes",
+    "risk.recent",
+    "risk.snapshot",
 )
 """What is compiled: the path of a request. None of them may define a `msgspec.Struct`: its metaclass would be lost."""
 

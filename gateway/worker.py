@@ -57,6 +57,9 @@ log = structlog.get_logger("worker")
 
 GATE_PREFIX = "/.gate/"
 WELL_KNOWN = ("/.well-known/gate", "/.well-known/gate/jwks.json")
+HOOKS = "/.gate/hooks/"
+"""Where sensors deliver."""
+
 HUB_BODY_BYTES = 16 * 1024 * 1024
 """Most bytes of a request body to the hub; each sensor has a bound of its own below it."""
 FORM_BYTES = 64 * 1024 * 1024
@@ -89,7 +92,8 @@ class Worker:
         self._limited = LimitedSessions(Meters(run_dir / "meters", name))
         self._networks_of: dict[Address, frozenset[str]] = {}
         self._pools: dict[_PoolKey, Upstreams] = {}
-        self._hub_pool: UpstreamPool | None = None
+        self._hub_pools: tuple[UpstreamPool, ...] = ()
+        """To the hub: for pages and all else, and for deliveries alone, which it reads at less cost then."""
         self._front: Front | None = None
         self._cookie = b"__Host-gate"
         self._opening: asyncio.Task[None] | None = None
@@ -114,7 +118,7 @@ class Worker:
         if self._reporting is not None:
             self._reporting.cancel()
         self._feed.close()
-        for pool in (*self._pools.values(), *([self._hub_pool] if self._hub_pool else [])):
+        for pool in (*self._pools.values(), *self._hub_pools):
             pool.close()
         self._tell_cuts()
         self._cut_lines.flush()
@@ -202,7 +206,7 @@ class Worker:
     def failed(self, exchange: Exchange, fault: UpstreamFault) -> Route | None:
         """Let the hub explain that an app failed; when the hub itself failed, nobody can."""
         self.counters[f"upstream_faults_{fault.value}"] += 1
-        if exchange.route is None or exchange.route.pool is self._hub_pool:
+        if exchange.route is None or exchange.route.pool in self._hub_pools:
             return None
         app = self._routes.find(exchange.head.host, exchange.head.target.path)
         name = "" if app is None else app.name
@@ -525,7 +529,6 @@ class Worker:
 
     def _to_hub(self, exchange: Exchange, verdict: Verdict | None) -> Route:
         """Return the route to the hub, with what only a worker may say."""
-        assert self._hub_pool is not None  # noqa: S101 - made with the first settings, before any listener
         head = exchange.head
         evidence = self._evidence(exchange, self._routes.find(head.host, head.target.path))
         headers = [
@@ -544,7 +547,7 @@ class Worker:
                 keeps_form = exchange.head.length <= FORM_BYTES
                 headers.append((b"X-Gate-Form", b"sent" if keeps_form else b"too-large"))
         return Route(
-            pool=self._hub_pool,
+            pool=self._hub_pools[head.target.path.startswith(HOOKS)],
             headers=tuple(headers),
             send_body=verdict is None or keeps_form,
             body_max_bytes=FORM_BYTES if keeps_form else HUB_BODY_BYTES,
@@ -554,8 +557,9 @@ class Worker:
 
     def _refresh_pools(self, settings: WorkerSettings) -> None:
         """Keep the pools of upstreams that stay, make those that are new, close those that went."""
-        if self._hub_pool is None:
-            self._hub_pool = UpstreamPool(f"unix:{self._run_dir / 'hub.sock'}", settings.limits)
+        if not self._hub_pools:
+            hub = f"unix:{self._run_dir / 'hub.sock'}"
+            self._hub_pools = (UpstreamPool(hub, settings.limits), UpstreamPool(hub, settings.limits))
         wanted = {_pool_key(app, settings.limits) for app in settings.apps}
         for key in wanted - self._pools.keys():
             self._pools[key] = _upstreams(key)

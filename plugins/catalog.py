@@ -5,7 +5,6 @@ costs the payload in hand (rejected as `plugin-fault`), never the delivery or th
 """
 
 import difflib
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -14,33 +13,17 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from plugins.bounds import MAX_ID_CHARS, MAX_TEXT_CHARS, MAX_TITLE_CHARS, PluginFault, bounded, short
 from plugins.contract import Collector, Handshake, Joining, Normalized, SensorV1
-from plugins.payload import MAX_ITEMS, digest
+from plugins.payload import MAX_ITEMS
 from plugins.pulling import PullAccess, Pulling
-from risk.model import Identifier, Rejection, Signal
+from risk.model import Rejection
 from risk.values import Strict, parse_bytes, parse_duration, tagged
 
 GROUP = "gateway.sensors"
 
-MAX_ID_CHARS = 400
-"""Longest condition or message id; a longer one is cut and completed by a digest."""
-
-MAX_TITLE_CHARS = 300
-MAX_TEXT_CHARS = 4000
-MAX_ACTIONS = 20
-MAX_IDENTIFIERS = 16
-MAX_FACTS = 64
-"""Most facts of one signal."""
-
 DEFAULT_OVERLOAD_STATUS = 429
 """What a sender is told when it sends too much, unless its kind knows better."""
-
-MAX_FACT_NAME_CHARS = 100
-MAX_FACT_CHARS = 1000
-
-
-class PluginFault(Exception):
-    """A plugin is missing, cannot be loaded, or breaks its contract. The text begins with its name."""
 
 
 class OptionsFault(Exception):
@@ -115,42 +98,16 @@ class SensorFacade:
         """Check a plugin's result and add it. Raises `PluginFault` before anything is added."""
         if not isinstance(one, Normalized) or len(one.origins) != len(one.signals):
             raise PluginFault("the result is not a whole `Normalized`")
-        checked = [self._checked(signal, sensor, received_at) for signal in one.signals]
+        checked = [bounded(signal, sensor, received_at) for signal in one.signals]
         sources = one.sources or tuple({} for _ in checked)
         if len(sources) != len(checked):
             raise PluginFault("`sources` does not match `signals`")
-        for signal, origin, source in zip(checked, one.origins, sources, strict=True):
-            into.add(first + origin, signal, source)
+        into.extend(checked, [first + origin for origin in one.origins] if first else one.origins, sources)
         for each in one.rejections:
             into.reject(first + each.index, each.code, each.error[:MAX_TEXT_CHARS], each.item)
         into.ignore(one.ignored)
         for resource in one.pulls:
-            into.pull(_short(resource, MAX_ID_CHARS))
-
-    @staticmethod
-    def _checked(signal: Signal, sensor: str, received_at: datetime) -> Signal:
-        """Return the signal within all bounds. Raises `PluginFault` for what cannot be bounded."""
-        if signal.sensor != sensor or signal.received_at != received_at:
-            raise PluginFault("a signal names another sensor or time of receipt than it was given")
-        if signal.observed_at.utcoffset() is None or not signal.external_id or not signal.event_id:
-            raise PluginFault("a signal lacks a time zone, a condition id or a message id")
-        if _is_within_bounds(signal):
-            return signal
-        return msgspec.structs.replace(
-            signal,
-            external_id=_short_id(signal.external_id),
-            event_id=_short_id(signal.event_id),
-            device_ids=_identifiers(signal.device_ids),
-            user_ids=_identifiers(signal.user_ids),
-            title=_short(signal.title, MAX_TITLE_CHARS),
-            description=_short(signal.description, MAX_TEXT_CHARS),
-            rationale=_short(signal.rationale, MAX_TEXT_CHARS),
-            category=_short(signal.category, MAX_TITLE_CHARS),
-            recommended_actions=tuple(
-                _short(each, MAX_TEXT_CHARS) for each in signal.recommended_actions[:MAX_ACTIONS] if each
-            ),
-            facts=_facts(signal.facts),
-        )
+            into.pull(short(resource, MAX_ID_CHARS))
 
 
 class Catalog:
@@ -203,71 +160,6 @@ def _load(entry: EntryPoint) -> SensorV1:
 def _too_many(items: int) -> Normalized:
     error = f"{items} items exceed {MAX_ITEMS}: send them in smaller deliveries"
     return Normalized(rejections=(Rejection(index=0, code="too-many-items", error=error),), items=items)
-
-
-# --- bounds --------------------------------------------------------------------------------------
-
-
-def _is_within_bounds(signal: Signal) -> bool:
-    """Return whether nothing of the signal has to be cut: nearly always, and much cheaper than a copy."""
-    return (
-        len(signal.external_id) <= MAX_ID_CHARS
-        and len(signal.event_id) <= MAX_ID_CHARS
-        and len(signal.device_ids) <= MAX_IDENTIFIERS
-        and len(signal.user_ids) <= MAX_IDENTIFIERS
-        and len(signal.title) <= MAX_TITLE_CHARS
-        and len(signal.description) <= MAX_TEXT_CHARS
-        and len(signal.rationale) <= MAX_TEXT_CHARS
-        and len(signal.category) <= MAX_TITLE_CHARS
-        and len(signal.recommended_actions) <= MAX_ACTIONS
-        and len(signal.facts) <= MAX_FACTS
-        and all(each.kind and each.value for each in (*signal.device_ids, *signal.user_ids))
-        and all(each and len(each) <= MAX_TEXT_CHARS for each in signal.recommended_actions)
-        and all(len(name) <= MAX_FACT_NAME_CHARS for name in signal.facts)
-        and all(_is_plain(value) for value in signal.facts.values())
-    )
-
-
-def _is_plain(value: Any) -> bool:
-    return (
-        value is None
-        or value.__class__ is bool
-        or (value.__class__ is str and len(value) <= MAX_FACT_CHARS)
-        or (value.__class__ is int and -(2**63) <= value < 2**63)
-        or (value.__class__ is float and math.isfinite(value))
-    )
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _short_id(text: str) -> str:
-    return text if len(text) <= MAX_ID_CHARS else f"{text[:MAX_ID_CHARS]}…{digest(text)}"
-
-
-def _identifiers(identifiers: Sequence[Identifier]) -> tuple[Identifier, ...]:
-    return tuple(each for each in identifiers[:MAX_IDENTIFIERS] if each.kind and each.value)
-
-
-def _facts(
-    facts: Mapping[str, str | int | float | bool | None],
-) -> dict[str, str | int | float | bool | None]:
-    if len(facts) > MAX_FACTS:
-        raise PluginFault(f"a signal has {len(facts)} facts, at most {MAX_FACTS} are kept")
-    return {_short(name, MAX_FACT_NAME_CHARS): _fact(value) for name, value in facts.items()}
-
-
-def _fact(value: Any) -> str | int | float | bool | None:
-    if isinstance(value, str):
-        return _short(value, MAX_FACT_CHARS)
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return float(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    raise PluginFault(f"a fact is a {type(value).__name__}, not a JSON scalar")
 
 
 def _nearest(text: str, options_type: type[Strict]) -> str:

@@ -5,7 +5,7 @@ one verified payload into signals. It does not fetch, store, score, wait or read
 options give the same signals. Written for plugin authors: `docs/sensors.md`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -142,6 +142,14 @@ class Collector:
         self._signals.append(signal)
         self._origins.append(item)
         self._sources.append(sources)
+
+    def extend(
+        self, signals: Iterable[Signal], items: Iterable[int], sources: Iterable[Mapping[str, str]]
+    ) -> None:
+        """Take several signals with the item that each came from."""
+        self._signals += signals
+        self._origins += items
+        self._sources += sources
 
     def reject(self, item: int, code: str, error: str, content: Any = None) -> None:
         """Take note that this item makes no signal, and why."""

@@ -41,7 +41,7 @@ MAX_PIECE = 262_144
 _FIRST = re.compile(rb"[ \t\r\n]*([\[{])")
 _RAW_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile(f"[{chr(0xD800)}-{chr(0xDFFF)}]")
 _TIME = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)[Tt ](?P<clock>\d\d:\d\d:\d\d)(?:[.,](?P<fraction>\d{1,12}))?"
     r"\s*(?P<zone>[Zz]|UTC|GMT|[+-]\d\d:?\d\d)?",

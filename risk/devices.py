@@ -29,8 +29,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
-import msgspec
-
+from risk.joining import Case, Conflict, Join, JoinRules
 from risk.model import JUNK_VALUES, STRONG_KINDS, DeviceId, Identifier
 
 MAX_VALUE_CHARS = 256
@@ -71,40 +70,6 @@ _HEX_KINDS = frozenset({"certificate-sha256"})
 
 class ParkingFull(Exception):
     """A set names nobody that is known, by nothing strong, and no further such record is kept."""
-
-
-class JoinRules(msgspec.Struct, frozen=True, kw_only=True):
-    """What the configuration says of joining; `domains` are in lower case, without dots around them."""
-
-    joins_hostnames: bool = True
-    domains: tuple[str, ...] = ()
-    max_parked: int = 50_000
-
-
-class Join(msgspec.Struct, frozen=True, kw_only=True):
-    """A record that became part of another, for the log. `rule` is `strong`, `hostname`, `parked` or `operator`."""
-
-    kept: DeviceId
-    dropped: DeviceId
-    rule: str
-    identifier: Identifier | None = None
-
-
-class Conflict(msgspec.Struct, frozen=True, kw_only=True):
-    """An identifier that could not be attached to the record it was sent with, for a person to look at."""
-
-    device_id: DeviceId
-    identifier: Identifier
-    owner: DeviceId | None
-    reason: str
-
-
-class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """An identifier that several records claim and that cannot be one device: for an operator to settle."""
-
-    identifier: Identifier
-    owner: DeviceId | None
-    claimants: tuple[DeviceId, ...]
 
 
 def random_device_id() -> DeviceId:
@@ -273,10 +238,11 @@ class DeviceIndex:
             return self._base.kept_apart(device_id)
         return kept or frozenset()
 
-    def load(self, stored: Iterable[tuple[DeviceId, str]]) -> None:
+    def load(self, stored: Iterable[tuple[DeviceId, str | None]]) -> None:
         """Take over stored records with their keys, as `record_keys` gave them."""
         own, has_domains = self._owners.setdefault, bool(self.rules.domains)
-        for device_id, keys in stored:
+        for device_id, lines_of_it in stored:
+            keys = lines_of_it or ""
             lines = keys.split("\n")
             if not keys.startswith(_STRONG) and not any(line.startswith(_STRONG) for line in lines):
                 self._parked.add(device_id)

@@ -28,10 +28,12 @@ from typing import TypeVar
 import msgspec
 
 from risk.database import StoreFault, StoreOverloaded
-from risk.devices import SENSOR_SCOPED, Case, DeviceIndex, Join, ParkingFull, name_of
+from risk.devices import SENSOR_SCOPED, DeviceIndex, ParkingFull, name_of
 from risk.folding import PostureFull, as_received, fold, join
+from risk.joining import Case, Join
 from risk.lanes import Lanes
 from risk.model import DeviceId, Identifier, Posture, Rejection, Signal, SignalType
+from risk.outcome import MAX_EFFECTS, Effect, IntakeResult
 from risk.packing import pack_posture, pack_signal
 from risk.parts import MAX_PART, Delivered, Part, pack_part, unpack_part
 from risk.recent import Recent
@@ -82,40 +84,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PRUNE_EVERY_S = 60.0
 PRUNE_MOST = 2000
 """How often, and how many rows at a time, what is past its retention goes."""
-
-
-MAX_EFFECTS = 50
-"""Most devices of one delivery whose posture before and after it is told."""
-
-
-class Effect(msgspec.Struct, frozen=True, gc=False):
-    """What one delivery did to one device: its posture before (None: it was not known) and after."""
-
-    device_id: DeviceId
-    before: Posture | None
-    after: Posture
-
-
-class IntakeResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one delivery, in signals.
-
-    `changed_devices` are all devices whose enforcement the answer must wait for, those of duplicates
-    included; `changed_users` the same of users' records. `timings` are milliseconds: `waited`, `staged`, `durable`.
-    `effects` are those on devices, at most `MAX_EFFECTS`.
-    """
-
-    accepted: int = 0
-    duplicates: int = 0
-    rejected: tuple[Rejection, ...] = ()
-    changed_devices: frozenset[DeviceId] = frozenset()
-    changed_users: frozenset[UserId] = frozenset()
-    timings: dict[str, float] = {}
-    effects: tuple[Effect, ...] = ()
-
-    @property
-    def changed(self) -> frozenset[DeviceId]:
-        """Every device, and every user's record, whose enforcement the answer must wait for."""
-        return self.changed_devices | self.changed_users
 
 
 class _Submission:

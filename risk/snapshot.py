@@ -6,10 +6,12 @@ INVARIANT: `apply` replaces postures and identifiers in one step of the event lo
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 
 import msgspec
 
-from risk.devices import Case, Conflict, DeviceIndex, JoinRules, random_device_id
+from risk.devices import DeviceIndex, random_device_id
+from risk.joining import Case, Conflict, JoinRules
 from risk.model import DeviceId, Identifier, Posture
 from risk.packing import pack_posture, unpack_posture
 from risk.store import DeviceRow, MergedRow, UserRow
@@ -142,10 +144,11 @@ class RiskState:
         merged: Sequence[MergedRow] = (),
     ) -> None:
         """Take over the stored devices and users; called once, at the start."""
-        self.index.load_merged((row.device_id, row.into) for row in merged)
-        self._devices.load((row.device_id, row.posture) for row in rows)
-        self.index.load((row.device_id, row.keys or "") for row in rows)
-        self._users.load((user.user_id, user.posture) for user in users)
+        # Compiled, a generator would be a list of a million pairs first.
+        self.index.load_merged(map(attrgetter("device_id", "into"), merged))
+        self._devices.load(map(attrgetter("device_id", "posture"), rows))
+        self.index.load(map(attrgetter("device_id", "keys"), rows))
+        self._users.load(map(attrgetter("user_id", "posture"), users))
         self._epoch += 1
 
     def apply(

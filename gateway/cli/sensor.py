@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gateway.cli.sending import add_sending, run_sending
-from plugins.catalog import Catalog, OptionsFault, PluginFault
+from plugins.bounds import PluginFault
+from plugins.catalog import Catalog, OptionsFault
 from plugins.contract import Normalized
 from plugins.payload import PayloadFault, parse_payloads
 from risk.devices import normalise_identifier

@@ -7,7 +7,8 @@ import msgspec
 
 from gateway.config.load import LoadedConfig, load
 from gateway.config.paths import with_absolute_paths
-from plugins.catalog import Catalog, PluginFault
+from plugins.bounds import PluginFault
+from plugins.catalog import Catalog
 
 
 def load_config(path: str, *, is_proving: bool = True) -> LoadedConfig:

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 
 from risk.correlation import Correlation, Decay
-from risk.devices import JoinRules
+from risk.joining import JoinRules
 from risk.values import Strict
 
 Domain = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]

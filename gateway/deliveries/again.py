@@ -32,8 +32,9 @@ from gateway.tasks import spawn
 from plugins.contract import Normalized
 from plugins.payload import PayloadFault, parse_payloads
 from risk.database import StoreFault, StoreOverloaded
-from risk.intake import MAX_DEAD_LETTER_BYTES, Intake, IntakeResult
+from risk.intake import MAX_DEAD_LETTER_BYTES, Intake
 from risk.model import DeviceId, Rejection
+from risk.outcome import IntakeResult
 from risk.store import DeadLetter
 
 MAX_RUN = 1000

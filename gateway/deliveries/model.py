@@ -13,8 +13,8 @@ from gateway.feed.hub_side import Enforcement
 from gateway.hub.desk import TICKET_REQUEST
 from gateway.hub.hooks import TEST_VERDICT, Delivery
 from plugins.contract import Normalized
-from risk.intake import Effect
 from risk.model import DeviceId, Posture, Rejection, Signal
+from risk.outcome import Effect
 
 MAX_SIGNALS = 20
 MAX_REJECTIONS = 20

@@ -14,9 +14,10 @@ import structlog
 from gateway.decision.judge import Interpretation, judge
 from gateway.devices.inventory import OWNER, Row, RowFault, signal_of
 from risk.builtin import INVENTORY, OPERATOR, OVERRIDE, override_of
-from risk.devices import SENSOR_SCOPED, Case, Join, identifier_key
+from risk.devices import SENSOR_SCOPED, identifier_key
 from risk.folding import fold, join
 from risk.intake import Amendment, Intake
+from risk.joining import Case, Join
 from risk.model import (
     STRONG_KINDS,
     DeviceId,

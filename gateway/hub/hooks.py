@@ -32,10 +32,13 @@ from gateway.config.schema import Basic, Bearer, Hmac, Sensor, StandardWebhooks
 from gateway.deliveries.ids import new_delivery_id
 from gateway.feed.hub_side import NotEnforced
 from gateway.hub.certificate_sender import CertificateVerifier
+from gateway.hub.delivery_request import Content, DeliveryRequest
 from gateway.hub.holding import Held, HeldFull, Holding
 from gateway.hub.pages import problem
+from gateway.hub.shortcut import Told
 from gateway.hub.signin_front import client_address
-from plugins.catalog import Catalog, OptionsFault, PluginFault, SensorFacade
+from plugins.bounds import PluginFault
+from plugins.catalog import Catalog, OptionsFault, SensorFacade
 from plugins.contract import Handshake, Normalized
 from plugins.payload import MAX_ITEMS, PayloadFault, parse_payloads
 from plugins.verify import (
@@ -48,8 +51,9 @@ from plugins.verify import (
     VerifyFault,
 )
 from risk.database import StoreFault, StoreOverloaded
-from risk.intake import Effect, Intake, IntakeResult
+from risk.intake import Intake
 from risk.model import DeviceId, Rejection
+from risk.outcome import Effect, IntakeResult
 from risk.values import Strict
 
 T = TypeVar("T")
@@ -265,23 +269,6 @@ class _Clock(Protocol):
     def __call__(self) -> datetime: ...
 
 
-class _SentAnswer(web.Response):
-    """An answer that tells when its last byte was handed to the connection."""
-
-    def __init__(self, body: bytes, on_sent: Callable[[], None]) -> None:
-        super().__init__(
-            body=body,
-            content_type="application/json",
-            headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
-        )
-        self._on_sent = on_sent
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Send what is left of the answer."""
-        await super().write_eof(data)
-        self._on_sent()
-
-
 class TokenBucket:
     """Lets `rate` deliveries a second through on average, and `burst` at once. Both are more than 0."""
 
@@ -437,7 +424,7 @@ class Hooks:
         """Take one delivery to the sensor that the route found."""
         return await self.deliver(request, request.match_info.get("sensor", ""))
 
-    async def deliver(self, request: web.Request, name: str) -> web.Response:
+    async def deliver(self, request: DeliveryRequest, name: str) -> web.Response:
         """Take one delivery to the sensor of this name, whether there is one or not."""
         received_ns, received_at = self._received_ns(request), self._clock()
         waited = timedelta(microseconds=(self._mono_ns() - received_ns) / 1000)
@@ -461,7 +448,7 @@ class Hooks:
                 **answer.extra,
             )
 
-    async def _take(self, request: web.Request, taking: _Taking) -> web.Response:
+    async def _take(self, request: DeliveryRequest, taking: _Taking) -> web.Response:
         sensor = taking.sensor
         if sensor is not None and (handshake := _handshake(request, sensor)) is not None:
             return await self._greet(request, sensor, handshake, taking)
@@ -478,7 +465,7 @@ class Hooks:
             raise _Answer(status, "overloaded", str(full), retry_after_s=RETRY_AFTER_S) from full
 
     async def _taken(
-        self, request: web.Request, sensor: HookSensor, taking: _Taking, holding: Holding
+        self, request: DeliveryRequest, sensor: HookSensor, taking: _Taking, holding: Holding
     ) -> web.Response:
         received_ns = taking.received_ns
         body = await _read(request, sensor, holding.hold)
@@ -522,7 +509,7 @@ class Hooks:
             # A product said that something has changed: somebody has to go and look.
             is_asked = self._on_pulls(sensor.name, normalized.pulls)
             answer["pull_required"] = {"resources": list(normalized.pulls), "configured": is_asked}
-        return _SentAnswer(
+        return Told(
             msgspec.json.encode(answer),
             lambda: self._on_answered(sensor.name, taking.id, (self._mono_ns() - received_ns) / 1e9),
         )
@@ -557,7 +544,7 @@ class Hooks:
             headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
         )
 
-    def _received_ns(self, request: web.Request) -> int:
+    def _received_ns(self, request: DeliveryRequest) -> int:
         """Return when a worker read the request's first byte; now, when it did not say so credibly."""
         now_ns = self._mono_ns()
         text = request.headers.get("X-Gate-Received", "")
@@ -590,7 +577,7 @@ class Hooks:
         return bucket.wait_s(now_ns)
 
     async def _greet(
-        self, request: web.Request, sensor: HookSensor, handshake: Handshake, taking: _Taking
+        self, request: DeliveryRequest, sensor: HookSensor, handshake: Handshake, taking: _Taking
     ) -> web.Response:
         """Answer a handshake: give the token back, inert and bounded."""
         wait_s = self._wait_s(self._greetings, sensor.name, HANDSHAKES_PER_S)
@@ -702,7 +689,7 @@ def _place(verified: Verified | None) -> int:
 # --- handshakes ----------------------------------------------------------------------------------
 
 
-def _handshake(request: web.Request, sensor: HookSensor) -> Handshake | None:
+def _handshake(request: DeliveryRequest, sensor: HookSensor) -> Handshake | None:
     """Return which handshake the request is, None for a delivery or a handshake the kind does not know."""
     headers = request.headers
     if request.method == "POST" and "validationToken" in request.query:
@@ -716,7 +703,9 @@ def _handshake(request: web.Request, sensor: HookSensor) -> Handshake | None:
     return asked if asked in sensor.facade.handshakes else None
 
 
-def _greeting(request: web.Request, sensor: HookSensor, handshake: Handshake, now: datetime) -> web.Response:
+def _greeting(
+    request: DeliveryRequest, sensor: HookSensor, handshake: Handshake, now: datetime
+) -> web.Response:
     """Return the answer to a handshake. Source: Graph and Okta documentation, CloudEvents HTTP 1.1 Web Hooks."""
     match handshake:
         case Handshake.GRAPH:
@@ -762,7 +751,7 @@ def _inert(body: bytes, content_type: str, headers: Mapping[str, str] | None = N
 # --- the body ------------------------------------------------------------------------------------
 
 
-async def _read(request: web.Request, sensor: HookSensor, hold: Callable[[int], None]) -> bytes:
+async def _read(request: DeliveryRequest, sensor: HookSensor, hold: Callable[[int], None]) -> bytes:
     """Return the raw body, of which at most `body_bytes` are ever held."""
     most = sensor.body_bytes
     encoding = _encoding(request)
@@ -787,7 +776,7 @@ async def _read(request: web.Request, sensor: HookSensor, hold: Callable[[int], 
         raise _Answer(400, "body-cut-off", "the body ended before it was complete") from error
 
 
-async def _gathered(content: aiohttp.StreamReader, most: int, hold: Callable[[int], None]) -> bytes:
+async def _gathered(content: Content, most: int, hold: Callable[[int], None]) -> bytes:
     body = bytearray()
     while chunk := await content.readany():
         body += chunk
@@ -797,12 +786,12 @@ async def _gathered(content: aiohttp.StreamReader, most: int, hold: Callable[[in
     return bytes(body)
 
 
-def _encoding(request: web.Request) -> str:
+def _encoding(request: DeliveryRequest) -> str:
     encoding = request.headers.get("Content-Encoding", "").strip().lower() or "identity"
     return "gzip" if encoding == "x-gzip" else encoding
 
 
-def _plain(request: web.Request, sensor: HookSensor, body: bytes) -> bytes:
+def _plain(request: DeliveryRequest, sensor: HookSensor, body: bytes) -> bytes:
     """Return the inflated body, of which at most `body_bytes` are ever made.
 
     Behind a server that has inflated it already the body is plain, which its first bytes tell: no JSON begins like
@@ -843,7 +832,7 @@ def _too_large(most: int) -> _Answer:
     return _Answer(413, "body-too-large", f"at most {most} bytes are taken in one delivery")
 
 
-def _verify(sensor: HookSensor, request: web.Request, body: bytes, now: datetime) -> Verified:
+def _verify(sensor: HookSensor, request: DeliveryRequest, body: bytes, now: datetime) -> Verified:
     """Return proof of the sender, or answer 401 with what we received, never with what would be right."""
     try:
         return sensor.verifier.verify(list(request.headers.items()), body, now.timestamp())

@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.config.schema import App, Config
+from gateway.hub.delivery_request import DeliveryRequest
 from gateway.oidc.discovery import is_loopback_host
 from gateway.oidc.io import ProviderClient
 from gateway.sessions import cookies
@@ -128,7 +129,7 @@ def is_browser(request: web.Request) -> bool:
     return request.headers.get("X-Gate-Client-Kind", "api") == "browser"
 
 
-def client_address(request: web.Request) -> str:
+def client_address(request: web.Request | DeliveryRequest) -> str:
     """Return the client's address as the worker determined it, "" without one."""
     return request.headers.get("X-Gate-Client", "")
 

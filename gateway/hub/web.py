@@ -17,10 +17,12 @@ from gateway.decision.assertion import AssertionSigner
 from gateway.decision.verdict import Failed, NoSuchHost, Refused
 from gateway.decision.verdict import SignIn as SignInVerdict
 from gateway.hub import wording
+from gateway.hub.delivery_request import DeliveryRequest
 from gateway.hub.front import FrontFault, read_front
 from gateway.hub.hooks import Hooks
 from gateway.hub.pages import Pages, problem, spoken_problem
 from gateway.hub.remediation import Remediation
+from gateway.hub.shortcut import Deliveries
 from gateway.hub.signin import SignIn
 from gateway.tasks import spawn
 
@@ -84,28 +86,23 @@ class HubWeb:
         INVARIANT: what has become durable is enforced, also when the sender hangs up meanwhile: the delivery is a task
         of its own, which the end of the connection does not cancel.
         """
-        return await self._delivered(request, request.match_info["sensor"])
+        delivery = self._hooks.deliver(request, request.match_info["sensor"])
+        response = await asyncio.shield(spawn(delivery, name="delivery"))
+        response.force_close()  # the next on this connection may be one that is taken without us
+        return response
 
-    def shortcut(self, rest: Handler) -> Handler:
-        """Return the handler of a server whose other requests are handled by `rest`.
+    def deliveries(self, rest: Callable[[], asyncio.Protocol]) -> Deliveries:
+        """Return what takes small deliveries without routes and middlewares; all else goes to what `rest` makes."""
+        return Deliveries(HOOKS, lambda: self._hooks.names, self._taken, rest)
 
-        A delivery of a sensor we know is taken without routes and middlewares, which cost more than the delivery: no
-        person reads its answer. INVARIANT: it ends as it would by `application`.
-        """
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            sensor = request.raw_path.removeprefix(HOOKS)
-            is_plain = request.method == "POST" and "Expect" not in request.headers
-            if not is_plain or sensor not in self._hooks.names:
-                return await rest(request)
-            response = await self._guard(request, lambda each: self._delivered(each, sensor))
-            await _name_server(request, response)
-            return response
-
-        return handle
-
-    async def _delivered(self, request: web.Request, sensor: str) -> web.StreamResponse:
-        return await asyncio.shield(spawn(self._hooks.deliver(request, sensor), name="delivery"))
+    async def _taken(self, request: DeliveryRequest, sensor: str) -> web.Response:
+        """Take a delivery that nothing but its task waits for."""
+        try:
+            return await self._hooks.deliver(request, sensor)
+        except Exception:
+            code = self._make_code()
+            log.exception("handler-failed", path=f"{HOOKS}{sensor}", method=request.method, reference=code)
+            return problem(500, "internal", "Not available", _TELL.format(code), reference=code)
 
     async def _handed_over(self, request: web.Request) -> web.StreamResponse:
         """Answer a request for an app that a worker may not forward."""
@@ -181,4 +178,5 @@ async def _name_server(_request: web.Request, response: web.StreamResponse) -> N
     response.headers["Server"] = "posturegate"
 
 
+_TELL = "tell the service desk this code: {}"
 _CODES = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}

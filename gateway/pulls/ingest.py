@@ -16,8 +16,9 @@ from plugins.contract import Normalized
 from plugins.payload import digest
 from plugins.pulling import PullCode, PullFault
 from risk.database import StoreFault, StoreOverloaded
-from risk.intake import Intake, IntakeResult
+from risk.intake import Intake
 from risk.model import DeviceId
+from risk.outcome import IntakeResult
 
 MAX_REMEMBERED = 10_000
 """Most unusable items remembered, so that each is kept as a dead letter once and not at every round."""

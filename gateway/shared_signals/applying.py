@@ -43,8 +43,8 @@ from gateway.shared_signals.received import ReceivedStore
 from gateway.shared_signals.sets import SecurityEventToken
 from gateway.shared_signals.subjects import Member, Subject, SubjectFault, old_subject, parse_subject
 from gateway.tasks import together
-from risk.intake import IntakeResult
 from risk.model import DeviceId, Rejection, Signal, SignalType
+from risk.outcome import IntakeResult
 
 log = structlog.get_logger("shared-signals")
 

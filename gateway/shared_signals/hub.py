@@ -30,8 +30,9 @@ from gateway.shared_signals.receiver import Receiver, ReceiverStatus
 from gateway.shared_signals.transmitter import Transmitter
 from gateway.tasks import spawn
 from risk.database import Database, StoreFault, StoreOverloaded
-from risk.intake import Intake, IntakeResult
+from risk.intake import Intake
 from risk.model import DeviceId, Posture, Rejection, Signal
+from risk.outcome import IntakeResult
 
 log = structlog.get_logger("shared-signals")
 

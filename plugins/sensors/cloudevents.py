@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from plugins.catalog import Catalog, OptionsFault, PluginFault, SensorFacade
+from plugins.bounds import PluginFault
+from plugins.catalog import Catalog, OptionsFault, SensorFacade
 from plugins.contract import Collector, Handshake, Normalized, Sample
 from plugins.payload import PayloadFault, digest, parse_payloads, parse_time, text_at, text_of
 from plugins.samples.cloudevents import SAMPLES

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plugins.catalog import MAX_ID_CHARS, Catalog
+from plugins.bounds import MAX_ID_CHARS
+from plugins.catalog import Catalog
 from plugins.payload import MAX_ITEMS
 from risk.model import SignalType
 

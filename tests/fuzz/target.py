@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.hub.hooks import _Answer, _plain, tried_payloads
-from plugins.catalog import MAX_ID_CHARS, Catalog
+from plugins.bounds import MAX_ID_CHARS
+from plugins.catalog import Catalog
 from plugins.payload import MAX_ITEMS, PayloadFault, parse_payloads
 from risk.intake import Intake
 from risk.memory import MemoryRiskStore

@@ -19,8 +19,8 @@ from compliance.model import CompliancePolicy, ComplianceState, FactRule, RiskRu
 from gateway.decision.judge import Interpretation, judge
 from risk.correlation import Correlation, Decay, Weighing
 from risk.database import Database
-from risk.devices import JoinRules
 from risk.intake import Intake
+from risk.joining import JoinRules
 from risk.model import DeviceId, Identifier, RiskLevel, SensorRules, Severity, Signal, SignalType
 from risk.scoring import assess
 from risk.snapshot import RiskState

@@ -23,8 +23,9 @@ from gateway.shared_signals.received import ReceivedStore
 from gateway.shared_signals.receiver import Receiver
 from risk import sqlite as risk_tables
 from risk.database import Database
-from risk.intake import Intake, IntakeResult
+from risk.intake import Intake
 from risk.model import Identifier, Rejection, Signal
+from risk.outcome import IntakeResult
 from risk.snapshot import RiskState
 from risk.values import Secret
 from tests.op.gate import Clock, seeded

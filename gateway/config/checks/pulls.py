@@ -8,7 +8,8 @@ from gateway.config.checks.shared import Checks
 from gateway.config.errors import Code, KeyPath, shown
 from gateway.config.pulls import Pull
 from gateway.config.schema import Sensor
-from plugins.catalog import Catalog, PluginFault
+from plugins.bounds import PluginFault
+from plugins.catalog import Catalog
 from plugins.pulling import Grant, PullAccess
 
 MIN_INTERVAL_S = 10.0

@@ -14,7 +14,6 @@ from gateway.hub.hooks import Delivery
 from plugins.contract import Normalized
 from risk.database import Database
 from risk.folding import fold
-from risk.intake import Effect
 from risk.model import (
     DeviceId,
     Identifier,
@@ -25,6 +24,7 @@ from risk.model import (
     Signal,
     SignalType,
 )
+from risk.outcome import Effect
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 DEVICE = DeviceId("dev_1")

@@ -9,7 +9,8 @@ from ruamel.yaml import YAML
 from gateway.demo.people import LAPTOPS
 from gateway.demo.simulator import DETECTION_ACTIONS, DETECTION_TITLE, LaptopState, detection, report
 from gateway.demo.world import config_text, free_addresses
-from plugins.sensors.generic import GenericOptions, GenericSensor
+from plugins.mapping import GenericOptions
+from plugins.sensors.generic import GenericSensor
 from risk.model import Severity, SignalType
 
 STATE = LaptopState(next(iter(LAPTOPS.values())))

@@ -12,8 +12,8 @@ from gateway.devices.figures import DeviceFigures
 from gateway.devices.inventory import RowFault, rows_of
 from risk.builtin import RULES
 from risk.database import Database
-from risk.devices import JoinRules
 from risk.intake import Intake
+from risk.joining import JoinRules
 from risk.model import Identifier, RiskLevel, SensorRules, Severity, Signal, SignalType
 from risk.scoring import fact_value
 from risk.snapshot import RiskState

@@ -7,16 +7,8 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from plugins.catalog import (
-    MAX_ACTIONS,
-    MAX_FACTS,
-    MAX_ID_CHARS,
-    MAX_TITLE_CHARS,
-    Catalog,
-    OptionsFault,
-    PluginFault,
-    SensorFacade,
-)
+from plugins.bounds import MAX_ACTIONS, MAX_FACTS, MAX_ID_CHARS, MAX_TITLE_CHARS, PluginFault
+from plugins.catalog import Catalog, OptionsFault, SensorFacade
 from plugins.contract import Normalized
 from plugins.sensors.generic import GenericSensor
 from plugins.sensors.wazuh import WazuhSensor

@@ -8,13 +8,13 @@ from risk.devices import (
     MAX_IDENTIFIERS,
     MAX_VALUE_CHARS,
     DeviceIndex,
-    JoinRules,
     ParkingFull,
     keys_text,
     name_of,
     normalise_identifier,
     random_device_id,
 )
+from risk.joining import JoinRules
 from risk.model import DeviceId, Identifier
 
 
