@@ -18,19 +18,26 @@ def test_opening_gives_it_back(plain: bytes, purpose: str, context: bytes) -> No
     assert SEALER.open_text(purpose, SEALER.seal_text(purpose, plain, context), context) == plain
 
 
+def _steady() -> Sealer:
+    """Return one that gives equal texts for equal inputs: what Hypothesis draws must not hang on chance."""
+    return Sealer([b"0123456789abcdef"], random_bytes=bytes)
+
+
 @given(st.binary(max_size=60), st.data())
 def test_any_changed_bit_refuses(plain: bytes, data: st.DataObject) -> None:
-    sealed = bytearray(SEALER.seal("p", plain, b"c"))
+    sealer = _steady()
+    sealed = bytearray(sealer.seal("p", plain, b"c"))
     bit = data.draw(st.integers(0, len(sealed) * 8 - 1))
     sealed[bit // 8] ^= 1 << (bit % 8)
     with pytest.raises(SealBroken):
-        SEALER.open("p", bytes(sealed), b"c")
+        sealer.open("p", bytes(sealed), b"c")
 
 
 @given(st.binary(max_size=60), st.data())
 def test_any_changed_character_refuses(plain: bytes, data: st.DataObject) -> None:
     """No two texts open to one value: the last character's unused bits count too."""
-    text = SEALER.seal_text("p", plain)
+    sealer = _steady()
+    text = sealer.seal_text("p", plain)
     at = data.draw(st.integers(0, len(text) - 1))
     sign = data.draw(
         st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=+/ é\n").filter(
@@ -38,7 +45,7 @@ def test_any_changed_character_refuses(plain: bytes, data: st.DataObject) -> Non
         )
     )
     with pytest.raises(SealBroken):
-        SEALER.open_text("p", text[:at] + sign + text[at + 1 :])
+        sealer.open_text("p", text[:at] + sign + text[at + 1 :])
 
 
 @given(st.binary(max_size=100), st.text(max_size=100))
