@@ -3,7 +3,8 @@
 `limits` chooses the side on which what is not known counts, as it does there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from compliance.analysis.domains import Space
 from compliance.analysis.solver import Clause, Literal
@@ -14,6 +15,43 @@ from compliance.model import AccessPolicy, Assignment, Conditions, Outcome, Step
 
 def matching(policy: AccessPolicy, space: Space, *, limits: bool) -> list[Clause]:
     """Return clauses that hold together exactly where the policy matches."""
+    return list(_once(_matching, policy, space, limits))
+
+
+def not_matching(policy: AccessPolicy, space: Space, *, limits: bool) -> list[Clause]:
+    """Return clauses that hold together exactly where the policy does not match; may add helpers to the space."""
+    return list(_once(_negated, policy, space, limits))
+
+
+def one_matches(policies: Iterable[tuple[AccessPolicy, bool]], space: Space) -> tuple[list[Clause], Clause]:
+    """Return that one of these policies matches, each with the side on which what is not known counts.
+
+    The clauses say what helpers mean, and the last one that one of these holds.
+    """
+    clauses: list[Clause] = []
+    ways: list[Literal] = []
+    for policy, limits in policies:
+        helper, means = _once(_named_match, policy, space, limits)
+        clauses += means
+        ways.append((helper, 0b10))
+    return clauses, tuple(ways)
+
+
+_Found = TypeVar("_Found")
+
+
+def _once(
+    work: Callable[[AccessPolicy, Space, bool], _Found], policy: AccessPolicy, space: Space, limits: bool
+) -> _Found:
+    """Return what a function makes of a policy, worked out once in a space."""
+    key = (work, id(policy), limits)
+    known: tuple[AccessPolicy, _Found] | None = space.remembered.get(key)
+    if known is None or known[0] is not policy:
+        known = space.remembered[key] = (policy, work(policy, space, limits))
+    return known[1]
+
+
+def _matching(policy: AccessPolicy, space: Space, limits: bool) -> list[Clause]:
     clauses = [*_included(policy.include, space, limits)]
     if policy.exclude is not None:
         clauses += _not_excluded(policy.exclude, space, limits)
@@ -23,15 +61,13 @@ def matching(policy: AccessPolicy, space: Space, *, limits: bool) -> list[Clause
     return clauses
 
 
-def not_matching(policy: AccessPolicy, space: Space, *, limits: bool) -> list[Clause]:
-    """Return clauses that hold together exactly where the policy does not match; may add helpers to the space."""
-    known = space.negated.get((id(policy), limits))
-    if known is None or known[0] is not policy:
-        known = space.negated[id(policy), limits] = (policy, _negated(policy, space, limits=limits))
-    return list(known[1])
+def _named_match(policy: AccessPolicy, space: Space, limits: bool) -> tuple[int, list[Clause]]:
+    """Return a helper that is true only where the policy matches, and the clauses that make it so."""
+    helper = space.helper()
+    return helper, [((helper, 0b01), *clause) for clause in matching(policy, space, limits=limits)]
 
 
-def _negated(policy: AccessPolicy, space: Space, *, limits: bool) -> list[Clause]:
+def _negated(policy: AccessPolicy, space: Space, limits: bool) -> list[Clause]:
     clauses: list[Clause] = []
     fails: list[Literal] = []
     for clause in matching(policy, space, limits=limits):

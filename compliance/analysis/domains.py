@@ -11,7 +11,6 @@ from typing import Any
 
 from compliance.analysis import escalation
 from compliance.analysis.inputs import OTHER, Inputs, Surroundings, Variable, unique
-from compliance.analysis.solver import Clause
 from compliance.conditions import INPUTS
 from compliance.conditions.facts import sure_rules, tie_to_rule
 from compliance.evaluate import ANY_SERVICE, folded
@@ -25,7 +24,7 @@ class Space(Inputs):
     def __init__(self, app: str, policies: Sequence[AccessPolicy], around: Surroundings) -> None:
         """Raises `TooHard` when patterns combine in too many ways."""
         super().__init__(app, policies, around)
-        self.negated: dict[tuple[int, bool], tuple[object, list[Clause]]] = {}
+        self.remembered: dict[object, Any] = {}
         self._add_person()
         for each in INPUTS:
             each.add(self)

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from compliance.analysis import escalation
-from compliance.analysis.clauses import matching, not_matching
+from compliance.analysis.clauses import matching, not_matching, one_matches
 from compliance.analysis.domains import Space
 from compliance.analysis.inputs import MOMENT, Surroundings
-from compliance.analysis.solver import Clause, TooHard, solve
+from compliance.analysis.solver import Clause, Prepared, TooHard
 from compliance.conditions import KINDS
 from compliance.conditions.facts import Ago
 from compliance.model import (
@@ -31,6 +31,9 @@ from compliance.policy_tests import Given, Never
 from risk.model import RiskLevel
 
 GRANTS = (Outcome.ALLOW, Outcome.RESTRICT)
+
+FEW = 4
+"""So many policies are looked at one by one."""
 
 
 class Verdict(StrEnum):
@@ -98,14 +101,21 @@ class Analysis:
         self._nevers = tuple(nevers)
         self._others = tuple(each for each in others if each.mode is Mode.ENFORCE)
         self._around = around
-        self._spaces: dict[str, Space] = {}
+        self._spaces: dict[object, Space] = {}
+        self._asked = (
+            *self._policies,
+            *self._reported,
+            *self._others,
+            *(each.as_block() for each in self._nevers),
+            _EVERYTHING,
+        )
+        self._alike: dict[str, object] = {}
 
     def prove(self, never: Never) -> Answer:
         """Return whether nobody can be let in whom the assertion excludes, or a request that is."""
         is_undecided = False
-        for app in [
-            each for each in never.allow.apps or self._around.apps if each not in never.allow.not_apps
-        ]:
+        block = never.as_block()
+        for app in self._unlike(each for each in self._around.apps if block.covers(each)):
             try:
                 found = self._broken(never, app)
             except TooHard:
@@ -120,13 +130,15 @@ class Analysis:
 
     def _broken(self, never: Never, app: str) -> tuple[AccessPolicy, Given] | None:
         space = self._space(app)
-        forbidden = matching(never.as_block(), space, limits=True)
+        block = next((each for each in self._asked if each == never.as_block()), never.as_block())
+        forbidden = matching(block, space, limits=True)
         for lacking in never.without or (None,):
             extra = [*forbidden]
             if lacking is not None:
                 extra += self._without(lacking, space)
-            found = next(self._let_in(space, self._policies, extra), None)
-            if found is not None:
+            # Most assertions hold, and one search for all policies tells.
+            found = self._may_let_in(space, extra) and next(self._let_in(space, self._policies, extra), None)
+            if found:
                 return found
         return None
 
@@ -150,40 +162,84 @@ class Analysis:
         self, space: Space, policies: Sequence[AccessPolicy], extra: Sequence[Clause] = ()
     ) -> Iterator[tuple[AccessPolicy, Given]]:
         """Yield, for each policy that lets in, an example where it does and the extra clauses hold."""
-        ours = self._of(space.app, policies)
-        outside = [
-            clause
-            for each in ours
-            if each.decision not in GRANTS
-            for clause in not_matching(each, space, limits=True)
-        ]
-        outside += escalation.none_stricter(space, Outcome.RESTRICT)
-        for policy in ours:
+        outside = self._none_stricter(space, policies, Outcome.RESTRICT)
+        for policy in self._of(space.app, policies):
             if policy.decision in GRANTS:
-                example = self._example(space, [*matching(policy, space, limits=False), *outside, *extra])
+                clauses = [*matching(policy, space, limits=False), *extra]
+                example = self._example(space, clauses, outside)
                 if example is not None:
                     yield policy, example
 
-    def _example(self, space: Space, clauses: Sequence[Clause]) -> Given | None:
+    def _may_let_in(self, space: Space, extra: Sequence[Clause]) -> bool:
+        """Return whether any of many policies lets in, by one search; true where that is too hard."""
+        granting = [each for each in self._of(space.app, self._policies) if each.decision in GRANTS]
+        if len(granting) <= FEW:
+            return True
+        outside = self._none_stricter(space, self._policies, Outcome.RESTRICT)
+        meant, one = one_matches(((each, False) for each in granting), space)
+        try:
+            return self._example(space, [*meant, one, *extra], outside) is not None
+        except TooHard:
+            return True
+
+    def _none_stricter(self, space: Space, policies: Sequence[AccessPolicy], than: Outcome) -> Prepared:
+        """Return, ready for searches, that nothing stricter than an outcome is decided."""
+        key = (id(policies), than)
+        known: tuple[object, Prepared] | None = space.remembered.get(key)
+        if known is None or known[0] is not policies:
+            clauses = escalation.none_stricter(space, than)
+            for each in self._of(space.app, policies):
+                if STRICTNESS[each.decision] > STRICTNESS[than]:
+                    clauses += not_matching(each, space, limits=True)
+            known = (policies, Prepared(space.domains, [*space.ties, *clauses]))
+            space.remembered[key] = known
+        return known[1]
+
+    def _example(
+        self, space: Space, clauses: Sequence[Clause], common: Prepared | None = None
+    ) -> Given | None:
         """Return a request where all clauses hold, None when there is none. Raises `TooHard`."""
-        model = solve(space.domains, [*space.ties, *clauses])
+        if common is None:
+            common = space.remembered.get("ties")
+            if common is None:
+                common = space.remembered["ties"] = Prepared(space.domains, space.ties)
+        model = common.solve(space.domains, clauses)
         if model is None:
             return None
         chosen = zip(space.variables, model, strict=True)
         return example_of(space.app, (variable.values[at].says for variable, at in chosen))
 
     def _space(self, app: str) -> Space:
-        space = self._spaces.get(app)
+        """Return the inputs of an app; apps that are alike have theirs in common."""
+        sort = self._sort_of(app)
+        space = self._spaces.get(sort)
         if space is None:
-            asked = [
-                *self._policies,
-                *self._reported,
-                *self._others,
-                *(each.as_block() for each in self._nevers),
-            ]
-            asked.append(_EVERYTHING)
-            space = self._spaces[app] = Space(app, asked, self._around)
+            space = self._spaces[sort] = Space(app, self._asked, self._around)
         return space
+
+    def _sort_of(self, app: str) -> object:
+        """Return what tells apps apart: whatever holds of one of a sort holds of all, but for its name and host."""
+        if app not in self._alike:
+            covering = [each for each in self._asked if each.covers(app)]
+            host = self._around.hosts[app]
+            asks_host = any(each.when.hosts or each.when.not_hosts for each in covering)
+            names = tuple(id(each) for each in covering)
+            is_alone = asks_host or host.startswith("*.")
+            self._alike[app] = (names, self._around.paths[app], host if is_alone else "")
+        return self._alike[app]
+
+    def _unlike(self, apps: Iterable[str]) -> list[str]:
+        """Return one app of each sort, the first."""
+        found: dict[object, str] = {}
+        for app in apps:
+            found.setdefault(self._sort_of(app), app)
+        return list(found.values())
+
+    def _as_of(self, example: Given, app: str) -> Given:
+        """Return an example of an app as one of another that is like it."""
+        if example.app == app:
+            return example
+        return msgspec.structs.replace(example, app=app, host=self._around.hosts[app])
 
     @staticmethod
     def _of(app: str, policies: Iterable[AccessPolicy]) -> list[AccessPolicy]:
@@ -196,9 +252,15 @@ class Analysis:
         found: list[Finding] = []
         for policy in (*self._policies, *self._reported):
             found += self._of_policy(policy)
+        of_sort = {app: list(self._of_app(app)) for app in self._unlike(self._around.apps)}
+        by_sort = {self._sort_of(app): each for app, each in of_sort.items()}
         for app in self._around.apps:
-            found += self._of_app(app)
+            found += [self._moved(each, app) for each in by_sort[self._sort_of(app)]]
         return found
+
+    def _moved(self, finding: Finding, app: str) -> Finding:
+        example = None if finding.example is None else self._as_of(finding.example, app)
+        return msgspec.structs.replace(finding, app=app, example=example)
 
     def impossible(self) -> Iterator[tuple[AccessPolicy, tuple[str, ...]]]:
         """Yield the policies that contradict themselves, each with the conditions without one of which they would not.
@@ -219,14 +281,14 @@ class Analysis:
 
     def blamed(self, policy: AccessPolicy) -> tuple[str, ...] | None:
         """Return what keeps a policy from matching anywhere, None when it can match."""
-        apps = [app for app in self._around.apps if policy.covers(app)]
+        apps = self._unlike(app for app in self._around.apps if policy.covers(app))
         if not apps or any(self._matches(policy, app) for app in apps):
             return None
         keys = [key for key in policy.when.__struct_fields__ if getattr(policy.when, key) not in {(), None}]
         return tuple(key for key in keys if any(self._matches(_lacking(policy, key), app) for app in apps))
 
     def _of_policy(self, policy: AccessPolicy) -> Iterator[Finding]:
-        apps = [app for app in self._around.apps if policy.covers(app)]
+        apps = self._unlike(app for app in self._around.apps if policy.covers(app))
         try:
             if not any(self._matches(policy, app) for app in apps):
                 text = "its conditions can never hold together"
@@ -250,30 +312,28 @@ class Analysis:
         space = self._space(app)
         limits = policy.decision is not Outcome.ALLOW
         clauses = matching(policy, space, limits=limits)
+        common = None
         if stricter_than is not None:
-            for other in self._of(app, self._policies):
-                if STRICTNESS[other.decision] > STRICTNESS[stricter_than]:
-                    clauses += not_matching(other, space, limits=True)
-            clauses += escalation.none_stricter(space, stricter_than)
-        return self._example(space, clauses) is not None
+            common = self._none_stricter(space, self._policies, stricter_than)
+        return self._example(space, clauses, common) is not None
 
     def _matters(self, policy: AccessPolicy, app: str) -> bool:
         """Return whether some request is decided otherwise without an `allow` or a `block`."""
         space = self._space(app)
         others = [each for each in self._of(app, self._policies) if each is not policy]
         if policy.decision is Outcome.BLOCK:
-            # It matters where all others together would not block.
-            extra = matching(policy, space, limits=True)
-            blocks = [each for each in others if each.decision is Outcome.BLOCK]
-            extra += [clause for each in blocks for clause in not_matching(each, space, limits=True)]
-            extra += escalation.none_stricter(space, Outcome.REMEDIATE)
-            answers = [
-                matching(each, space, limits=each.decision not in GRANTS)
-                for each in others
-                if each.decision is not Outcome.BLOCK
-            ]
-            answers.append([escalation.one_demands(space, {Outcome.STEP_UP, Outcome.REMEDIATE})])
-            return any(self._example(space, [*extra, *each]) for each in answers)
+            # It matters where all others together would not block, but decide something.
+            clauses = matching(policy, space, limits=True)
+            answers = []
+            for each in others:
+                if each.decision is Outcome.BLOCK:
+                    clauses += not_matching(each, space, limits=True)
+                else:
+                    answers.append((each, each.decision not in GRANTS))
+            clauses += escalation.none_stricter(space, Outcome.REMEDIATE)
+            meant, ways = one_matches(answers, space)
+            demands = escalation.one_demands(space, {Outcome.STEP_UP, Outcome.REMEDIATE})
+            return self._example(space, [*clauses, *meant, (*ways, *demands)]) is not None
         clauses = matching(policy, space, limits=False)
         for other in others:
             clauses += not_matching(other, space, limits=other.decision not in GRANTS)
@@ -307,13 +367,20 @@ class Analysis:
         `before` must be among the `others` that the inputs were cut for. Raises `TooHard`.
         """
         old = tuple(each for each in before if each.mode is Mode.ENFORCE)
+        of_sort: dict[object, list[tuple[bool, str, Given]]] = {}
         for app in self._around.apps:
-            space = self._space(app)
-            for is_new, ours, theirs in ((True, self._policies, old), (False, old, self._policies)):
-                found = self._only(space, ours, theirs)
-                if found is not None:
-                    policy, example = found
-                    yield Difference(app=app, is_newly_let_in=is_new, policy=policy.name, example=example)
+            sort = self._sort_of(app)
+            if sort not in of_sort:
+                of_sort[sort] = list(self._differing(self._space(app), old))
+            for is_new, policy, example in of_sort[sort]:
+                moved = self._as_of(example, app)
+                yield Difference(app=app, is_newly_let_in=is_new, policy=policy, example=moved)
+
+    def _differing(self, space: Space, old: tuple[AccessPolicy, ...]) -> Iterator[tuple[bool, str, Given]]:
+        for is_new, ours, theirs in ((True, self._policies, old), (False, old, self._policies)):
+            found = self._only(space, ours, theirs)
+            if found is not None:
+                yield is_new, found[0].name, found[1]
 
     def _only(
         self, space: Space, ours: Sequence[AccessPolicy], theirs: Sequence[AccessPolicy]
@@ -326,9 +393,8 @@ class Analysis:
             if each.decision in GRANTS
             for clause in not_matching(each, space, limits=False)
         ]
-        ways = [none_grants]
-        ways += [matching(each, space, limits=True) for each in others if each.decision not in GRANTS]
-        for way in ways:
+        meant, one = one_matches(((each, True) for each in others if each.decision not in GRANTS), space)
+        for way in (none_grants, [*meant, one]):
             found = next(self._let_in(space, ours, way), None)
             if found is not None:
                 return found

@@ -27,7 +27,39 @@ def solve(
 
     The lowest value that is left is taken: put the ordinary one first. Raises `TooHard` after `max_steps` splits.
     """
-    return _Search(clauses, max_steps).run(list(domains))
+    return Prepared(domains, clauses).solve(domains, (), max_steps=max_steps)
+
+
+class Prepared:
+    """Clauses that many searches have in common: what follows from them alone is worked out once."""
+
+    def __init__(self, domains: Sequence[int], clauses: Sequence[Clause]) -> None:
+        """Variables may be added to the domains later; these clauses say nothing of them."""
+        state = list(domains)
+        is_possible = all(domains) and _Search(clauses, 0).propagate(state, list(range(len(clauses))))
+        self.state = state if is_possible else None
+        self.clauses = [
+            clause for clause in clauses if not any(not state[variable] & ~mask for variable, mask in clause)
+        ]
+        self.of = _index(self.clauses, 0)
+
+    def solve(
+        self, domains: Sequence[int], clauses: Sequence[Clause], *, max_steps: int = MAX_STEPS
+    ) -> tuple[int, ...] | None:
+        """Return what `solve` returns for these clauses together with the common ones."""
+        if self.state is None:
+            return None
+        state = [*self.state, *domains[len(self.state) :]]
+        return _Search(clauses, max_steps, self).run(state)
+
+
+def _index(clauses: Sequence[Clause], start: int) -> dict[int, list[int]]:
+    """Return the numbers of the clauses that speak of each variable."""
+    of: dict[int, list[int]] = {}
+    for number, clause in enumerate(clauses, start):
+        for variable, _ in clause:
+            of.setdefault(variable, []).append(number)
+    return of
 
 
 def cheapest(
@@ -46,22 +78,27 @@ def cheapest(
 
 
 class _Search:
-    def __init__(self, clauses: Sequence[Clause], max_steps: int) -> None:
-        self._clauses = clauses
+    def __init__(self, clauses: Sequence[Clause], max_steps: int, common: Prepared | None = None) -> None:
+        shared = [] if common is None else common.clauses
+        self._clauses = [*shared, *clauses]
+        self._first = len(shared)
         self._left = max_steps
-        self._of: dict[int, list[int]] = {}
-        for number, clause in enumerate(clauses):
-            for variable, _ in clause:
-                self._of.setdefault(variable, []).append(number)
+        self._shared = {} if common is None else common.of
+        self._own = _index(clauses, len(shared))
+
+    def _of(self, variable: int) -> list[int]:
+        """Return the numbers of the clauses that speak of a variable."""
+        return [*self._shared.get(variable, ()), *self._own.get(variable, ())]
 
     def run(self, domains: list[int]) -> tuple[int, ...] | None:
         """Depth first, without recursion: each entry of the stack is a state that is still to be tried."""
         if not all(domains):
             return None
-        stack: list[tuple[list[int], list[int]]] = [(domains, list(range(len(self._clauses))))]
+        # The common clauses are narrowed already.
+        stack: list[tuple[list[int], list[int]]] = [(domains, list(range(self._first, len(self._clauses))))]
         while stack:
             state, changed = stack.pop()
-            if not self._propagate(state, changed):
+            if not self.propagate(state, changed):
                 continue
             split = self._split(state)
             if split is None:
@@ -73,11 +110,11 @@ class _Search:
             without = state.copy()
             without[variable] &= ~mask
             state[variable] &= mask
-            stack.append((without, list(self._of[variable])))
-            stack.append((state, list(self._of[variable])))
+            stack.append((without, self._of(variable)))
+            stack.append((state, self._of(variable)))
         return None
 
-    def _propagate(self, state: list[int], queue: list[int]) -> bool:
+    def propagate(self, state: list[int], queue: list[int]) -> bool:
         """Narrow domains until nothing follows any more. Returns False for a contradiction."""
         while queue:
             clause = self._clauses[queue.pop()]
@@ -95,7 +132,7 @@ class _Search:
                     return False
                 if count == 1:
                     state[open_[0]] &= open_[1]
-                    queue += self._of[open_[0]]
+                    queue += self._of(open_[0])
         return True
 
     def _split(self, state: list[int]) -> Literal | None:
@@ -115,6 +152,8 @@ class _Search:
             else:
                 if count < shortest:
                     best, shortest = open_, count
+                    if count == 2:  # noqa: PLR2004 - of what is left after narrowing, none is shorter
+                        break
         return best
 
 
@@ -134,7 +173,7 @@ class _Bargain(_Search):
         stack = [(domains, list(range(len(self._clauses))))]
         while stack:
             state, changed = stack.pop()
-            if not self._propagate(state, changed):
+            if not self.propagate(state, changed):
                 continue
             price = self._least(state)
             if price >= most:
@@ -150,7 +189,7 @@ class _Bargain(_Search):
             without = state.copy()
             without[variable] &= ~mask
             state[variable] &= mask
-            ways = [(each, list(self._of[variable])) for each in (without, state)]
+            ways = [(each, self._of(variable)) for each in (without, state)]
             # The cheaper way is tried first: it is on top.
             stack += sorted(ways, key=lambda way: -self._least(way[0]))
         return found
