@@ -54,7 +54,7 @@ MODULES = (
     "plugins.payload",
     "risk.devices",
     "risk.folding",
-    "risk.intake",
+    "risk.staging",
     "risk.lanes",
     "risk.recent",
     "risk.snapshot",

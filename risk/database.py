@@ -6,6 +6,7 @@ that raises is rolled back alone by a savepoint and its error goes to its own ca
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import queue
@@ -37,28 +38,38 @@ class StoreOverloaded(Exception):
 
 
 class _Job:
-    __slots__ = ("future", "loop", "run")
+    __slots__ = ("error", "future", "loop", "result", "run")
 
     def __init__(self, run: Callable[[sqlite3.Connection], Any], loop: asyncio.AbstractEventLoop) -> None:
         self.run = run
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
 
-    def settle(self, result: Any, error: BaseException | None) -> None:
-        """Hand the outcome to the waiting coroutine; a loop that is gone has nobody waiting."""
-
-        def apply() -> None:
-            if self.future.done():
-                return
-            if error is not None:
-                self.future.set_exception(error)
-            else:
-                self.future.set_result(result)
-
-        try:
-            self.loop.call_soon_threadsafe(apply)
-        except RuntimeError:
+    def apply(self) -> None:
+        """Hand the outcome to the waiting coroutine."""
+        if self.future.done():
             return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+def _settle(jobs: Sequence[_Job]) -> None:
+    """Hand every outcome over, with one call of the loop for all; a loop that is gone has nobody waiting."""
+
+    def apply(some: Sequence[_Job]) -> None:
+        for job in some:
+            job.apply()
+
+    of_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+    for job in jobs:
+        of_loop.setdefault(job.loop, []).append(job)
+    for loop, some in of_loop.items():
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(apply, some)
 
 
 class Database:
@@ -73,8 +84,8 @@ class Database:
     def __init__(self, path: Path | str, schema: Mapping[str, Sequence[str]] | Sequence[str]) -> None:
         self._path = str(path)
         self._schema = dict(schema) if isinstance(schema, Mapping) else {"main": tuple(schema)}
-        self._jobs: queue.Queue[_Job | None] = queue.Queue()
-        self._reads: queue.Queue[_Job | None] = queue.Queue()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._reads: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._lock: int | None = None
         self.commits = 0
@@ -161,7 +172,9 @@ class Database:
             self._lock = None
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10)
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, timeout=10, cached_statements=512
+        )
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
@@ -197,11 +210,10 @@ class Database:
         connection.close()
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
-        outcomes: list[tuple[_Job, Any, BaseException | None]] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
             for job in jobs:
-                outcomes.append((job, *self._attempt(connection, job)))  # noqa: PERF401 - kept when one fails
+                self._attempt(connection, job, is_alone=len(jobs) == 1)
             connection.execute("COMMIT")
             self.commits += 1
             self.write_fault = ""
@@ -209,29 +221,29 @@ class Database:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             self.write_fault = str(error)
-            fault = StoreFault(f"store `{self._path}`: {error}")
-            outcomes = [(job, None, fault) for job in jobs]
-        for job, result, failure in outcomes:
-            job.settle(result, failure)
+            for job in jobs:
+                job.error = StoreFault(f"store `{self._path}`: {error}")
+        _settle(jobs)
 
     @staticmethod
-    def _attempt(connection: sqlite3.Connection, job: _Job) -> tuple[Any, BaseException | None]:
-        connection.execute("SAVEPOINT job")
+    def _attempt(connection: sqlite3.Connection, job: _Job, *, is_alone: bool) -> None:
+        """Run a job; what it changed before it raised is undone, what others have changed is not."""
+        if not is_alone:
+            connection.execute("SAVEPOINT job")
         try:
-            result = job.run(connection)
+            job.result = job.run(connection)
         except Exception as error:  # noqa: BLE001 - it goes to the caller, whose job it is
-            connection.execute("ROLLBACK TO job")
+            job.error = error
+            for undo in ("ROLLBACK", "BEGIN IMMEDIATE") if is_alone else ("ROLLBACK TO job",):
+                connection.execute(undo)
+        if not is_alone:
             connection.execute("RELEASE job")
-            return None, error
-        connection.execute("RELEASE job")
-        return result, None
 
     def _read_loop(self, connection: sqlite3.Connection) -> None:
         while (job := self._reads.get()) is not None:
             try:
-                result = job.run(connection)
+                job.result = job.run(connection)
             except Exception as error:  # noqa: BLE001 - it goes to the caller, whose job it is
-                job.settle(None, error)
-            else:
-                job.settle(result, None)
+                job.error = error
+            _settle([job])
         connection.close()

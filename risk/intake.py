@@ -16,42 +16,36 @@ the first copy is enforced, however far that one has got.
 
 import asyncio
 import contextlib
-import hashlib
 import itertools
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from time import monotonic
 from typing import TypeVar
 
 import msgspec
 
 from risk.database import StoreFault, StoreOverloaded
-from risk.devices import SENSOR_SCOPED, DeviceIndex, ParkingFull, name_of
-from risk.folding import PostureFull, as_received, fold, join
+from risk.folding import as_received, fold
 from risk.joining import Case, Join
 from risk.lanes import Lanes
-from risk.model import DeviceId, Identifier, Posture, Rejection, Signal, SignalType
-from risk.outcome import MAX_EFFECTS, Effect, IntakeResult
+from risk.model import DeviceId, Posture, Rejection, Signal
+from risk.outcome import MAX_EFFECTS, IntakeResult
 from risk.packing import pack_posture, pack_signal
 from risk.parts import MAX_PART, Delivered, Part, pack_part, unpack_part
 from risk.recent import Recent
 from risk.snapshot import RiskState
+from risk.staging import Stage, batch_of, digests_of, stage_delivery
 from risk.store import (
     Batch,
     DeadLetter,
-    DeviceRow,
-    MergedRow,
     PartRow,
     Retention,
     RiskStore,
-    SeenRow,
     SignalRow,
-    UserRow,
 )
-from risk.subjects import NotAllowed, Subjects, allowed, check_names
-from risk.users import USER_KINDS, UserId, linked, new_record, spelled
+from risk.subjects import Subjects
 
 MAX_PENDING = 1024
 """Most deliveries of one sensor that may wait; above it `submit` raises `StoreOverloaded`."""
@@ -68,18 +62,16 @@ MAX_BATCH_SIGNALS = MAX_PART
 MAX_SEEN = 200_000
 """Most message ids kept in memory; the store is asked for older ones."""
 
-MAX_IDENTIFIERS = 16
-"""Most identifiers of one signal that are looked at."""
-
 MAX_DEAD_LETTER_BYTES = 65_536
 """Most bytes of a body that a dead letter keeps."""
+
+TURN_S = 0.001
+"""How long a group works at a stretch, where it can be interrupted, before others on the event loop have their turn."""
 
 RETRY_S = 1.0
 """After this, what is durable but could not be folded is tried again."""
 
 T = TypeVar("T")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 PRUNE_EVERY_S = 60.0
 PRUNE_MOST = 2000
@@ -101,81 +93,23 @@ class _Submission:
             self.future.add_done_callback(_looked_at)
 
 
-class _Unusable(Exception):
-    """A signal that can be attributed to nobody, or kept nowhere; `code` is stable."""
+class _Turn:
+    """A stretch of work on the event loop."""
 
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
+    def __init__(self) -> None:
+        self._began = monotonic()
 
-
-class _Stage:
-    """One transaction in the making: what it would change, and the results its deliveries would get."""
-
-    def __init__(
-        self, state: RiskState, seen: dict[bytes, bytes], subjects: Mapping[str, Subjects] | None = None
-    ) -> None:
-        self.subjects = subjects or {}
-        self.state = state
-        self.known = seen
-        self.draft: DeviceIndex = state.index.draft()
-        self.postures: dict[DeviceId, Posture] = {}
-        self.users: dict[UserId, Posture] = {}
-        self.signals: list[SignalRow] = []
-        self.seen: dict[bytes, SeenRow] = {}
-        self.dead_letters: list[DeadLetter] = []
-        self.taken: list[int] = []
-        self.results: list[tuple[_Submission, IntakeResult]] = []
-        self.merged = 0
-
-    def posture(self, device_id: DeviceId) -> Posture:
-        """Return the device's posture as this transaction sees it, an empty one for a new device."""
-        found = self.postures.get(device_id) or self.state.posture(device_id)
-        return found or Posture(device_id=device_id)
-
-    def user_records(self, identifiers: Sequence[Identifier]) -> dict[UserId, Posture]:
-        """Return the records that the identifiers name as this transaction sees them, each linked with the others."""
-        named = spelled(identifiers)
-        return {
-            user_id: linked(
-                self.users.get(user_id) or self.state.user_record(user_id) or new_record(user_id, identifier),
-                named.values(),
-            )
-            for user_id, identifier in named.items()
-        }
-
-    def has_seen(self, key: bytes, digest: bytes) -> bool:
-        """Return whether this very message was accepted before, or earlier in this transaction."""
-        staged = self.seen.get(key)
-        return (self.known.get(key) if staged is None else staged.digest) == digest
-
-    def name_changed(self) -> None:
-        """Bring identifiers and cases that this transaction changed into the postures."""
-        for device_id, identifiers in self.draft.changed.items():
-            posture = self.posture(device_id)
-            self.postures[device_id] = msgspec.structs.replace(
-                posture,
-                identifiers=identifiers,
-                name=name_of(identifiers),
-                contested=self.draft.contested(device_id),
-            )
-
-    def merge_postures(self) -> None:
-        """Put together what is known of records that turned out to be one; to be called after every resolution."""
-        if len(self.draft.merged) == self.merged:
-            return
-        for dropped in list(self.draft.merged)[self.merged :]:
-            kept = self.draft.survivor(dropped)
-            before = self.postures.pop(dropped, None) or self.state.posture(dropped)
-            if before is not None:
-                self.postures[kept] = join(self.posture(kept), before)
-        self.merged = len(self.draft.merged)
+    async def may_end(self) -> None:
+        """Let others have their turn if this one has been long."""
+        if monotonic() - self._began > TURN_S:
+            await asyncio.sleep(0)
+            self._began = monotonic()
 
 
 class Amendment:
     """What an operator may change: `Intake.amend` gives it to the work and makes the result durable."""
 
-    def __init__(self, stage: _Stage) -> None:
+    def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self.index = stage.draft
 
@@ -340,10 +274,10 @@ class Intake:
         delivered = Delivered(
             sensor=sensor, signals=signals, items=range(len(signals)) if items is None else items
         )
-        digests = [_digests(each) for each in signals]
+        digests = [digests_of(each) for each in signals]
         known = await self._known([key for key, _ in digests])
-        stage = _Stage(self._state, known, self.subjects)
-        return _stage(stage, _Submission(delivered), as_received(signals), digests)
+        stage = Stage(self._state, known, self.subjects)
+        return stage_delivery(stage, delivered, as_received(signals), digests)
 
     async def amend(self, work: Callable[["Amendment"], T]) -> tuple[T, frozenset[DeviceId]]:
         """Let an operator's `work` change records; return what it made of them, and which have changed.
@@ -358,13 +292,13 @@ class Intake:
 
     async def _amend(self, work: Callable[["Amendment"], T]) -> tuple[T, frozenset[DeviceId]]:
         async with self._writing:
-            stage = _Stage(self._state, {})
+            stage = Stage(self._state, {})
             amendment = Amendment(stage)
             made = work(amendment)
             stage.merge_postures()
             stage.name_changed()
             packed = {each: (posture, pack_posture(posture)) for each, posture in stage.postures.items()}
-            await self._store.commit(_batch(stage, packed, {}))
+            await self._store.commit(batch_of(stage, packed, {}))
             self._state.apply(packed, stage.draft)
             self.on_joined(stage.draft.joins, stage.draft.opened)
         return made, frozenset(packed) | frozenset(stage.draft.affected)
@@ -445,36 +379,43 @@ class Intake:
     async def _run(self, group: Sequence[_Submission]) -> None:
         async with self._writing:
             await self._take(group)
-        await self._prune()
+        await self._keep_house()
 
     async def _take(self, group: Sequence[_Submission]) -> None:
         begun = monotonic()
+        # While others have their turn nobody else writes, and nothing of this is seen before it is durable.
+        turn = _Turn()
         signals = [as_received(submission.delivered.signals) for submission in group]
-        digests = [[_digests(each) for each in submission.delivered.signals] for submission in group]
+        digests = [[digests_of(each) for each in submission.delivered.signals] for submission in group]
         known = await self._known([key for rows in digests for key, _ in rows])
-        stage = _Stage(self._state, known, self.subjects)
+        stage = Stage(self._state, known, self.subjects)
         now = self._clock()
+        results: list[IntakeResult] = []
         for submission, some, rows in zip(group, signals, digests, strict=True):
-            result = _stage(stage, submission, some, rows)
-            stage.results.append((submission, result))
+            await turn.may_end()
+            is_part = submission.part_id is not None
+            result = stage_delivery(stage, submission.delivered, some, rows, is_part=is_part)
+            results.append(result)
             if submission.delivered.keeps_rejected:
                 stage.dead_letters.extend(
                     _dead_letter(submission.delivered, each, now) for each in result.rejected
                 )
             if submission.part_id is not None:
                 stage.taken.append(submission.part_id)
+        await turn.may_end()
         stage.name_changed()
         packed = {
             device_id: (posture, pack_posture(posture)) for device_id, posture in stage.postures.items()
         }
         users = {user_id: (record, pack_posture(record)) for user_id, record in stage.users.items()}
+        await turn.may_end()
         staged = monotonic()
-        await self._store.commit(_batch(stage, packed, users))
+        await self._store.commit(batch_of(stage, packed, users))
         self._state.apply(packed, stage.draft, users)
         self._remember(stage)
         self.on_joined(stage.draft.joins, stage.draft.opened)
         durable = monotonic()
-        for submission, result in stage.results:
+        for submission, result in zip(group, results, strict=True):
             timings = {
                 "waited": round((begun - submission.since) * 1000, 3),
                 "staged": round((staged - begun) * 1000, 3),
@@ -491,176 +432,18 @@ class Intake:
         older = [key for key in keys if key not in known]
         return {**(await self._store.seen(older)), **known} if older else known
 
-    def _remember(self, stage: _Stage) -> None:
+    def _remember(self, stage: Stage) -> None:
         self._seen.put((row.key, row.digest) for row in stage.seen.values())
         self._is_seen_complete = self._is_seen_complete and not self._seen.has_forgotten
 
-    async def _prune(self) -> None:
+    async def _keep_house(self) -> None:
+        """Do what is due now and then. A store that cannot be written says so to those who deliver next."""
+        with contextlib.suppress(StoreFault, StoreOverloaded):
+            await self._store.tidy()
         if monotonic() < self._prune_at:
             return
         gone = await self._store.prune(self._clock(), self._retention, PRUNE_MOST)
         self._prune_at = monotonic() + (PRUNE_EVERY_S if gone < PRUNE_MOST else 1.0)
-
-
-def _stage(
-    stage: _Stage,
-    submission: _Submission,
-    signals: Sequence[Signal],
-    digests: Sequence[tuple[bytes, bytes]],
-) -> IntakeResult:
-    """Apply the signals of one delivery to the stage; return its result."""
-    delivered = submission.delivered
-    accepted = duplicates = 0
-    devices: set[DeviceId] = set()
-    users: set[UserId] = set()
-    rejected: list[Rejection] = list(delivered.rejections)
-    affected = len(stage.draft.affected)
-    befores: dict[DeviceId, Posture | None] = {}
-    for told, item, (key, digest) in zip(signals, delivered.items, digests, strict=True):
-        is_known = stage.has_seen(key, digest)
-        try:
-            signal = _allowed(stage, told)
-            if signal.device_ids or not signal.user_ids:
-                subject = _stage_device(stage, signal, befores, is_known=is_known)
-                devices.update(() if subject is None else (subject,))
-            else:
-                named = _stage_user(stage, signal, is_known=is_known)
-                subject = named[0]
-                users.update(named)
-        except NotAllowed as error:
-            rejected.append(_rejection(submission, item, "not-allowed", error, told))
-            continue
-        except _Unusable as error:
-            rejected.append(_rejection(submission, item, error.code, error, told))
-            continue
-        if is_known:
-            duplicates += 1
-            continue
-        accepted += 1
-        stage.signals.append(SignalRow(signal.received_at, signal.sensor, subject, pack_signal(signal)))
-        stage.seen[key] = SeenRow(key, digest, signal.received_at)
-    # What rests on a record that was merged, or whose cases changed, rests on something else now.
-    devices.update(stage.draft.affected[affected:])
-    return IntakeResult(
-        accepted=accepted,
-        duplicates=duplicates,
-        rejected=tuple(sorted(rejected, key=lambda each: each.index)),
-        changed_devices=frozenset(devices),
-        changed_users=frozenset(users),
-        effects=tuple(_effect(stage, device_id, before) for device_id, before in befores.items()),
-    )
-
-
-def _effect(stage: _Stage, device_id: DeviceId, before: Posture | None) -> Effect:
-    """Return the effect on a device, with the identifiers and cases that it has at this point of the transaction."""
-    kept = stage.draft.survivor(device_id)
-    after = stage.posture(kept)
-    identifiers = stage.draft.changed.get(kept)
-    if identifiers is not None:
-        contested = stage.draft.contested(kept)
-        after = msgspec.structs.replace(
-            after, identifiers=identifiers, name=name_of(identifiers), contested=contested
-        )
-    return Effect(kept, before, after)
-
-
-def _allowed(stage: _Stage, signal: Signal) -> Signal:
-    """Return the signal as far as its sensor may speak about its subject. Raises `NotAllowed`."""
-    subjects = stage.subjects.get(signal.sensor)
-    if subjects is None:
-        return signal
-    signal = allowed(signal, subjects)
-    if subjects.names and signal.device_ids:
-        known = stage.draft.attributed(_scoped(signal))
-        named = () if known is None else stage.draft.identifiers_of(known)
-        check_names(signal.sensor, subjects, (*signal.device_ids, *named))
-    return signal
-
-
-def _stage_device(
-    stage: _Stage, signal: Signal, befores: dict[DeviceId, Posture | None], *, is_known: bool
-) -> DeviceId | None:
-    """Fold the signal into the device that it names, and return that; None for the heartbeat of nobody.
-
-    `befores` takes what was known of the device before the delivery. A message that is known changes nothing. Raises
-    `_Unusable`.
-    """
-    device_ids = _scoped(signal)
-    if is_known:
-        return stage.draft.attributed(device_ids)
-    try:
-        device_id = stage.draft.resolve_or_create(device_ids)
-    except ParkingFull as error:
-        raise _Unusable("parking-full", str(error)) from error
-    stage.merge_postures()
-    if device_id is None:
-        if signal.type is SignalType.HEARTBEAT and not signal.device_ids:
-            return None
-        raise _Unusable("no-device", _no_device(signal))
-    before = stage.postures.get(device_id) or stage.state.posture(device_id)
-    try:
-        stage.postures[device_id] = fold(before or Posture(device_id=device_id), signal)
-    except PostureFull as error:
-        raise _Unusable("posture-full", str(error)) from error
-    if len(befores) < MAX_EFFECTS:
-        befores.setdefault(device_id, before)
-    return device_id
-
-
-def _stage_user(stage: _Stage, signal: Signal, *, is_known: bool) -> tuple[UserId, ...]:
-    """Fold the signal into the records of the user that it names, and return them, at least one.
-
-    A message that is known changes nothing. Raises `_Unusable`.
-    """
-    records = stage.user_records(_users(signal))
-    if not records:
-        sent = ", ".join(f"{each.kind} `{each.value[:64]}`" for each in signal.user_ids[:MAX_IDENTIFIERS])
-        raise _Unusable("no-user", f"no identifier names a user: {sent}")
-    if not is_known:
-        try:
-            folded = {user_id: fold(record, signal) for user_id, record in records.items()}
-        except PostureFull as error:
-            raise _Unusable("posture-full", str(error)) from error
-        stage.users.update(folded)
-    return tuple(records)
-
-
-def _batch(
-    stage: _Stage,
-    packed: dict[DeviceId, tuple[Posture, bytes]],
-    users: dict[UserId, tuple[Posture, bytes]],
-) -> Batch:
-    devices = [DeviceRow(id_, _keys(stage, posture), data) for id_, (posture, data) in packed.items()]
-    return Batch(
-        devices=devices,
-        merged=[MergedRow(gone, stage.draft.survivor(gone)) for gone in stage.draft.merged],
-        users=[UserRow(user_id, data) for user_id, (_, data) in users.items()],
-        signals=[_of_survivor(stage, row) for row in stage.signals] if stage.merged else stage.signals,
-        seen=list(stage.seen.values()),
-        dead_letters=stage.dead_letters,
-        taken=stage.taken,
-    )
-
-
-def _keys(stage: _Stage, posture: Posture) -> str | None:
-    """Return the index keys of a record, None when they are stored as they are."""
-    device_id = posture.device_id
-    if device_id in stage.state and device_id not in stage.draft.changed:
-        return None
-    return stage.draft.record_keys(device_id, posture.identifiers)
-
-
-def _of_survivor(stage: _Stage, row: SignalRow) -> SignalRow:
-    """Return the row under the record that its device became part of within this transaction."""
-    if row.device_id is None or row.device_id not in stage.draft.merged:
-        return row
-    return msgspec.structs.replace(row, device_id=stage.draft.survivor(row.device_id))
-
-
-def _rejection(submission: _Submission, item: int, code: str, error: Exception, signal: Signal) -> Rejection:
-    """Return why an item is not taken; of a part, which has no body, with what the item became."""
-    content = None if submission.part_id is None else msgspec.to_builtins(signal)
-    return Rejection(index=item, code=code, error=str(error), item=content)
 
 
 def _joined(results: Sequence[IntakeResult]) -> IntakeResult:
@@ -705,43 +488,6 @@ def _dead_letter(delivered: Delivered, rejection: Rejection, now: datetime) -> D
         delivered.delivery,
         rejection.index,
     )
-
-
-def _scoped(signal: Signal) -> list[Identifier]:
-    """Return the signal's identifiers, those that a sensor hands out under this sensor's own name.
-
-    Whatever issuer the signal claims for them, a sensor can only speak of its own numbers.
-    """
-    return [
-        Identifier(each.kind, each.value, signal.sensor) if each.kind in SENSOR_SCOPED else each
-        for each in signal.device_ids[:MAX_IDENTIFIERS]
-    ]
-
-
-def _users(signal: Signal) -> list[Identifier]:
-    """Return the signal's identifiers of a user; a name that means nothing elsewhere is this sensor's own."""
-    return [
-        each if each.kind in USER_KINDS else Identifier(each.kind, each.value, signal.sensor)
-        for each in signal.user_ids[:MAX_IDENTIFIERS]
-    ]
-
-
-def _no_device(signal: Signal) -> str:
-    sent = ", ".join(f"{each.kind} `{each.value[:64]}`" for each in signal.device_ids[:MAX_IDENTIFIERS])
-    return f"no identifier names a device: {sent}" if sent else "the item names no device"
-
-
-def _digests(signal: Signal) -> tuple[bytes, bytes]:
-    """Return the keys of the message and of its content.
-
-    Our own times are no content: a message without a time of its own is the same when it is sent again.
-    """
-    key = hashlib.blake2b(f"{signal.sensor}\x1f{signal.event_id}".encode(), digest_size=16).digest()
-    observed_at = _EPOCH if signal.observed_at == signal.received_at else signal.observed_at
-    content = pack_signal(
-        msgspec.structs.replace(signal, received_at=_EPOCH, observed_at=observed_at, expires_at=None)
-    )
-    return key, hashlib.blake2b(content, digest_size=8).digest()
 
 
 def _fail(submission: _Submission, error: Exception) -> None:

@@ -6,12 +6,21 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
+LIGHT = 16
+"""Most that a light item weighs."""
+
+
 class _Lane(Generic[T]):
     __slots__ = ("items", "weight")
 
     def __init__(self) -> None:
         self.items: deque[tuple[T, int]] = deque()
         self.weight = 0
+
+    @property
+    def is_light(self) -> bool:
+        """Whether its next item is light."""
+        return self.items[0][1] <= LIGHT
 
 
 class Lanes(Generic[T]):
@@ -46,17 +55,24 @@ class Lanes(Generic[T]):
     def take(self, most: int, most_weight: int) -> list[T]:
         """Return up to `most` items, one of each lane in turn; none more once they weigh `most_weight`.
 
-        The order within a lane is kept. The next call goes on with the lane whose turn it is.
+        The order within a lane is kept. Light items and others are never taken together, so that no light one waits
+        for more than one lot of others. The next call goes on with the lane whose turn it is.
         """
         taken: list[T] = []
         weight = 0
-        while self._lanes and len(taken) < most and weight < most_weight:
-            sender = next(iter(self._lanes))
-            lane = self._lanes.pop(sender)
+        turns = deque(self._lanes)
+        are_light = bool(turns) and self._lanes[turns[0]].is_light
+        while turns and len(taken) < most and weight < most_weight:
+            sender = turns.popleft()
+            lane = self._lanes[sender]
+            if lane.is_light is not are_light:
+                continue
             item, its_weight = lane.items.popleft()
             lane.weight -= its_weight
             weight += its_weight
             taken.append(item)
+            del self._lanes[sender]
             if lane.items:
                 self._lanes[sender] = lane
+                turns.append(sender)
         return taken

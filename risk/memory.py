@@ -85,6 +85,9 @@ class MemoryRiskStore:
         for part_id in batch.taken:
             self._parts.pop(part_id, None)
 
+    async def tidy(self) -> None:
+        """Do nothing: nothing is put off."""
+
     async def signals(self, device_id: DeviceId, most: int) -> list[Signal]:
         """Return the newest signals of a device, newest first."""
         rows = [row for row in reversed(self._signals) if row.device_id == device_id]

@@ -2,8 +2,13 @@
 
 Times are stored as unix microseconds. Journals are read and pruned in the order of their row ids, which is
 the order of arrival, so no index by time is written for every signal.
+
+What signals and message ids are found by is *filed* later, for many of them at once: each would change a page of its
+own, a whole page is written for it, and a sender waits for that. Until then they are at the end of their journals:
+signals behind `risk_filed`, message ids in `risk_seen_lately`.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -44,6 +49,17 @@ SCHEMA: tuple[str, ...] = (
     ALTER TABLE risk_dead_letters ADD COLUMN delivery TEXT NOT NULL DEFAULT '';
     ALTER TABLE risk_dead_letters ADD COLUMN item INTEGER NOT NULL DEFAULT 0;
     """,
+    """
+    DROP INDEX risk_signals_device;
+    CREATE TABLE risk_signals_of (device_id TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (device_id, id))
+        WITHOUT ROWID;
+    INSERT INTO risk_signals_of SELECT device_id, id FROM risk_signals WHERE device_id IS NOT NULL
+        ORDER BY device_id, id;
+    CREATE TABLE risk_filed (through INTEGER NOT NULL);
+    INSERT INTO risk_filed SELECT coalesce(max(id), 0) FROM risk_signals;
+    CREATE TABLE risk_seen_lately (id INTEGER PRIMARY KEY, key BLOB NOT NULL, digest BLOB NOT NULL,
+        received_at INTEGER NOT NULL);
+    """,
 )
 """Migrations of the tables of this package, all named `risk_…`; appended to, never edited."""
 
@@ -54,8 +70,8 @@ _SOME = 500
 
 MAX_KEY = 2**62
 
-_AT_ONCE = (64, 8, 1)
-"""Rows of one statement. INVARIANT: few sizes, so that every statement stays prepared; 64 rows of 5 are under the
+_AT_ONCE = (64, 32, 16, 8, 4, 2, 1)
+"""Rows of one statement. INVARIANT: few sizes, so that every statement stays prepared; 64 rows of 8 are under the
 limit of parameters."""
 
 _DEVICES = (
@@ -68,7 +84,7 @@ _POSTURES = (
 )
 _USERS = ("INSERT OR REPLACE INTO risk_users VALUES", "")
 _SIGNALS = ("INSERT INTO risk_signals (received_at, sensor, device_id, signal) VALUES", "")
-_SEEN = ("INSERT OR REPLACE INTO risk_seen (key, digest, received_at) VALUES", "")
+_SEEN = ("INSERT INTO risk_seen_lately (key, digest, received_at) VALUES", "")
 _DEAD_LETTERS = (
     "INSERT INTO risk_dead_letters (received_at, sensor, reason, error, body, delivery, item) VALUES",
     "",
@@ -77,15 +93,25 @@ _DECISIONS = ("INSERT OR REPLACE INTO risk_decisions VALUES", "")
 _PARTS = ("INSERT INTO risk_parts (id, part) VALUES", "")
 
 
+MAX_UNFILED = 2000
+"""Most signals, and most message ids, that wait to be filed: some milliseconds of work."""
+
+
 @lru_cache(maxsize=64)
 def _micros(at: datetime) -> int:
     return (at - _EPOCH) // _MICROSECOND
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def _statement(head: str, tail: str, width: int, rows: int) -> str:
     marks = f"({','.join('?' * width)})"
     return f"{head} {','.join([marks] * rows)}{tail}"
+
+
+_UNFILE = (
+    "DELETE FROM risk_signals_of WHERE (device_id, id) IN"
+    " (SELECT device_id, id FROM risk_signals WHERE id IN ({}))"
+)
 
 
 def insert_rows(
@@ -102,6 +128,34 @@ def insert_rows(
             statement = _statement(*into, len(some[0]), size)
             connection.execute(statement, tuple(chain.from_iterable(some)))
             at += size
+
+
+def _file(connection: sqlite3.Connection) -> None:
+    """File what is not filed yet."""
+    connection.execute(
+        "INSERT INTO risk_signals_of SELECT device_id, id FROM risk_signals"
+        " WHERE id > (SELECT through FROM risk_filed) AND device_id IS NOT NULL ORDER BY device_id, id"
+    )
+    connection.execute("UPDATE risk_filed SET through = (SELECT coalesce(max(id), 0) FROM risk_signals)")
+    connection.execute(
+        "INSERT OR REPLACE INTO risk_seen (key, digest, received_at)"
+        " SELECT key, digest, received_at FROM risk_seen_lately ORDER BY id"
+    )
+    connection.execute("DELETE FROM risk_seen_lately")
+
+
+def _merge(connection: sqlite3.Connection, gone: MergedRow) -> None:
+    """Make a record part of another. Its signals have to be filed."""
+    connection.execute("INSERT OR REPLACE INTO risk_merged VALUES (?, ?)", (gone.device_id, gone.into))
+    connection.execute("DELETE FROM risk_devices WHERE device_id = ?", (gone.device_id,))
+    connection.execute(
+        "UPDATE risk_signals SET device_id = ?"
+        " WHERE id IN (SELECT id FROM risk_signals_of WHERE device_id = ?)",
+        (gone.into, gone.device_id),
+    )
+    connection.execute(
+        "UPDATE risk_signals_of SET device_id = ? WHERE device_id = ?", (gone.into, gone.device_id)
+    )
 
 
 def _instant(micros: int) -> datetime:
@@ -125,6 +179,12 @@ class SqliteRiskStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._filing = asyncio.Lock()
+        self._unfiled = 0
+        self._lately: dict[bytes, bytes] = {}
+        """Message ids that may not be filed yet, with their digests."""
+        self._has_all_unfiled = False
+        """Whether `_lately` has all of them: not those that an earlier process has left."""
 
     async def load(self) -> list[DeviceRow]:
         """Return every device record, in no order."""
@@ -156,6 +216,7 @@ class SqliteRiskStore:
 
     async def recent_seen(self, most: int) -> tuple[list[SeenRow], bool]:
         """Return up to `most` message ids, oldest first, and whether there are no others."""
+        await self._file_all()
 
         def run(connection: sqlite3.Connection) -> tuple[list[SeenRow], bool]:
             newest = "SELECT key, digest, received_at FROM risk_seen ORDER BY id DESC LIMIT ?"
@@ -167,17 +228,21 @@ class SqliteRiskStore:
 
     async def seen(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the content digests of those message ids that were accepted before."""
+        if not self._has_all_unfiled:
+            await self._file_all()
+        lately = {key: digest for key in keys if (digest := self._lately.get(key)) is not None}
+        older = [key for key in keys if key not in lately]
 
         def run(connection: sqlite3.Connection) -> dict[bytes, bytes]:
             found: dict[bytes, bytes] = {}
-            for start in range(0, len(keys), _SOME):
-                some = keys[start : start + _SOME]
+            for start in range(0, len(older), _SOME):
+                some = older[start : start + _SOME]
                 marks = ",".join("?" * len(some))
                 query = f"SELECT key, digest FROM risk_seen WHERE key IN ({marks})"  # noqa: S608 - only marks
                 found.update(connection.execute(query, some).fetchall())
             return found
 
-        return await self._database.read(run)
+        return {**(await self._database.read(run)), **lately} if older else lately
 
     async def commit(self, batch: Batch) -> None:
         """Make the batch durable, or change nothing."""
@@ -195,14 +260,10 @@ class SqliteRiskStore:
         def run(connection: sqlite3.Connection) -> None:
             insert_rows(connection, _DEVICES, devices)
             insert_rows(connection, _POSTURES, known)
+            if batch.merged:
+                _file(connection)
             for gone in batch.merged:
-                connection.execute(
-                    "INSERT OR REPLACE INTO risk_merged VALUES (?, ?)", (gone.device_id, gone.into)
-                )
-                connection.execute("DELETE FROM risk_devices WHERE device_id = ?", (gone.device_id,))
-                connection.execute(
-                    "UPDATE risk_signals SET device_id = ? WHERE device_id = ?", (gone.into, gone.device_id)
-                )
+                _merge(connection, gone)
             insert_rows(connection, _USERS, users)
             insert_rows(connection, _SIGNALS, signals)
             insert_rows(connection, _SEEN, seen)
@@ -211,13 +272,41 @@ class SqliteRiskStore:
             for part_id in batch.taken:
                 connection.execute("DELETE FROM risk_parts WHERE id = ?", (part_id,))
 
-        await self._database.write(run)
+        try:
+            await self._database.write(run)
+        except asyncio.CancelledError:
+            self._has_all_unfiled = False
+            raise
+        self._lately.update((row.key, row.digest) for row in batch.seen)
+        self._unfiled += max(len(signals), len(seen))
+
+    async def tidy(self) -> None:
+        """File what waits, once it is enough to be worth it. Raises as `commit`."""
+        if self._unfiled >= MAX_UNFILED:
+            await self._file_all()
+
+    async def _file_all(self) -> None:
+        async with self._filing:
+            began = dict(self._lately)
+            self._unfiled = 0
+            await self._database.write(_file)
+            self._has_all_unfiled = True
+            # What was committed meanwhile may be filed or not, and is found here in either case.
+            for key, digest in began.items():
+                if self._lately.get(key) == digest:
+                    del self._lately[key]
 
     async def signals(self, device_id: DeviceId, most: int) -> list[Signal]:
         """Return the newest signals of a device, newest first."""
 
         def run(connection: sqlite3.Connection) -> list[Signal]:
-            query = "SELECT signal FROM risk_signals WHERE device_id = ? ORDER BY id DESC LIMIT ?"
+            query = (
+                "SELECT signal FROM risk_signals WHERE id IN (SELECT id FROM"
+                " (SELECT id FROM risk_signals_of WHERE device_id = ?1 ORDER BY id DESC LIMIT ?2)"
+                " UNION ALL SELECT id FROM risk_signals"
+                " WHERE id > (SELECT through FROM risk_filed) AND device_id = ?1)"
+                " ORDER BY id DESC LIMIT ?2"
+            )
             return [unpack_signal(packed) for (packed,) in connection.execute(query, (device_id, most))]
 
         return await self._database.read(run)
@@ -247,6 +336,7 @@ class SqliteRiskStore:
 
     async def prune(self, now: datetime, retention: Retention, most: int) -> int:
         """Remove what is past its retention, at most `most` rows of each kind; return how many went."""
+        await self._file_all()
         tables = (
             ("risk_seen", retention.seen_s, MAX_KEY),
             ("risk_signals", retention.signals_s, retention.signals_most),
@@ -258,11 +348,18 @@ class SqliteRiskStore:
             for table, age_s, rows in tables:
                 (newest,) = connection.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()  # noqa: S608
                 oldest = f"SELECT id, received_at FROM {table} ORDER BY id LIMIT ?"  # noqa: S608 - our own names
-                gone += connection.execute(
-                    f"DELETE FROM {table} WHERE id IN"  # noqa: S608 - our own names
-                    f" (SELECT id FROM ({oldest}) WHERE received_at < ? OR id <= ?)",
-                    (most, _micros(now - timedelta(seconds=age_s)), newest - rows),
-                ).rowcount
+                past = f"SELECT id FROM ({oldest}) WHERE received_at < ? OR id <= ?"  # noqa: S608 - as above
+                given = (most, _micros(now - timedelta(seconds=age_s)), newest - rows)
+                if table == "risk_signals":
+                    past += (
+                        " INTERSECT SELECT id FROM risk_signals WHERE id <= (SELECT through FROM risk_filed)"
+                    )
+                    connection.execute(_UNFILE.format(past), given)
+                gone += connection.execute(f"DELETE FROM {table} WHERE id IN ({past})", given).rowcount  # noqa: S608
+            # Ids are given again when the last row is gone.
+            connection.execute(
+                "UPDATE risk_filed SET through = min(through, (SELECT coalesce(max(id), 0) FROM risk_signals))"
+            )
             return gone
 
         return await self._database.write(run)

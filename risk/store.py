@@ -129,6 +129,9 @@ class RiskStore(Protocol):
     async def commit(self, batch: Batch) -> None:
         """Make the batch durable. Raises `StoreOverloaded` or `StoreFault`, and then nothing is changed."""
 
+    async def tidy(self) -> None:
+        """Do what commits have put off, where that has become much. To be called between them. Raises as `commit`."""
+
     async def signals(self, device_id: DeviceId, most: int) -> list[Signal]:
         """Return the newest signals of a device, newest first."""
 

@@ -1,5 +1,6 @@
 """What every store of risk must do, run against each of them."""
 
+import asyncio
 import signal as signal_module
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import risk.sqlite as sqlite_module
 from risk.database import Database, StoreFault
 from risk.intake import Intake
 from risk.memory import MemoryRiskStore
@@ -126,6 +128,72 @@ async def test_many_message_ids_are_asked_for_at_once(store):
     assert len(await store.seen([*keys, b"none"])) == 2000
 
 
+OTHER = DeviceId("dev_2")
+
+
+async def everything(store):
+    """What is found by device and by message id."""
+    signals = {each: [row.event_id for row in await store.signals(each, 9)] for each in (DEVICE, OTHER)}
+    return signals, await store.seen([b"key-%d" % number for number in range(9)])
+
+
+@pytest.mark.parametrize("filed_after", [1, 2, 3, 1000])
+async def test_whatever_is_filed_already_the_same_is_found(store, monkeypatch, filed_after):
+    """Of what is filed in turn, some is and some is not when it is asked for."""
+    monkeypatch.setattr(sqlite_module, "MAX_UNFILED", filed_after)
+    rows = [
+        SignalRow(T0, "edr", each, pack_signal(signal(number))) for number, each in ((7, OTHER), (8, None))
+    ]
+    batches = [
+        *(batch(number) for number in range(4)),
+        Batch(signals=rows, seen=[SeenRow(b"key-1", b"newer", T0), SeenRow(b"key-7", b"digest", T0)]),
+        Batch(merged=[MergedRow(DEVICE, OTHER)]),
+        batch(5, devices=[], signals=[SignalRow(T0, "edr", OTHER, pack_signal(signal(5)))]),
+    ]
+    for each in batches:
+        await store.commit(each)
+        await store.tidy()
+    digests = {b"key-%d" % number: b"digest" for number in (0, 2, 3, 5, 7)} | {b"key-1": b"newer"}
+    assert await everything(store) == ({DEVICE: [], OTHER: ["e5", "e7", "e3", "e2", "e1", "e0"]}, digests)
+    rows, is_all = await store.recent_seen(3)
+    assert ([(row.key, row.digest) for row in rows], is_all) == (
+        [(b"key-1", b"newer"), (b"key-7", b"digest"), (b"key-5", b"digest")],
+        False,
+    )
+
+
+async def test_what_was_not_filed_is_found_by_the_next_process(database):
+    for number in range(3):
+        await SqliteRiskStore(database).commit(batch(number))
+    again = SqliteRiskStore(database)
+    assert await again.signals(DEVICE, 9) == [signal(2), signal(1), signal(0)]
+    assert await again.seen([b"key-0", b"key-2"]) == {b"key-0": b"digest", b"key-2": b"digest"}
+    await again.commit(batch(3))
+    assert len(await again.seen([b"key-%d" % number for number in range(9)])) == 4
+
+
+async def test_a_commit_that_nobody_waited_for_is_found_all_the_same(database):
+    store = SqliteRiskStore(database)
+    await store.recent_seen(1)
+    committing = asyncio.ensure_future(store.commit(batch()))
+    await asyncio.sleep(0)
+    committing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await committing
+    assert await store.seen([b"key-0"]) == {b"key-0": b"digest"}
+
+
+async def test_signals_after_all_others_are_gone_are_filed_too(store):
+    """Their ids are those of former ones."""
+    await store.commit(batch(0))
+    await store.prune(T0 + 999 * HOUR, Retention(signals_s=1), 9)
+    assert await store.signals(DEVICE, 9) == []
+    await store.commit(batch(1))
+    assert await store.signals(DEVICE, 9) == [signal(1)]
+    await store.commit(batch(2, merged=[MergedRow(DEVICE, OTHER)], devices=[], signals=[]))
+    assert await store.signals(OTHER, 9) == [signal(1)]
+
+
 async def test_an_empty_batch_changes_nothing(store):
     await store.commit(Batch())
     assert await store.load() == []
@@ -240,3 +308,28 @@ async def test_decision_records_go_by_age_and_by_count(database):
     await store.put_many([(f"c{n}", T0 + n * HOUR, b"r") for n in range(6)])
     assert await store.prune(T0 + 2 * HOUR, 3) == 3
     assert [await store.get(f"c{n}") for n in range(6)] == [None, None, None, b"r", b"r", b"r"]
+
+
+def inserting(database, code, *, fails=False):
+    def run(connection):
+        connection.execute("INSERT INTO risk_decisions VALUES (?, 1, X'00')", (code,))
+        if fails:
+            raise ValueError(code)
+        return code
+
+    return database.write(run)
+
+
+@pytest.mark.parametrize("others", [0, 3])
+async def test_a_job_that_fails_is_undone_alone(database, others):
+    """Whether it has its transaction to itself or not."""
+    jobs = [inserting(database, f"ok{number}") for number in range(others)]
+    results = await asyncio.gather(inserting(database, "bad", fails=True), *jobs, return_exceptions=True)
+    assert isinstance(results[0], ValueError)
+    assert results[1:] == [f"ok{number}" for number in range(others)]
+    kept = await database.read(
+        lambda connection: connection.execute("SELECT code FROM risk_decisions").fetchall()
+    )
+    assert sorted(kept) == [(f"ok{number}",) for number in range(others)]
+    assert await inserting(database, "later") == "later"
+    assert not database.write_fault

@@ -1,6 +1,6 @@
 """The fair queue of the intake."""
 
-from risk.lanes import Lanes
+from risk.lanes import LIGHT, Lanes
 
 BOUNDS = {"most": 3, "most_weight": 10}
 
@@ -42,3 +42,38 @@ def test_weight_fills_a_lane_but_never_an_empty_one() -> None:
     made.add("noisy", "n1", 8)
     assert made.has_room("noisy", 2, **BOUNDS)
     assert not made.has_room("noisy", 3, **BOUNDS)
+
+
+def heavy(*names: str) -> list[tuple[str, int]]:
+    return [(name, LIGHT + 1) for name in names]
+
+
+def test_light_items_and_others_are_taken_in_turn_but_never_together() -> None:
+    made = lanes(quiet=["q1"], calm=["c1", "c2"])
+    for item, weight in heavy("b1", "b2"):
+        made.add("bulk", item, weight)
+    assert made.take(9, 100) == ["q1", "c1", "c2"]
+    made.add("quiet", "q2", 1)
+    assert made.take(9, LIGHT + 1) == ["b1"]
+    assert made.take(9, 100) == ["q2"]
+    assert made.take(9, 100) == ["b2"]
+    assert len(made) == 0
+
+
+def test_no_item_overtakes_another_of_its_lane() -> None:
+    """A light one behind a heavy one waits for it, and the other way round."""
+    made: Lanes[str] = Lanes()
+    for item, weight in (("a", 1), *heavy("b"), ("c", 1), *heavy("d")):
+        made.add("one", item, weight)
+    made.add("other", "x", 1)
+    taken = [made.take(9, 1000) for _ in range(4)]
+    assert [item for lot in taken for item in lot if item != "x"] == ["a", "b", "c", "d"]
+    assert taken[0] == ["a", "x"]
+
+
+def test_heavy_lanes_share_a_lot() -> None:
+    made: Lanes[str] = Lanes()
+    for item, weight in heavy("a", "b", "c"):
+        made.add(item, item, weight)
+    assert made.take(9, 2 * LIGHT) == ["a", "b"]
+    assert made.take(9, 2 * LIGHT) == ["c"]

@@ -153,14 +153,14 @@ def delivered(number):
 
 
 async def test_a_part_that_our_own_fault_cannot_take_becomes_a_dead_letter(rig, monkeypatch):
-    folding = intake_module.fold
+    staging = intake_module.stage_delivery
 
-    def fold(posture, each):
-        if each.external_id == "c200":
+    def stage(stage, delivered, *rest, **more):
+        if any(each.external_id == "c200" for each in delivered.signals):
             raise ZeroDivisionError
-        return folding(posture, each)
+        return staging(stage, delivered, *rest, **more)
 
-    monkeypatch.setattr(intake_module, "fold", fold)
+    monkeypatch.setattr(intake_module, "stage_delivery", stage)
     with pytest.raises(StoreFault, match="ZeroDivisionError"):
         await rig.intake.submit("edr", [signal(n) for n in range(3 * MAX_PART)])
     assert (await rig.intake.submit("mdm", [signal(1, "mdm")])).accepted == 1
