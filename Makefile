@@ -33,6 +33,8 @@ test: setup-test ## unit, property, contract, wire and system tests (ARGS="..." 
 
 # What is run once more over the compiled data path.
 COMPILED_TESTS := tests/wire tests/unit/wire tests/unit/proxy tests/unit/feed tests/unit/decision \
+  tests/unit/risk tests/property/test_intake_orders.py tests/unit/plugins/test_generic_products.py \
+  tests/unit/plugins/test_kinds.py tests/unit/plugins/test_catalog.py tests/unit/plugins/test_payload.py \
   tests/unit/test_compiled.py tests/faults tests/system/test_loop.py tests/system/test_loop_deaths.py \
   tests/system/test_listeners.py
 

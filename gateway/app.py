@@ -117,7 +117,7 @@ PRUNE_EVERY_S = 600.0
 READY_POLL_S = 0.05
 SWITCH_S = 0.0005
 """How long the event loop may wait for the interpreter while another thread reads a large body."""
-ENFORCED_AT_ONCE = 256
+ENFORCED_AT_ONCE = 128
 """Devices whose change is announced together."""
 MAX_EVALUATED = 32
 """Most devices of a delivery whose meaning is worked out before the workers ask for it; in a batch nobody may ask."""

@@ -6,6 +6,7 @@ delivery is left to `plugins.sensors.generic`, which is not.
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -26,7 +27,7 @@ from plugins.mapping import (
     paths,
 )
 from plugins.payload import MAX_ITEMS, Step, digest, follow, parse_path, parse_time, text_of
-from plugins.reading import ItemFault, is_junk, is_nobody
+from plugins.reading import ItemFault, is_junk_identifier, is_nobody
 from risk.model import Identifier, Severity, Signal, SignalType
 
 K = TypeVar("K")
@@ -253,7 +254,7 @@ def _signal(reader: _Reader, options: GenericOptions, sensor: str, received_at: 
         device_ids=device_ids,
         user_ids=user_ids,
         level=None if is_closing else _level(reader, options, kind),
-        title=reader.text("title", options.title) or f"{kind.value} reported by {sensor}",
+        title=reader.text("title", options.title) or _title(kind, sensor),
         description=reader.text("description", options.description),
         recommended_actions=_actions(reader, options),
         rationale=reader.text("why", options.why),
@@ -262,6 +263,12 @@ def _signal(reader: _Reader, options: GenericOptions, sensor: str, received_at: 
         resolves=is_closing,
         expires_at=None if is_closing else after(observed_at, options.expires_after),
     )
+
+
+@lru_cache(maxsize=1024)
+def _title(kind: SignalType, sensor: str) -> str:
+    """Return what people read where the product gives no title."""
+    return f"{kind.value} reported by {sensor}"
 
 
 def _type(reader: _Reader, options: GenericOptions) -> SignalType:
@@ -340,7 +347,7 @@ def _subject(
         for source in options.device
         if (value := reader.text(f"device.{source.kind}", source.path).strip())
     ]
-    devices = [each for each in named if not is_junk(each.kind, each.value)]
+    devices = [each for each in named if not is_junk_identifier(each)]
     users = [
         Identifier(source.kind, value)
         for source in options.user

@@ -249,10 +249,15 @@ def first_of(value: Any) -> Any:
 
 def is_junk(kind: str, value: str) -> bool:
     """Return whether an identifier names nothing. Container ids as hostnames are left to the intake."""
-    if kind == "hostname":
-        plain = value.strip().rstrip(".").casefold()
+    return is_junk_identifier(Identifier(kind, value))
+
+
+def is_junk_identifier(identifier: Identifier) -> bool:
+    """Return the same as `is_junk` for an identifier: its issuer has no part in it."""
+    if identifier.kind == "hostname":
+        plain = identifier.value.strip().rstrip(".").casefold()
         return plain in JUNK_VALUES or plain.startswith("localhost.")
-    return normalise_identifier(Identifier(kind, value)) is None
+    return normalise_identifier(identifier) is None
 
 
 def is_nobody(value: str) -> bool:

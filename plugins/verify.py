@@ -330,13 +330,16 @@ def _check_clock(header: str, sent_at: float, now_s: float, tolerance_s: float) 
 
 def _single(headers: Headers, name: str) -> str:
     """Return the one field of this name. Fields whose names differ only by `_` count as repeated."""
-    found = [value for each, value in headers if each.lower().replace("_", "-") == name]
+    found: list[tuple[str, str]] = []
+    length = len(name)
+    for each, value in headers:
+        if len(each) == length and (lower := each.lower()).replace("_", "-") == name:
+            found.append((lower, value))
     if not found:
         raise VerifyFault(VerifyCode.MISSING, f"header `{name}` is missing")
-    exact = [value for each, value in headers if each.lower() == name]
-    if len(found) > 1 or not exact:
+    if len(found) > 1 or found[0][0] != name:
         raise VerifyFault(VerifyCode.REPEATED, f"header `{name}` is given more than once, or misspelt")
-    return exact[0]
+    return found[0][1]
 
 
 def _signatures(header: str, wanted: str, length: int) -> list[bytes]:

@@ -5,6 +5,7 @@ The same function serves tickets, pages, `explain` and what-if, so that they can
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -20,6 +21,9 @@ from risk.users import UserId
 
 CONTRADICTION = "contradiction: "
 """How `device_source` begins when sources name different devices."""
+
+MAX_KEYS = 16_384
+"""Most records whose keys are remembered, as many as postures are kept open."""
 
 Interpret = Callable[[Posture | None, Interpretation, datetime], tuple[RiskAssessment, ComplianceResult]]
 """What turns a posture into risk and compliance: `gateway.decision.judge.judge`, or a `Judge` that remembers."""
@@ -75,7 +79,13 @@ def device_keys(posture: Posture, before: DeviceId | None = None) -> tuple[str, 
     `before` is the record that was merged into this one, if it was: tickets may still rest on it.
     """
     own = dict.fromkeys((f"device:{posture.device_id}", f"device:{before or posture.device_id}"))
-    return (*own, *identifier_keys(posture.identifiers))
+    return (*own, *_keys_of(posture.identifiers))
+
+
+@lru_cache(maxsize=MAX_KEYS)
+def _keys_of(identifiers: tuple[Identifier, ...]) -> tuple[str, ...]:
+    """Return the keys of a record's identifiers, which seldom change."""
+    return tuple(identifier_keys(identifiers))
 
 
 def identifier_keys(identifiers: Iterable[Identifier]) -> list[str]:

@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Protocol, TypeVar
 
 import aiohttp
@@ -34,8 +34,9 @@ from gateway.feed.hub_side import NotEnforced
 from gateway.hub.certificate_sender import CertificateVerifier
 from gateway.hub.delivery_request import Content, DeliveryRequest
 from gateway.hub.holding import Held, HeldFull, Holding
+from gateway.hub.pace import Pace
 from gateway.hub.pages import problem
-from gateway.hub.shortcut import Told
+from gateway.hub.shortcut import Accepted
 from gateway.hub.signin_front import client_address
 from plugins.bounds import PluginFault
 from plugins.catalog import Catalog, OptionsFault, SensorFacade
@@ -61,10 +62,13 @@ T = TypeVar("T")
 BODY_TIMEOUT_S = 30.0
 """How long a sender may take for its body."""
 
-AT_ONCE = 32
+AT_ONCE = 64
 """Most deliveries of one sensor that are worked on at a time: what a noisy one has beyond that waits behind its own,
-and not in the way of others. Signals of all of them become durable together all the same.
+and not in the way of others. While some of them become durable, the others are read.
 """
+
+TURN_S = 0.002
+"""How long reading bodies may hold up the event loop before others have their turn."""
 
 BURST_S = 10.0
 """A sensor that was quiet may send this many seconds' worth of deliveries at once."""
@@ -213,7 +217,15 @@ class _Taking:
         self.result: IntakeResult | None = None
         self.durable_in_s: float | None = None
 
-    def delivery(self, status: int, verdict: str, detail: str = "") -> Delivery:
+    def delivery(
+        self,
+        status: int,
+        verdict: str,
+        detail: str = "",
+        *,
+        enforced_in_s: float | None = None,
+        enforcement: object = None,
+    ) -> Delivery:
         """Return what became of it."""
         result = self.result or IntakeResult()
         normalized = self.normalized or Normalized()
@@ -229,6 +241,8 @@ class _Taking:
             ignored=normalized.ignored,
             devices=len(result.changed_devices),
             timings=result.timings,
+            enforced_in_s=enforced_in_s,
+            enforcement=enforcement,
             durable_in_s=self.durable_in_s,
             lag_s=_lag_s(normalized, self.received_at, self.first_byte_at),
             received_at=self.received_at,
@@ -395,6 +409,7 @@ class Hooks:
         self._held = Held()
         self._aside = ThreadPoolExecutor(1, "large-body")
         """Reads large bodies, one at a time, beside the event loop."""
+        self._pace = Pace(TURN_S)
         self._rooms: dict[str, asyncio.Semaphore] = {}
 
     def swap(self, sensors: Mapping[str, HookSensor]) -> None:
@@ -422,10 +437,11 @@ class Hooks:
 
     async def handle(self, request: web.Request) -> web.Response:
         """Take one delivery to the sensor that the route found."""
-        return await self.deliver(request, request.match_info.get("sensor", ""))
+        answer = await self.deliver(request, request.match_info.get("sensor", ""))
+        return answer.response() if isinstance(answer, Accepted) else answer
 
-    async def deliver(self, request: DeliveryRequest, name: str) -> web.Response:
-        """Take one delivery to the sensor of this name, whether there is one or not."""
+    async def deliver(self, request: DeliveryRequest, name: str) -> web.Response | Accepted:
+        """Take one delivery to the sensor of this name, whether there is one or not; return what its sender is told."""
         received_ns, received_at = self._received_ns(request), self._clock()
         waited = timedelta(microseconds=(self._mono_ns() - received_ns) / 1000)
         taking = _Taking(
@@ -448,7 +464,7 @@ class Hooks:
                 **answer.extra,
             )
 
-    async def _take(self, request: DeliveryRequest, taking: _Taking) -> web.Response:
+    async def _take(self, request: DeliveryRequest, taking: _Taking) -> web.Response | Accepted:
         sensor = taking.sensor
         if sensor is not None and (handshake := _handshake(request, sensor)) is not None:
             return await self._greet(request, sensor, handshake, taking)
@@ -466,7 +482,7 @@ class Hooks:
 
     async def _taken(
         self, request: DeliveryRequest, sensor: HookSensor, taking: _Taking, holding: Holding
-    ) -> web.Response:
+    ) -> web.Response | Accepted:
         received_ns = taking.received_ns
         body = await _read(request, sensor, holding.hold)
         taking.body_bytes = len(body)
@@ -487,11 +503,7 @@ class Hooks:
             result = await self._store(sensor, normalized, taking)
             enforcement = await self._wait_enforced(result, received_ns)
         enforced_in_s = (self._mono_ns() - received_ns) / 1e9
-        self._observe(
-            msgspec.structs.replace(
-                taking.delivery(200, "accepted"), enforced_in_s=enforced_in_s, enforcement=enforcement
-            )
-        )
+        self._observe(taking.delivery(200, "accepted", enforced_in_s=enforced_in_s, enforcement=enforcement))
         answer: dict[str, Any] = {
             "accepted": result.accepted,
             "duplicates": result.duplicates,
@@ -509,7 +521,7 @@ class Hooks:
             # A product said that something has changed: somebody has to go and look.
             is_asked = self._on_pulls(sensor.name, normalized.pulls)
             answer["pull_required"] = {"resources": list(normalized.pulls), "configured": is_asked}
-        return Told(
+        return Accepted(
             msgspec.json.encode(answer),
             lambda: self._on_answered(sensor.name, taking.id, (self._mono_ns() - received_ns) / 1e9),
         )
@@ -613,6 +625,7 @@ class Hooks:
     async def _worked(self, taking: _Taking, work: Callable[[], T]) -> T:
         """Return what work on a body gives, done beside the event loop where the body is long."""
         if len(taking.body) <= LARGE_BYTES:
+            await self._pace.turn()
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._aside, work)
 
@@ -674,11 +687,18 @@ def tried_payloads(payloads: Sequence[Any]) -> list[Any] | None:
 
 def kept_headers(headers: Mapping[str, str], sensor: HookSensor) -> dict[str, str]:
     """Return, in lower case, the headers that plugins may read. Credentials are never among them."""
-    named = READ_HEADERS | sensor.facade.headers
-    lower = ((name.lower(), value) for name, value in headers.items())
-    return {
-        name: value[:MAX_HEADER_CHARS] for name, value in lower if name in named or name.startswith("ce-")
-    }
+    named = _named(sensor.facade.headers)
+    kept: dict[str, str] = {}
+    for each, value in headers.items():
+        name = each.lower()
+        if name in named or name.startswith("ce-"):
+            kept[name] = value[:MAX_HEADER_CHARS]
+    return kept
+
+
+@lru_cache(maxsize=256)
+def _named(further: frozenset[str]) -> frozenset[str]:
+    return READ_HEADERS | further
 
 
 def _place(verified: Verified | None) -> int:

@@ -35,7 +35,13 @@ _BEGIN = b"POST "
 _ELSEWHERE = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"connection"})
 """Fields of requests that are not read here: their framing, or what follows them, is something else."""
 
-Take = Callable[[DeliveryRequest, str], Awaitable[web.Response]]
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_ACCEPTED = (
+    b"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+    b"Content-Type: application/json\r\nContent-Length: %d\r\nDate: %b\r\nServer: posturegate\r\n\r\n%b"
+)
+
+Take = Callable[[DeliveryRequest, str], "Awaitable[web.Response | Accepted]"]
 """Take a delivery to a sensor that there is; return what its sender is told. A fault costs the connection."""
 
 
@@ -152,7 +158,7 @@ class Link(asyncio.Protocol):
             raise
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(written)
-            if isinstance(response, Told):
+            if isinstance(response, Accepted):
                 response.is_sent()
         self.taking = None
         self._look()
@@ -181,21 +187,33 @@ class Link(asyncio.Protocol):
         self._held = b""
 
 
-class Told(web.Response):
-    """The answer to a delivery; `is_sent` is called when its last byte was handed to the connection."""
+class Accepted:
+    """The answer to a delivery that was taken; `is_sent` is called when its last byte was handed to the connection."""
+
+    __slots__ = ("body", "is_sent")
 
     def __init__(self, body: bytes, is_sent: Callable[[], None]) -> None:
-        super().__init__(
-            body=body,
-            content_type="application/json",
-            headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
-        )
+        self.body = body
         self.is_sent = is_sent
+
+    def response(self) -> web.Response:
+        """Return the same for the web server."""
+        return _SentResponse(self)
+
+    def written(self, date: str) -> bytes:
+        """Return the same as it is sent."""
+        return _ACCEPTED % (len(self.body), date.encode(), self.body)
+
+
+class _SentResponse(web.Response):
+    def __init__(self, accepted: Accepted) -> None:
+        super().__init__(body=accepted.body, content_type="application/json", headers=_HEADERS)
+        self._accepted = accepted
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Send what is left of the answer."""
         await super().write_eof(data)
-        self.is_sent()
+        self._accepted.is_sent()
 
 
 class DeliverySite(web.UnixSite):
@@ -225,8 +243,10 @@ def _text(name_or_value: bytes) -> str:
     return name_or_value.decode("utf-8", "surrogateescape")
 
 
-def _written(response: web.Response) -> bytes:
+def _written(response: web.Response | Accepted) -> bytes:
     """Return an answer as it is sent."""
+    if isinstance(response, Accepted):
+        return response.written(_date(int(time())))
     body = response.body if isinstance(response.body, bytes) else b""
     lines = [f"HTTP/1.1 {response.status} {response.reason}"]
     lines += [f"{name}: {value}" for name, value in response.headers.items() if name != "Content-Length"]

@@ -22,7 +22,7 @@ from gateway.hub.front import FrontFault, read_front
 from gateway.hub.hooks import Hooks
 from gateway.hub.pages import Pages, problem, spoken_problem
 from gateway.hub.remediation import Remediation
-from gateway.hub.shortcut import Deliveries
+from gateway.hub.shortcut import Accepted, Deliveries
 from gateway.hub.signin import SignIn
 from gateway.tasks import spawn
 
@@ -86,7 +86,7 @@ class HubWeb:
         INVARIANT: what has become durable is enforced, also when the sender hangs up meanwhile: the delivery is a task
         of its own, which the end of the connection does not cancel.
         """
-        delivery = self._hooks.deliver(request, request.match_info["sensor"])
+        delivery = self._hooks.handle(request)
         response = await asyncio.shield(spawn(delivery, name="delivery"))
         response.force_close()  # the next on this connection may be one that is taken without us
         return response
@@ -95,7 +95,7 @@ class HubWeb:
         """Return what takes small deliveries without routes and middlewares; all else goes to what `rest` makes."""
         return Deliveries(HOOKS, lambda: self._hooks.names, self._taken, rest)
 
-    async def _taken(self, request: DeliveryRequest, sensor: str) -> web.Response:
+    async def _taken(self, request: DeliveryRequest, sensor: str) -> web.Response | Accepted:
         """Take a delivery that nothing but its task waits for."""
         try:
             return await self._hooks.deliver(request, sensor)

@@ -24,6 +24,26 @@ def test_what_is_compiled_exists_and_defines_no_struct() -> None:
         assert not {"msgspec.Struct", "Struct", "Strict"} & set(bases), module
 
 
+def test_no_compiled_function_catches_several_kinds_of_fault_under_one_name() -> None:
+    """The compiler gives a name the type of the first, and then refuses the others at run time."""
+    for module in compiled.MODULES:
+        for function in ast.walk(ast.parse(compiled.source_of(module).read_text())):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                caught: dict[str, set[str]] = {}
+                for node in ast.walk(function):
+                    if isinstance(node, ast.ExceptHandler) and node.name and node.type is not None:
+                        caught.setdefault(node.name, set()).add(ast.unparse(node.type))
+                assert all(len(kinds) == 1 for kinds in caught.values()), f"{module}.{function.name}"
+
+
+def test_what_is_compiled_of_risk_and_plugins_does_not_wait() -> None:
+    """A coroutine that is cancelled while it is compiled has been seen to end the process."""
+    for module in compiled.MODULES:
+        if not module.startswith("gateway."):
+            nodes = list(ast.walk(ast.parse(compiled.source_of(module).read_text())))
+            assert not any(isinstance(node, ast.AsyncFunctionDef) for node in nodes), module
+
+
 def folder_of(tmp_path: Path, digest: str) -> Path:
     (tmp_path / compiled.DIGEST_FILE).write_text(digest)
     return tmp_path

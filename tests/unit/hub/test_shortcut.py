@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gateway.decision.assertion import AssertionSigner
 from gateway.hub import shortcut
 from gateway.hub.pages import Pages, problem
-from gateway.hub.shortcut import DeliverySite, Told
+from gateway.hub.shortcut import Accepted, DeliverySite
 from gateway.hub.web import HubWeb
 
 FRONT = b"X-Gate-Client: 192.0.2.1\r\nX-Gate-Scheme: https\r\nX-Gate-Host: app.example\r\n"
@@ -33,6 +33,10 @@ class Hooks:
     def is_sent(self):
         self.sent += 1
 
+    async def handle(self, request):
+        answer = await self.deliver(request, request.match_info["sensor"])
+        return answer.response() if isinstance(answer, Accepted) else answer
+
     async def deliver(self, request, name):
         if name not in self.names:
             return problem(404, "no-such-sensor", "No such sensor")
@@ -43,7 +47,7 @@ class Hooks:
         if body == b"fault":
             raise RuntimeError("a fault of ours")
         self.done.set()
-        return Told(b'{"got":%d}' % len(body), self.is_sent)
+        return Accepted(b'{"got":%d}' % len(body), self.is_sent)
 
 
 class Rest:

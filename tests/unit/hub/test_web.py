@@ -29,7 +29,7 @@ class Hooks:
 
     names = frozenset({"edr"})
 
-    async def deliver(self, request: web.Request, name: str) -> web.Response:
+    async def handle(self, request: web.Request) -> web.Response:
         self.begun.set()
         await self.go_on.wait()
         self.enforced.set()
