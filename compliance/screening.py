@@ -4,14 +4,19 @@ INVARIANT: where `Screen.may_fail` returns False, no rule is failed but those th
 `evaluate_compliance` finds no other result that is `noncompliant` or `in-grace-period`. Where it returns True, only the
 judgement can tell: the screen knows nothing of exemptions, of silent sensors, or of how many findings a rule lets pass.
 It makes no text, and says nothing of `unknown`.
+
+INVARIANT: while the digest of a device is the same, and no moment has come at which time changes its judgement, it
+fails and meets the same rules as when it was judged, provided that nothing was stale then (`is_fresh`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from compliance.comparison import FAILED, Scalar, compare
+from compliance.device_facts import OWNERSHIP_FACTS, PLATFORM_FACTS, TAG_LIST, TAG_PREFIX
 from compliance.model import (
     CompliancePolicy,
+    ComplianceResult,
     ComplianceRule,
     ComplianceState,
     DeviceAssignment,
@@ -21,6 +26,7 @@ from compliance.model import (
     RuleLevel,
     SensorRule,
 )
+from compliance.reasons import ComplianceReason
 from compliance.rules import Evidence
 from compliance.state import DeviceFacts, applicable
 from risk.correlation import NOTHING, Weighing
@@ -34,6 +40,17 @@ MAX_VALUES = 1024
 
 MAX_KINDS = 256
 """Most sets of rules that are kept ready, one for each kind of device that policies tell apart."""
+
+STALE = frozenset(
+    {
+        ComplianceReason.FACT_TOO_OLD,
+        ComplianceReason.FACT_EXPIRED,
+        ComplianceReason.SENSOR_SILENT,
+        ComplianceReason.SENSOR_NOT_SEEN_LATELY,
+        ComplianceReason.EXEMPTED,
+    }
+)
+"""Reasons that go away when a sensor says the same once more, or that may hide one which does."""
 
 _NO_MATTER = RiskAssessment(level=RiskLevel.UNKNOWN, is_known=False)
 """Which policies cover a device does not depend on its risk."""
@@ -56,10 +73,50 @@ class Screen:
         self._sensors = sensors
         self._uncovered_fails = uncovered in FAILING
         self._weighing = weighing
+        self._asked = {
+            *(rule.fact for policy in policies for rule in policy.rules if isinstance(rule, FactRule)),
+            *PLATFORM_FACTS,
+            *OWNERSHIP_FACTS,
+            TAG_LIST,
+        }
         self._kinds: dict[tuple[tuple[str, str], ...], MayFail] = {}
         self.may_fail: MayFail = self._of_its_kind
         if _is_one_kind(policies):
             self.may_fail = self._held_to([rule for policy in policies for rule in policy.rules])
+
+    def digest(self, posture: Posture, now: datetime) -> int:
+        """Return a number that is another one whenever the device has changed in what its judgement rests on.
+
+        What is only said again leaves it as it is, unless another sensor's word counts from then on. For this process.
+        """
+        facts: list[tuple[object, ...]] = []
+        heeded: dict[str, tuple[int, datetime, str]] = {}
+        for (sensor, name), fact in posture.facts.items():
+            if name not in self._asked and not name.startswith(TAG_PREFIX):
+                continue
+            facts.append((sensor, name, type(fact.value), fact.value, fact.since, fact.expires_at))
+            rules = self._sensors.get(sensor)
+            if rules is not None and (fact.expires_at is None or fact.expires_at > now):
+                place = (rules.trust, fact.observed_at, sensor)
+                heeded[name] = max(place, heeded.get(name, place))
+        is_dated = bool(self._weighing.correlation)
+        findings = [
+            (
+                key, each.is_open, each.level, each.category, each.title, each.first_observed_at, each.expires_at,
+                each.open_level, each.observed_at if is_dated or not each.is_open else None,
+            )
+            for key, each in posture.findings.items()
+        ]  # fmt: skip
+        return hash(
+            (
+                (posture.name, posture.identifiers, posture.contested),
+                frozenset(posture.heard),
+                frozenset(sensor for sensor, _ in posture.facts),
+                frozenset(facts),
+                frozenset((name, sensor) for name, (_, _, sensor) in heeded.items()),
+                frozenset(findings),
+            )
+        )
 
     def _of_its_kind(self, posture: Posture, now: datetime) -> bool:
         """Return whether a device may fail one of the rules that it is held to."""
@@ -80,6 +137,11 @@ class Screen:
 
     def _uncovered(self, _posture: Posture, _now: datetime) -> bool:
         return self._uncovered_fails
+
+
+def is_fresh(risk: RiskAssessment, compliance: ComplianceResult) -> bool:
+    """Return whether all that a judgement rests on counted, so that to say it again would change nothing."""
+    return not risk.silent_sensors and not any(each.reason in STALE for each in compliance.results)
 
 
 class _Coverage(DeviceFacts):

@@ -163,7 +163,7 @@ class Hub:
         self.decisions = risk_tables.SqliteDecisionStore(self.database)
         self.recorder = IncidentRecorder(self.decisions)
         # One memory for all who ask what a posture means: after a change of a device, several do.
-        interpret = Judge()
+        interpret = self._judge = Judge()
         self.incident_store = incident_tables.SqliteIncidentStore(self.database)
         self.incidents = self.recorder.incidents = IncidentDesk(
             self.incident_store,
@@ -550,7 +550,9 @@ class Hub:
         self.triage = Triage(
             posture=self._posture_of_others,
             interpretation=lambda: self._runtime.interpretation,
-            is_followed=self._is_followed,
+            incidents=self.incidents,
+            tasks=self.remedies.tasks,
+            interpret=self._judge.lately,
             suspected=self._suspected,
             clock=utc_now,
         )
@@ -587,9 +589,6 @@ class Hub:
         """Look at devices whose records were changed together."""
         self.incidents.regroup(devices)
         self.remedies.tasks.regroup(devices)
-
-    def _is_followed(self, device: str) -> bool:
-        return self.incidents.has_open(device) or self.remedies.tasks.has_open(device)
 
     def _suspected(self, devices: Sequence[str], change: Change | None) -> None:
         """Look at devices that may fail a rule, or did; what was not enforced yet begins and ends no incident."""

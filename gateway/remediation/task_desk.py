@@ -27,6 +27,7 @@ from gateway.remediation.tasks import (
     SecurityTask,
     TaskChange,
     TaskEvent,
+    TaskState,
     advance,
     change,
     not_asked,
@@ -159,6 +160,10 @@ class TaskDesk:
     def has_open(self, device_id: str) -> bool:
         """Return whether a task of the device is not resolved."""
         return device_id in self._live
+
+    def awaits_evidence(self, device_id: str) -> bool:
+        """Return whether somebody said that a task of the device is done, and no sensor has told of it since."""
+        return any(task.state is TaskState.VERIFYING for task in self._live.get(device_id, {}).values())
 
     def of_device(self, device_id: str) -> tuple[SecurityTask, ...]:
         """Return the tasks of a device that are not resolved, oldest first."""

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -10,13 +11,14 @@ from compliance.model import (
     CompliancePolicy,
     ComplianceState,
     DeviceAssignment,
+    Exemption,
     FactRule,
     FindingRule,
     RiskRule,
     RuleLevel,
     SensorRule,
 )
-from compliance.screening import FAILING, Screen
+from compliance.screening import FAILING, Screen, is_fresh
 from compliance.state import evaluate_compliance
 from risk.correlation import NOTHING, Correlation, Decay, Weighing
 from risk.model import (
@@ -185,6 +187,155 @@ def test_whom_the_screen_lets_pass_fails_no_rule(policies, seen, uncovered, weig
             each for each in result.results if each.state in FAILING and each.level is not RuleLevel.REPORT
         ]
         assert failed == []
+
+
+def _outcome(posture, policies, weighing, now, uncovered=ComplianceState.NONCOMPLIANT):
+    """Return what incidents and tasks look at in a judgement, and the judgement."""
+    risk = assess(posture, SENSORS, now, weighing)
+    result = evaluate_compliance(
+        posture, policies, risk=risk, sensors=SENSORS, now=now, uncovered=uncovered, exemptions=EXEMPTIONS
+    )
+    shown = (
+        [(each.policy, each.rule, each.state, each.reason, each.level, each.is_required) for each in result.results],
+        {(each.sensor, each.external_id, each.level, each.title) for each in risk.contributions},
+    )  # fmt: skip
+    return shown, risk, result
+
+
+def _said_again(posture, again, at):
+    """Return a posture in which some of what was said was said again at `at`, with nothing new in it."""
+    numbers = iter(again)
+    replace = msgspec.structs.replace
+    facts = {
+        key: replace(fact, observed_at=at, received_at=at, statements=(fact.since,))
+        if next(numbers)
+        else fact
+        for key, fact in posture.facts.items()
+    }
+    findings = {
+        key: replace(each, observed_at=at, received_at=at) if each.is_open and next(numbers) else each
+        for key, each in posture.findings.items()
+    }
+    heard = {sensor: at if next(numbers) else moment for sensor, moment in posture.heard.items()}
+    return replace(posture, facts=facts, findings=findings, heard=heard)
+
+
+EXEMPTIONS = (Exemption(rule="b", reason="r", author="a", expires="2030-01-02", devices=("dev_1",)),)
+later = st.sampled_from([0.0, 0.5, 30.0, 3000.0, 80000.0])
+
+
+@settings(max_examples=300)
+@given(
+    policies=policies,
+    posture=postures,
+    again=st.lists(st.booleans(), min_size=16, max_size=16),
+    after=later,
+    before=later,
+    weighing=weighings,
+)
+def test_what_is_said_again_changes_no_judgement_while_the_digest_is_the_same(
+    policies, posture, again, after, before, weighing
+):
+    screen = Screen(policies, sensors=SENSORS, uncovered=ComplianceState.NONCOMPLIANT, weighing=weighing)
+    then = NOW + timedelta(seconds=after)
+    shown, risk, result = _outcome(posture, policies, weighing, NOW)
+    moments = [each for each in (risk.changes_at, result.changes_at) if each is not None]
+    if not is_fresh(risk, result) or any(moment <= then for moment in moments):
+        return
+    told = _said_again(posture, again, then - timedelta(seconds=min(before, after)))
+    if screen.digest(told, then) == screen.digest(posture, NOW):
+        assert _outcome(told, policies, weighing, then)[0] == shown
+
+
+def fact_of(name, *, value, sensor="edr", at=NOW):
+    return Fact(name=name, sensor=sensor, value=value, observed_at=at, received_at=at)
+
+
+LONG_AGO = NOW - timedelta(hours=2)
+OVER_AN_HOUR_AGO = NOW - timedelta(seconds=3700)
+DISK = FactRule(name="r0", fact="disk", equals=True)
+TWICE = Weighing(correlation=(Correlation(name="twice", level="high", count=2, within=3600.0),))
+
+
+def device(*said, heard=("edr", "mdm", "operator")):
+    found = [each for each in said if isinstance(each, Finding)]
+    stated = [each for each in said if isinstance(each, Fact)]
+    return Posture(
+        device_id=DeviceId("dev_1"),
+        findings={(each.sensor, each.external_id): each for each in found},
+        facts={(each.sensor, each.name): each for each in stated},
+        heard=dict.fromkeys(heard, NOW),
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "rule", "posture", "weighing"),
+    [
+        ("a", DISK, device(
+            fact_of("disk", value=True, at=LONG_AGO), fact_of("disk", value=False, sensor="operator")
+        ), NOTHING),
+        ("a", FactRule(name="r0", fact="disk", equals=True, max_age=60.0), device(
+            fact_of("disk", value=False, at=LONG_AGO)
+        ), NOTHING),
+        ("b", FactRule(name="r0", fact="disk", equals=False, max_age=60.0), device(
+            fact_of("disk", value=False, at=LONG_AGO)
+        ), NOTHING),
+        ("a", DISK, msgspec.structs.replace(device(
+            fact_of("disk", value=False, at=OVER_AN_HOUR_AGO),
+            fact_of("disk", value=True, sensor="operator", at=LONG_AGO),
+        ), heard={"edr": OVER_AN_HOUR_AGO, "operator": NOW}), NOTHING),
+        ("a", RiskRule(name="r0", max=RiskLevel.LOW), device(
+            _finding("edr", 1, Severity.LOW, NOW, NOW, None, None, is_open=True, category=""),
+            _finding("edr", 2, Severity.LOW, LONG_AGO, LONG_AGO, None, None, is_open=True, category=""),
+        ), TWICE),
+    ],
+    ids=["newest-of-two", "too-old", "too-old-and-exempted", "silent", "together-within"],
+)  # fmt: skip
+def test_where_to_say_it_again_changes_the_judgement_the_digest_does_not_vouch(
+    policy, rule, posture, weighing
+):
+    policies, then = (CompliancePolicy(name=policy, rules=(rule,)),), NOW + timedelta(seconds=1)
+    screen = Screen(policies, sensors=SENSORS, uncovered=ComplianceState.NONCOMPLIANT, weighing=weighing)
+    shown, risk, result = _outcome(posture, policies, weighing, NOW)
+    vouched = []
+    changed = 0
+    for number in range(2**6):
+        told = _said_again(posture, [bool(number & 1 << bit) for bit in range(6)], then)
+        if _outcome(told, policies, weighing, then)[0] != shown:
+            changed += 1
+            if is_fresh(risk, result) and screen.digest(told, then) == screen.digest(posture, NOW):
+                vouched.append(number)
+    assert changed > 0
+    assert vouched == []
+
+
+CHANGES = {
+    "value": lambda each: {"facts": {**each.facts, ("edr", "disk"): fact_of("disk", value=False)}},
+    "another sensor's word": lambda each: {
+        "facts": {**each.facts, ("mdm", "disk"): fact_of("disk", value=True, sensor="mdm")}
+    },
+    "finding": lambda each: {"findings": {}},
+    "heard": lambda each: {"heard": {**each.heard, "mdm": NOW}},
+    "name": lambda each: {"name": "another"},
+    "contested": lambda each: {"contested": (Identifier("serial", "SN-1"),)},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_a_judgement_rests_on_changes_the_digest(change) -> None:
+    screen = Screen((LAPTOPS,), sensors=SENSORS, uncovered=ComplianceState.NONCOMPLIANT)
+    changed = msgspec.structs.replace(HEALTHY, **change(HEALTHY))
+    assert screen.digest(changed, NOW) != screen.digest(HEALTHY, NOW)
+
+
+def test_what_is_said_again_or_asked_by_no_rule_leaves_the_digest() -> None:
+    screen = Screen((LAPTOPS,), sensors=SENSORS, uncovered=ComplianceState.NONCOMPLIANT)
+    then = NOW + timedelta(seconds=30)
+    again = _said_again(HEALTHY, [True] * 16, then)
+    again = msgspec.structs.replace(
+        again, facts={**again.facts, ("edr", "uptime"): fact_of("uptime", value=7, at=then)}
+    )
+    assert screen.digest(again, then) == screen.digest(HEALTHY, NOW)
 
 
 HEALTHY = Posture(

@@ -66,7 +66,7 @@ class Rig:
         )  # fmt: skip
         self.triage = Triage(
             posture=self.state.posture, interpretation=lambda: MEANING, suspected=self.suspected, clock=lambda: NOW,
-            is_followed=lambda device: self.incidents.has_open(device) or self.tasks.has_open(device),
+            incidents=self.incidents, tasks=self.tasks, interpret=judge.lately,
         )  # fmt: skip
         self.devices = DeviceDesk(
             self.state, self.intake, self.enforce, lambda: MEANING, clock=lambda: NOW, amended=self.amended

@@ -1,20 +1,20 @@
 """Whom triage lets incidents and tasks look at: all who may fail a rule or did, with the change, and nobody else."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
 
 from compliance.model import CompliancePolicy, ComplianceState, FactRule, RiskRule
-from gateway.decision.judge import Interpretation
-from gateway.hub.triage import AT_ONCE, SLICE, Triage
+from gateway.decision.judge import Interpretation, judge
+from gateway.hub.triage import AT_ONCE, SLICE, STEP, Triage
 from gateway.incidents.model import Change
 from risk.model import DeviceId, Fact, Posture, RiskLevel, SensorRules
 
 NOW = datetime(2026, 12, 1, 6, tzinfo=UTC)
 CHANGE = Change(sensor="edr", received_at=NOW, durable_in_s=0.001, enforced_in_s=0.002)
-MANY = SLICE * 3
+MANY = SLICE * STEP * 3
 
 
 def meaning(*rules: FactRule | RiskRule) -> Interpretation:
@@ -22,15 +22,33 @@ def meaning(*rules: FactRule | RiskRule) -> Interpretation:
     return Interpretation({"edr": SensorRules(name="edr")}, (policy,), ComplianceState.NONCOMPLIANT)
 
 
-def device(name: str, *, disk: bool = True) -> Posture:
-    fact = Fact(name="disk", sensor="edr", value=disk, observed_at=NOW, received_at=NOW)
-    return Posture(device_id=DeviceId(name), facts={("edr", "disk"): fact}, heard={"edr": NOW})
+def device(name: str, *, disk: bool = True, at: datetime = NOW) -> Posture:
+    fact = Fact(
+        name="disk", sensor="edr", value=disk, observed_at=at, received_at=at, statements=(NOW,) * (at > NOW)
+    )
+    return Posture(device_id=DeviceId(name), facts={("edr", "disk"): fact}, heard={"edr": at})
+
+
+class Open:
+    """Devices with something open."""
+
+    def __init__(self) -> None:
+        self.devices: set[str] = set()
+        self.awaiting: set[str] = set()
+
+    def has_open(self, device_id: str) -> bool:
+        return device_id in self.devices
+
+    def awaits_evidence(self, device_id: str) -> bool:
+        return device_id in self.awaiting
 
 
 class Rig:
     def __init__(self) -> None:
         self.known: dict[str, Posture] = {}
-        self.followed: set[str] = set()
+        self.incidents, self.tasks = Open(), Open()
+        self.now = NOW
+        self.judged = 0
         self.seen: list[tuple[str, Change | None]] = []
         self.meaning = meaning(
             RiskRule(name="threat", max=RiskLevel.LOW), FactRule(name="disk", fact="disk", equals=True)
@@ -38,10 +56,23 @@ class Rig:
         self.triage = Triage(
             posture=self.posture,
             interpretation=lambda: self.meaning,
-            is_followed=lambda name: name in self.followed,
+            incidents=self.incidents,
+            tasks=self.tasks,
+            interpret=self.judge,
             suspected=lambda names, change: self.seen.extend((name, change) for name in names),
-            clock=lambda: NOW,
+            clock=lambda: self.now,
         )
+
+    def judge(self, *asked):
+        self.judged += 1
+        return judge(*asked)
+
+    def told(self, *postures: Posture) -> list[str]:
+        """Return who is looked at once this is known."""
+        self.seen.clear()
+        self.triage.look(self.put(*postures), CHANGE)
+        self.triage.drain()
+        return [name for name, _ in self.seen]
 
     def posture(self, name: DeviceId) -> Posture | None:
         return self.known.get(name)
@@ -54,7 +85,7 @@ class Rig:
 async def test_of_a_large_delivery_those_are_looked_at_that_may_fail_or_are_followed() -> None:
     rig = Rig()
     devices = rig.put(*(device(f"d{number}", disk=number % 50 != 0) for number in range(MANY)))
-    rig.followed.add("d7")
+    rig.incidents.devices.add("d7")
     rig.triage.look(devices, CHANGE)
     assert rig.seen == []  # not on the way of the answer
     for _ in range(MANY):
@@ -126,4 +157,57 @@ async def test_a_fault_costs_its_own_turn_alone() -> None:
     rig.triage.look(devices, CHANGE)
     for _ in range(MANY):
         await asyncio.sleep(0)
-    assert len(rig.seen) == MANY - SLICE
+    assert len(rig.seen) == MANY - STEP
+
+
+async def test_a_device_that_is_as_it_was_is_neither_looked_at_nor_judged_again() -> None:
+    rig = Rig()
+    assert rig.told(device("d1", disk=False)) == ["d1"]
+    for desk in (rig.incidents, rig.tasks):
+        desk.devices.add("d1")
+    judged = rig.judged
+    for seconds in (1, 60, 3600):
+        rig.now = NOW + timedelta(seconds=seconds)
+        assert rig.told(device("d1", disk=False, at=rig.now)) == []
+    assert rig.judged == judged
+    assert rig.told(device("d1", at=rig.now)) == ["d1"]
+
+
+async def test_it_is_looked_at_again_until_what_should_be_open_is() -> None:
+    rig = Rig()
+    for missing in (rig.incidents, rig.tasks):
+        rig.incidents.devices, rig.tasks.devices = {"d1"}, {"d1"}
+        missing.devices = set()
+        for _ in range(2):
+            assert rig.told(device("d1", disk=False)) == ["d1"]
+    assert rig.told(device("d2")) == []
+    rig.tasks.devices = {"d2"}  # and what should not be open any more
+    for _ in range(2):
+        assert rig.told(device("d2")) == ["d2"]
+
+
+async def test_while_evidence_is_awaited_every_report_counts() -> None:
+    rig = Rig()
+    rig.incidents.devices, rig.tasks.devices, rig.tasks.awaiting = {"d1"}, {"d1"}, {"d1"}
+    for _ in range(2):
+        assert rig.told(device("d1", disk=False)) == ["d1"]
+    rig.tasks.awaiting.clear()
+    assert rig.told(device("d1", disk=False)) == []
+
+
+async def test_when_time_has_changed_something_it_is_looked_at_again() -> None:
+    rig = Rig()
+    rig.meaning = meaning(FactRule(name="disk", fact="disk", equals=True, grace=60.0))
+    rig.tasks.devices = {"d1"}
+    assert rig.told(device("d1", disk=False)) == ["d1"]
+    rig.now = NOW + timedelta(seconds=59)
+    assert rig.told(device("d1", disk=False)) == []
+    rig.now = NOW + timedelta(seconds=60)
+    assert rig.told(device("d1", disk=False)) == ["d1"]
+
+
+async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.hub.triage.MAX_REMEMBERED", 3)
+    rig = Rig()
+    rig.told(*(device(f"d{number}", disk=False) for number in range(9)))
+    assert len(rig.triage._found) == 3
