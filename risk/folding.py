@@ -332,6 +332,8 @@ def _join_facts(one: Fact, other: Fact) -> Fact:
     INVARIANT: the same for every order of arrival (up to `MAX_STATEMENTS` late ones of one value).
     """
     older, newer = (one, other) if _is_not_after(one, other) else (other, one)
+    if _adds_nothing(older, newer):
+        return msgspec.structs.replace(newer, differed_at=older.differed_at, statements=older.statements)
     differed = [each for each in (older.differed_at, newer.differed_at) if each is not None]
     is_same = older.value is newer.value or _content.encode(older.value) == _content.encode(newer.value)
     if not is_same:
@@ -341,6 +343,19 @@ def _join_facts(one: Fact, other: Fact) -> Fact:
     stated.discard(newer.observed_at)
     kept = sorted(at for at in stated if differed_at is None or at > differed_at)[:MAX_STATEMENTS]
     return msgspec.structs.replace(newer, differed_at=differed_at, statements=tuple(kept))
+
+
+def _adds_nothing(older: Fact, newer: Fact) -> bool:
+    """Return whether a newer statement repeats a value of which as many older ones are known as are remembered.
+
+    That is what nearly every report of a sensor that comes regularly does.
+    """
+    return (
+        len(older.statements) == MAX_STATEMENTS
+        and not newer.statements
+        and newer.differed_at is None
+        and (older.value is newer.value or (isinstance(older.value, str) and older.value == newer.value))
+    )
 
 
 def _is_not_after(one: Fact, other: Fact) -> bool:

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from risk import folding
-from risk.folding import PostureFull, as_received, fold
-from risk.model import DeviceId, Posture, Severity, Signal, SignalType
+from risk.folding import MAX_STATEMENTS, PostureFull, as_received, fold
+from risk.model import DeviceId, Fact, Posture, Severity, Signal, SignalType
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EMPTY = Posture(device_id=DeviceId("dev_1"))
@@ -220,3 +220,28 @@ def test_posture_is_left_untouched():
     copy = msgspec.structs.replace(before, findings=dict(before.findings), facts=dict(before.facts))
     fold(before, close(2, facts={"a": 2, "b": 3}))
     assert before == copy
+
+
+@pytest.mark.parametrize("value", [True, "Debian 12", 7])
+def test_repeating_a_value_for_long_is_the_same_as_joining_all_of_it(value) -> None:
+    """The shortcut for the usual report gives what the long way gives, in order and out of order."""
+
+    def at(minute):
+        return T0 + minute * MINUTE
+
+    stated = [
+        Fact(name="os", sensor="edr", value=value, observed_at=at(n), received_at=at(n), version=f"v{n}")
+        for n in range(2 * MAX_STATEMENTS)
+    ]
+    first, *later = stated
+    known = first
+    for each in later:
+        known = folding._join_facts(known, each)
+    assert known.since == first.observed_at
+    assert known.statements == tuple(each.observed_at for each in stated[:MAX_STATEMENTS])
+    assert (known.observed_at, known.version) == (stated[-1].observed_at, stated[-1].version)
+    late = folding._join_facts(known, msgspec.structs.replace(first, observed_at=at(-1)))
+    assert late.statements == (at(-1), *known.statements[:-1])
+    other = Fact(name="os", sensor="edr", value="else", observed_at=at(99), received_at=at(99))
+    changed = folding._join_facts(known, other)
+    assert (changed.since, changed.statements) == (at(99), ())
