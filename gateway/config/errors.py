@@ -60,7 +60,7 @@ CODE_TITLES: dict[Code, str] = {
     Code.FILE: "The file cannot be read: it is missing, not a file, too large, not UTF-8, or empty.",
     Code.SYNTAX: "The text is not YAML 1.2.",
     Code.DUPLICATE_KEY: "A key stands twice in one mapping.",
-    Code.UNBOUNDED: "Aliases or nesting make the document larger or deeper than any real one.",
+    Code.UNBOUNDED: "Aliases, nesting or the number of entries make the document larger or deeper than any real one.",
     Code.UNKNOWN_KEY: "A key that is not known here. At the top level, keys that begin with `x-` are yours.",
     Code.MISSING_KEY: "A key that must be given is missing.",
     Code.UNKNOWN_WORD: "A value that is none of the allowed words.",

@@ -9,7 +9,15 @@ from pathlib import Path
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from gateway.config.errors import Code, ConfigInvalid, Fault, did_you_mean, shown
-from gateway.config.text import children, parse_text, place, position, read_text
+from gateway.config.text import (
+    MAX_ENTRIES,
+    TOO_MANY_HINT,
+    children,
+    parse_text,
+    place,
+    position,
+    read_text,
+)
 
 LISTS = ("apps", "devices", "networks", "never", "sensors", "tests")
 """Lists of the root that an included file may add to."""
@@ -79,7 +87,9 @@ class Included:
         text = read_text(path, name)
         self._bytes += len(text)
         if self._bytes > MAX_BYTES:
-            raise _fault(pattern, file, f"more than {MAX_BYTES} characters in all files", code=Code.UNBOUNDED)
+            raise _fault(
+                pattern, file, f"more than {MAX_BYTES:,} characters in all files", code=Code.UNBOUNDED
+            )
         self.texts.append(text)
         node = parse_text(text, name)
         for each in _all(node, set()):
@@ -132,6 +142,9 @@ def _extend(section: MappingNode, key: Node, values: Node, path: Path) -> None:
     for own, value in section.value:
         if _is(own, str(key.value)) and isinstance(value, SequenceNode):
             value.value = [*value.value, *values.value]
+            if len(value.value) > MAX_ENTRIES and isinstance(value.value[MAX_ENTRIES], MappingNode):
+                message = f"more than {MAX_ENTRIES:,} entries of `{key.value}` in all files"
+                raise _fault(values, path, message, TOO_MANY_HINT, code=Code.UNBOUNDED)
             return
     section.value.append((key, values))
 

@@ -6,9 +6,12 @@ Nodes are used instead of ruamel's ready values because they keep the text as it
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import MappingStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
@@ -17,6 +20,9 @@ from gateway.config.errors import Code, ConfigInvalid, Fault
 MAX_FILE_BYTES = 1024 * 1024
 MAX_NODES = 100_000
 """Most values of a document after every alias has been followed."""
+
+MAX_ENTRIES = 2000
+"""Most sections of one list, such as policies, over all files."""
 
 _PLACED = "file:"
 MAX_DEPTH = 40
@@ -30,6 +36,47 @@ _HINTS = (
 )
 
 
+class _TooLarge(Exception):
+    """The document is larger than any real one; it is not read to its end."""
+
+    def __init__(self, path: str, message: str, line: int, column: int, hint: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        self.hint = hint
+        self.at = (line, column)
+
+
+class _BoundedComposer(Composer):
+    """Builds nodes, and gives up as soon as there are too many."""
+
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader=loader)
+        self._count = 0
+        self._path: list[str] = []
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Return the next node. `index` is the node of the key that it belongs to, or its number in a list."""
+        self._count += 1
+        if self._count > MAX_NODES:
+            raise self._too_large(f"more than {MAX_NODES:,} values")
+        is_entry = isinstance(index, int)
+        if is_entry and index >= MAX_ENTRIES and self.parser.check_event(MappingStartEvent):
+            raise self._too_large(f"more than {MAX_ENTRIES:,} entries in one list", TOO_MANY_HINT)
+        if not is_entry:
+            self._path.append(str(getattr(index, "value", "")))
+        node = super().compose_node(parent, index)
+        if not is_entry:
+            self._path.pop()
+        return node
+
+    def _too_large(self, message: str, hint: str = "") -> _TooLarge:
+        mark = self.parser.peek_event().start_mark
+        return _TooLarge(".".join(self._path[1:]), message, mark.line + 1, mark.column + 1, hint)
+
+
+TOO_MANY_HINT = "one policy can name many apps, groups and conditions"
+
+
 def read_text(path: Path, name: str) -> str:
     """Return the text of a configuration file. Raises `ConfigInvalid` when there is none to be had."""
     try:
@@ -38,7 +85,8 @@ def read_text(path: Path, name: str) -> str:
     except OSError as error:
         raise _invalid(name, Code.FILE, f"cannot read the configuration: {error.strerror}") from error
     if len(raw) > MAX_FILE_BYTES:
-        raise _invalid(name, Code.FILE, f"the file is larger than {MAX_FILE_BYTES // 1024} KiB")
+        message = f"the file is larger than {MAX_FILE_BYTES // 1024} KiB, the most that one file may have"
+        raise _invalid(name, Code.FILE, message, hint="split it, by `include`")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -55,7 +103,11 @@ def parse_text(text: str, name: str) -> MappingNode:
     Raises `ConfigInvalid` with the place of the fault.
     """
     try:
-        root = YAML(typ="rt", pure=True).compose(text)
+        yaml = YAML(typ="rt", pure=True)
+        yaml.Composer = _BoundedComposer
+        root = yaml.compose(text)
+    except _TooLarge as error:
+        raise _invalid(name, Code.UNBOUNDED, str(error), *error.at, error.hint, error.path) from error
     except MarkedYAMLError as error:
         raise _syntax(error, name) from error
     except ReaderError as error:
@@ -149,8 +201,8 @@ def _syntax(error: MarkedYAMLError, name: str) -> ConfigInvalid:
 
 
 def _invalid(  # noqa: PLR0917 - as the parts stand in the text
-    name: str, code: Code, message: str, line: int = 0, column: int = 0, hint: str = ""
+    name: str, code: Code, message: str, line: int = 0, column: int = 0, hint: str = "", path: str = ""
 ) -> ConfigInvalid:
     return ConfigInvalid(
-        [Fault(file=name, line=line, column=column, path="", code=code, message=message, hint=hint)]
+        [Fault(file=name, line=line, column=column, path=path, code=code, message=message, hint=hint)]
     )

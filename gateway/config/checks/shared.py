@@ -21,6 +21,8 @@ class Checks:
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
         self.base = decoder.base
+        self._of_kind: dict[type[Any], list[tuple[KeyPath, Any]]] = {}
+        self._names: dict[str, list[str]] = {}
 
     def fault(self, code: Code, path: KeyPath, message: str, hint: str = "") -> None:
         """Report a fault, unless the value at its path is at fault already."""
@@ -29,19 +31,24 @@ class Checks:
 
     def all(self, kind: type[Section]) -> list[tuple[KeyPath, Section]]:
         """Return all decoded sections of a type."""
-        return [(path, each) for path, each in self.decoder.sections if isinstance(each, kind)]
+        if kind not in self._of_kind:
+            self._of_kind[kind] = [each for each in self.decoder.sections if isinstance(each[1], kind)]
+        return self._of_kind[kind]
 
     def names(self, section: str) -> list[str]:
         """Return the names in a top-level list, those of sections with other faults included.
 
         Transmitters of Shared Signals speak of devices as sensors do, so their names are sensors' names.
         """
+        if section in self._names:
+            return self._names[section]
         found = [
             str(node.value)
             for path, node in self.decoder.nodes.items()
             if path[-1:] == ("name",) and (path[:-2] == (section,) or (section, path[:-2]) == _AS_SENSORS)
         ]
-        return list(dict.fromkeys(found))
+        self._names[section] = list(dict.fromkeys(found))
+        return self._names[section]
 
     def reference(self, path: KeyPath, name: str, section: str, noun: str) -> None:
         """Check that a name refers to an entry of a top-level list."""

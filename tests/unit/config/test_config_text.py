@@ -5,7 +5,7 @@ from config_samples import GOOD, load, one
 
 from gateway.config.errors import Code, ConfigInvalid
 from gateway.config.load import load as load_file
-from gateway.config.text import MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES
+from gateway.config.text import MAX_DEPTH, MAX_ENTRIES, MAX_FILE_BYTES, MAX_NODES
 
 
 def place(fault):
@@ -116,6 +116,23 @@ def test_a_huge_file_is_not_read(tmp_path):
     file = tmp_path / "gate.yaml"
     file.write_bytes(b"#" * (MAX_FILE_BYTES + 1))
     assert "larger" in file_fault(file).message
+
+
+def test_too_many_policies_are_refused_where_they_begin():
+    """Before anything is checked, and before the file is read to its end: what follows is not even YAML."""
+    policies = "".join(f"    - {{name: p{n}, decision: allow}}\n" for n in range(MAX_ENTRIES + 1))
+    fault = one(f"access:\n  policies:\n{policies}] {{ : not: yaml\n")
+    assert fault.code is Code.UNBOUNDED
+    assert place(fault) == (MAX_ENTRIES + 3, 7)
+    assert fault.path == "access.policies"
+    assert f"{MAX_ENTRIES:,}" in fault.message
+    assert "groups" in fault.hint
+
+
+def test_too_many_values_are_refused_where_they_begin():
+    fault = one("x-a: [" + "a, " * (MAX_NODES + 1) + "\n: not: yaml")
+    assert fault.code is Code.UNBOUNDED
+    assert f"{MAX_NODES:,}" in fault.message
 
 
 def test_bytes_that_are_not_utf8_have_a_place(tmp_path):

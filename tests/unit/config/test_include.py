@@ -3,6 +3,9 @@
 import pytest
 from config_samples import BASE, GOOD, load, one
 
+from gateway.config.errors import Code
+from gateway.config.text import MAX_ENTRIES
+
 POLICY = "access: {policies: [{name: second, decision: allow, when: {networks: [office]}}]}\n"
 NETWORKS = "networks: [{name: office, cidrs: [203.0.113.0/24]}]\n"
 
@@ -99,6 +102,17 @@ def test_depth_and_number_are_bounded(write):
     many = {f"many__m{number}": "networks: []\n" for number in range(201)}
     fault = one(GOOD + "include: [many/*.yaml]\n", base=write(**many))
     assert "more than 200 files" in fault.message
+
+
+def test_a_list_is_bounded_over_all_files(write):
+    many = "access:\n  policies:\n" + "".join(
+        f"    - {{name: p{n}, decision: allow}}\n" for n in range(MAX_ENTRIES)
+    )
+    base = write(many=many)
+    fault = one(GOOD + "include: [many.yaml]\n", base=base)
+    assert fault.code is Code.UNBOUNDED
+    assert fault.file.endswith("many.yaml")
+    assert f"more than {MAX_ENTRIES:,} entries of `policies` in all files" in fault.message
 
 
 def test_a_name_twice_in_two_files(write):
