@@ -274,7 +274,7 @@ class EscalationStep(Strict, frozen=True):
     """What happens to a device that goes on failing a required rule of the policy.
 
     Field: after: how long after the first evidence of the failure.
-    Field: decision: `restrict`, `step-up`, `remediate` or `block`, for every app.
+    Field: decision: `restrict`, `remediate` or `block`, for every app.
     Field: controls: for `restrict`: how sessions are limited.
     Field: reason: shown to the person; default: the rule's title and what was seen.
     """
@@ -378,7 +378,7 @@ class ComplianceResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Assignment(Strict, frozen=True):
-    """Whom a policy covers. Empty means everyone; a match in one of the lists is enough.
+    """Whom a policy covers; a match in one of the lists is enough.
 
     Field: users: subjects (`sub`) or verified e-mail addresses of people.
     Field: groups: groups as the provider names them, in exactly this spelling.
@@ -623,7 +623,7 @@ class AccessPolicy(Strict, frozen=True):
 
     Field: name: unique among access policies.
     Field: decision: `allow`, `restrict`, `step-up`, `remediate` or `block`, from least to most strict.
-    Field: apps: names of the apps it covers; empty means every app.
+    Field: apps: names of the apps it covers; absent means every app.
     Field: not_apps: names of apps that it does not cover, whatever `apps` says.
     Field: include: whom it covers; absent means everyone who has signed in.
     Field: exclude: whom it does not cover, whatever `include` says.

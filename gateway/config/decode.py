@@ -335,7 +335,7 @@ class Decoder:
             elif key.value in own:
                 first = position(own[key.value][0])
                 message = f"key {shown(key.value)} stands twice, first in line {first[0]}"
-                self.fault(Code.DUPLICATE_KEY, (*path, key.value), message, at=key)
+                self.fault(Code.DUPLICATE_KEY, (*path, key.value), message, "keep one of them", at=key)
             else:
                 own[key.value] = (key, value)
         for key, value in merged:
@@ -579,8 +579,17 @@ class Decoder:
 
     def _wrong(self, node: Node, kinds: list[mi.Type], path: KeyPath) -> Any:
         found = found_text(node)
+        is_section = any(isinstance(kind, mi.StructType | mi.DictType) for kind in kinds)
         hint = ""
-        if isinstance(node, ScalarNode):
+        if isinstance(node, MappingNode) and any(is_list(kind) for kind in kinds):
+            hint = "begin each entry with `- `"
+        elif isinstance(node, SequenceNode):
+            hint = "write `key: value`, without `- `" if is_section else "write one value, without brackets"
+        elif isinstance(node, ScalarNode) and _is_null(node):
+            hint = "write a value, or leave the key out"
+        elif isinstance(node, ScalarNode) and is_section:
+            hint = "write keys and values, `{key: value}`"
+        elif isinstance(node, ScalarNode):
             text = str(node.value)
             is_boolean = any(isinstance(kind, mi.BoolType) for kind in kinds)
             if is_boolean and text.lower() in {"yes", "no", "on", "off", "true", "false"}:

@@ -65,12 +65,12 @@ class Included:
         except (ValueError, NotImplementedError, OSError) as error:
             raise _fault(pattern, file, f"{shown(text)} is no file pattern: {error}") from error
         if not found:
-            raise _fault(pattern, file, f"no file matches {shown(text)}", code=Code.FILE_NEEDED)
+            hint = f"it is looked for below {shown(str(file.parent))}"
+            raise _fault(pattern, file, f"no file matches {shown(text)}", hint, code=Code.FILE_NEEDED)
         for path in found:
             if path.resolve() in chain:
-                raise _fault(
-                    pattern, file, f"{shown(str(path))} includes itself, by way of other files or directly"
-                )
+                message = f"{shown(str(path))} includes itself, by way of other files or directly"
+                raise _fault(pattern, file, message, "take it out of `include`, or name the files one by one")
         return [path for path in found if path.resolve() not in self._seen]
 
     def _read(

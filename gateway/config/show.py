@@ -21,7 +21,7 @@ _SIZE_UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 def show(loaded: LoadedConfig) -> str:
-    """Return the effective configuration as YAML, defaults included.
+    """Return the effective configuration as YAML, defaults included but for empty lists and sections.
 
     A value that came from the environment or from a file is named by its origin, whatever it is: what was
     kept out of the configuration is kept out of its output.
@@ -72,7 +72,10 @@ def plain(section: msgspec.Struct, origins: Mapping[str, str], path: KeyPath = (
     shown: dict[str, Any] = {kind.tag_field: str(kind.tag)} if kind.tag_field else {}
     for field in kind.fields:
         value = getattr(section, field.name)
-        shown[field.encode_name] = _plain(value, field.type, origins, (*path, field.encode_name))
+        rendered = _plain(value, field.type, origins, (*path, field.encode_name))
+        if rendered in ([], {}) and value == field.default:
+            continue  # an empty list or section that nobody wrote; written, it would be a fault in some places
+        shown[field.encode_name] = rendered
     return shown
 
 

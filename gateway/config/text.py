@@ -32,6 +32,9 @@ _HINTS = (
     ("'\\t' that cannot start any token", "indent with spaces, not with tabs"),
     ("mapping values are not allowed here", "put a text that contains `: ` into quotes"),
     ("could not find expected ':'", "a key needs a colon and a space"),
+    ("but got '<stream end>'", "a bracket or a quote that was opened is not closed"),
+    ("expected ',' or '}'", "close `{` with `}`, and put commas between the entries"),
+    ("expected ',' or ']'", "close `[` with `]`, and put commas between the entries"),
     ("expected a single document", "one file holds one document"),
 )
 

@@ -5,6 +5,7 @@ from zoneinfo import available_timezones
 
 from compliance.comparison import KEYS, Comparison, given, is_usable
 from compliance.conditions.hosts import host_matches
+from compliance.evaluate import ANY_SERVICE
 from compliance.model import (
     AccessPolicy,
     Assignment,
@@ -19,7 +20,6 @@ from compliance.model import (
 )
 from compliance.paths import pattern_fault
 from compliance.versions import parse_version
-from gateway.config.checks.forms import is_for_everyone
 from gateway.config.checks.shared import Checks
 from gateway.config.errors import Code, KeyPath, did_you_mean, shown
 from gateway.config.schema import App, Provider
@@ -40,7 +40,13 @@ def check_access_policy(checks: Checks, path: KeyPath, policy: AccessPolicy) -> 
     known = checks.names("apps")
     if known and set(policy.not_apps).issuperset(policy.apps or known):
         message = f"policy `{policy.name}` covers no app: `not_apps` takes all away"
-        checks.fault(Code.ACCESS_POLICY, (*path, "not_apps"), message)
+        hint = "leave one over, or leave the policy out"
+        checks.fault(Code.ACCESS_POLICY, (*path, "not_apps"), message, hint)
+    checks.not_empty(path, policy, Code.ACCESS_POLICY, "name one, or leave the list out")
+    if checks.decoder.is_given((*path, "include")) and policy.include.is_for_everyone:
+        message = "`include` names nobody"
+        hint = "name `users`, `groups`, …, or leave it out to mean everyone who signs in"
+        checks.fault(Code.ACCESS_POLICY, (*path, "include"), message, hint)
     if policy.exclude is not None and policy.exclude.is_for_everyone:
         message = "`exclude` names nobody"
         checks.fault(
@@ -52,35 +58,27 @@ def check_access_policy(checks: Checks, path: KeyPath, policy: AccessPolicy) -> 
     check_people(checks, (*path, "include"), policy.include)
     if policy.exclude is not None:
         check_people(checks, (*path, "exclude"), policy.exclude)
-    if policy.decision in {Outcome.ALLOW, Outcome.RESTRICT}:
-        _empty_lists(checks, path, policy)
     if checks.decoder.is_sound((*path, "decision")):
         _controls(checks, path, policy)
         _step_up(checks, path, policy)
 
 
 def check_people(checks: Checks, path: KeyPath, people: Assignment) -> None:
-    """Check that some provider tells the roles, and that no name is empty."""
+    """Check that somebody is named, that some provider tells the roles, and that no name is empty."""
+    hint = "name somebody, or leave the list out"
+    checks.not_empty(path, people, Code.ACCESS_POLICY, hint)
     if people.roles and not any(provider.roles_claim for _, provider in checks.all(Provider)):
         message = "no provider tells roles, so nobody is known to have one"
         checks.fault(Code.UNKNOWN_NAME, (*path, "roles"), message, "set `roles_claim` of the provider")
     for key in people.__struct_fields__:
         for at, name in enumerate(getattr(people, key)):
             if not name.strip():
-                checks.fault(Code.FORM, (*path, key, at), "the name is empty")
-
-
-def _empty_lists(checks: Checks, path: KeyPath, policy: AccessPolicy) -> None:
-    """Point at lists without an entry: they limit nothing, where somebody may have meant nobody."""
-    if checks.decoder.is_given((*path, "include")) and is_for_everyone(policy):
-        message = f"`include` of `{policy.name}` names nobody, so the policy covers everyone"
-        hint = "name `users` or `groups`, or leave `include` out"
-        checks.fault(Code.LENIENT, (*path, "include"), message, hint)
-    for key in policy.when.__struct_fields__:
-        where: KeyPath = (*path, "when", key)
-        if getattr(policy.when, key) == () and checks.decoder.is_given(where):
-            message = f"`{key}` lists nothing, so the policy holds for every value"
-            checks.fault(Code.LENIENT, where, message, "name a value, or leave it out")
+                hint = "write a name, or leave the entry out"
+                checks.fault(Code.FORM, (*path, key, at), "the name is empty", hint)
+            elif name == ANY_SERVICE and key != "services":
+                message = f"`*` names nobody in `{key}`: names stand for themselves"
+                hint = "leave `include` out to mean everyone who signs in; only `services` knows `*`"
+                checks.fault(Code.ACCESS_POLICY, (*path, key, at), message, hint)
 
 
 def _controls(checks: Checks, path: KeyPath, policy: AccessPolicy) -> None:
@@ -91,7 +89,8 @@ def _controls(checks: Checks, path: KeyPath, policy: AccessPolicy) -> None:
     for key in ("controls", "profiles"):
         if policy.decision is not Outcome.RESTRICT and getattr(policy, key):
             message = f"`{key}` belong to `decision: restrict`, not to `{policy.decision}`"
-            checks.fault(Code.ACCESS_POLICY, (*path, key), message)
+            hint = f"leave `{key}` out, or write `decision: restrict`"
+            checks.fault(Code.ACCESS_POLICY, (*path, key), message, hint)
     checks.references((*path, "profiles"), policy.profiles, "session_profiles", "session profile")
 
 
@@ -100,7 +99,8 @@ def _step_up(checks: Checks, path: KeyPath, policy: AccessPolicy) -> None:
     step_up = policy.step_up
     if policy.decision is not Outcome.STEP_UP and step_up is not None:
         message = f"`step_up` belongs to `decision: step-up`, not to `{policy.decision}`"
-        checks.fault(Code.ACCESS_POLICY, where, message)
+        hint = "leave `step_up` out, or write `decision: step-up`"
+        checks.fault(Code.ACCESS_POLICY, where, message, hint)
     elif policy.decision is Outcome.STEP_UP and step_up is None:
         message = f"policy `{policy.name}` does not say what the stronger sign-in must bring"
         checks.fault(Code.ACCESS_POLICY, where, message, "`step_up: {acr_values: […]}` or `{max_age: …}`")
@@ -179,7 +179,8 @@ def check_claim_condition(checks: Checks, path: KeyPath, asked: ClaimCondition) 
         hint = did_you_mean(asked.claim, kept) or "name it in `keep_claims` of the provider"
         checks.fault(Code.UNKNOWN_NAME, (*path, "claim"), message, hint)
     if not asked.one_of:
-        checks.fault(Code.ACCESS_POLICY, (*path, "one_of"), "no value is named")
+        hint = "name one at least, such as `one_of: [engineering]`"
+        checks.fault(Code.ACCESS_POLICY, (*path, "one_of"), "no value is named", hint)
 
 
 def comparison_faults(checks: Checks, path: KeyPath, asked: Comparison, name: str, code: Code) -> None:
@@ -196,16 +197,17 @@ def comparison_faults(checks: Checks, path: KeyPath, asked: Comparison, name: st
             checks.fault(code, (*path, key), message, "such as `14.5` or `10.0.22631`")
     for key in ("one_of", "not_one_of"):
         if getattr(asked, key) == ():
-            checks.fault(code, (*path, key), "the list is empty")
+            checks.fault(code, (*path, key), "the list is empty", "name one value at least")
     if (
         asked.at_least is not None
         and asked.below is not None
         and _is_empty_range(asked.at_least, asked.below)
     ):
         message = "`at_least` is not below `below`: no version is between them"
-        checks.fault(code, (*path, "at_least"), message)
+        checks.fault(code, (*path, "at_least"), message, "the lower version stands in `at_least`")
     if asked.min is not None and asked.max is not None and asked.min > asked.max:
-        checks.fault(code, (*path, "min"), "`min` is above `max`: no number is between them")
+        message = "`min` is above `max`: no number is between them"
+        checks.fault(code, (*path, "min"), message, "the lower number stands in `min`")
     checks.positive(path, asked, "max_age", "newer_than")
 
 
@@ -229,6 +231,7 @@ def _pattern_fault(pattern: str) -> str | None:
 def check_conditions(checks: Checks, path: KeyPath, when: Conditions) -> None:
     """Check the names, methods and paths of an access policy's conditions."""
     checks.positive(path, when, "auth_within")
+    checks.not_empty(path, when, Code.ACCESS_POLICY, "name a value, or leave the condition out to mean any")
     checks.references((*path, "providers"), when.providers, "providers", "provider")
     checks.references((*path, "networks"), when.networks, "networks", "network")
     checks.references((*path, "not_networks"), when.not_networks, "networks", "network")
@@ -248,4 +251,5 @@ def check_conditions(checks: Checks, path: KeyPath, when: Conditions) -> None:
             fault = _pattern_fault(pattern)
             if fault is not None:
                 message = f"{shown(pattern)} is no path pattern: {fault}"
-                checks.fault(Code.PATTERN, (*path, key, at), message)
+                hint = "such as `/admin`, with all below it, or `/api/*/keys`, `/files/**`"
+                checks.fault(Code.PATTERN, (*path, key, at), message, hint)

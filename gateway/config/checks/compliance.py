@@ -69,6 +69,12 @@ def check_compliance_policy(checks: Checks, path: KeyPath, policy: CompliancePol
         checks.fault(Code.COMPLIANCE_RULE, (*path, "exclude"), message, "or leave it out")
 
 
+def check_device_assignment(checks: Checks, path: KeyPath, devices: DeviceAssignment) -> None:
+    """Check that no list is written without an entry."""
+    hint = "name a value, or leave the list out to mean any"
+    checks.not_empty(path, devices, Code.COMPLIANCE_RULE, hint)
+
+
 def _steps(checks: Checks, path: KeyPath, policy: CompliancePolicy) -> None:
     """Point at steps of an escalation that change nothing: one before them is stricter already."""
     for at, step in enumerate(policy.escalation):

@@ -92,6 +92,7 @@ def check_never(checks: Checks, path: KeyPath, never: Never) -> None:
     """Check the names of an assertion."""
     checks.references((*path, "allow", "apps"), never.allow.apps, "apps", "app")
     checks.references((*path, "allow", "not_apps"), never.allow.not_apps, "apps", "app")
+    checks.not_empty((*path, "allow"), never.allow, Code.ACCESS_POLICY, "name an app, or leave the list out")
     check_people(checks, (*path, "allow", "include"), never.allow.include)
     if never.allow.exclude is not None:
         check_people(checks, (*path, "allow", "exclude"), never.allow.exclude)

@@ -62,6 +62,13 @@ class Checks:
         for at, name in enumerate(names):
             self.reference((*path, at), name, section, noun)
 
+    def not_empty(self, path: KeyPath, section: Any, code: Code, hint: str) -> None:
+        """Check that no list of a section is written without an entry: it would mean the same as none at all."""
+        for key in section.__struct_fields__:
+            where = (*path, key)
+            if getattr(section, key) == () and self.decoder.is_given(where):
+                self.fault(code, where, f"`{key}` lists nothing", hint)
+
     def unique(self, entries: Iterable[tuple[KeyPath, str]], noun: str) -> None:
         """Check that no two entries have one name."""
         first: dict[str, KeyPath] = {}
@@ -71,7 +78,7 @@ class Checks:
                 files = [self.decoder.files.get(each, self.decoder.file) for each in (first[name], path)]
                 where = f"in line {line}" if files[0] == files[1] else f"at {files[0]}:{line}"
                 message = f"two {noun} are named {shown(name)}, the first {where}"
-                self.fault(Code.DUPLICATE_NAME, path, message)
+                self.fault(Code.DUPLICATE_NAME, path, message, "give it a name of its own")
             first.setdefault(name, path)
 
     def readable(self, path: KeyPath, name: str | None) -> bool:

@@ -51,7 +51,7 @@ def _unique_names(checks: Checks) -> None:
         checks.unique([((*path, "name"), each.name) for path, each in entries], noun)
         for path, each in entries:
             if not each.name.strip():
-                checks.fault(Code.FORM, (*path, "name"), "the name is empty")
+                checks.fault(Code.FORM, (*path, "name"), "the name is empty", "such as `staff`")
             elif len(each.name) > MAX_NAME or not each.name.isprintable():
                 hint = f"at most {MAX_NAME} characters on one line"
                 checks.fault(Code.FORM, (*path, "name"), f"{shown(each.name)} is no name", hint)

@@ -286,8 +286,6 @@ WARNINGS = [
         " {name: b, decision: restrict, controls: [read-only]}]}\n",
         Code.LENIENT,
     ),
-    (policies("name: b, decision: allow, include: {groups: []}"), Code.LENIENT),
-    (policies("name: b, decision: allow, when: {compliance: []}"), Code.LENIENT),
     (server("ops: 0.0.0.0:9901"), Code.EXPOSED),
     (auth("scheme: bearer, secrets: [{env: SECRET}]").replace("max_silence: null, ", ""), Code.NO_SILENCE),
     (GOOD + "devices: [{from: claim, claim: host, kind: hostname}]\n", Code.WEAK_DEVICE),
