@@ -71,7 +71,7 @@ RESERVED_COOKIES = (b"gate", b"gate-start", b"__Host-gate", b"__Host-gate-start"
 UNLIMITED = ResponseRules(reserved_cookies=RESERVED_COOKIES)
 """What holds for every response of an app; session controls add to it."""
 SIGNAL_DRAIN_S = 10.0
-TELL_CUTS_AFTER_S = 0.1
+TELL_CUTS_AFTER_S = 0.25
 """How long the log waits for a change to be enforced: a line takes as long as a cut."""
 MAX_ROUTES = 64
 """Most routes that are remembered for the requests under one ticket."""

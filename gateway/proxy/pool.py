@@ -36,7 +36,7 @@ BREAK_S = 1.0
 MIN_HIGH_WATER_BYTES = 4096
 """Least number of waiting bytes at which the other side is paused."""
 
-DROP_AFTER_S = 0.05
+DROP_AFTER_S = 0.25
 DROPPED_AT_ONCE = 50
 """When the connections of exchanges that were cut are closed, and how many between two turns of the event loop.
 
