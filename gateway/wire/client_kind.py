@@ -3,7 +3,8 @@
 from compliance.model import ClientKind
 from gateway.wire.request import RequestHead
 
-_NAVIGATED_DESTINATIONS = frozenset({b"document", b"iframe", b"frame", b"fencedframe"})
+_NAVIGATED_DESTINATIONS = frozenset({b"document", b"iframe", b"frame", b"fencedframe", b"empty"})
+"""`empty` is a navigation that a service worker of the app passes on: no script can ask for that mode by itself."""
 
 
 def client_kind(head: RequestHead) -> ClientKind:
