@@ -199,7 +199,8 @@ def _quoted(text: str) -> str:
 
 _TLS_SERVER = """listen: 127.0.0.1:8080
   # A TLS proxy on this machine speaks https to the world and passes requests on; it must set X-Forwarded-For,
-  # -Proto and -Host. To end TLS here instead, listen on 0.0.0.0:443, remove trusted_proxies and add:
+  # -Proto and -Host, leave Host as it is, and let upgrades through (docs/operations.md has one for nginx).
+  # To end TLS here instead, listen on 0.0.0.0:443, remove trusted_proxies and add:
   #   tls: {certificates: [{cert: cert.pem, key: key.pem}]}
   trusted_proxies: [127.0.0.1/32, "::1/128"]"""
 

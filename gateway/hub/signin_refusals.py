@@ -81,7 +81,13 @@ class Refusals:
             text=text("signin_address_lead"),
             advice=(),
         )
-        return self.answer(request, refusal)
+        came = Front(request.headers.get("X-Gate-Scheme", ""), request.headers.get("X-Gate-Host", ""))
+        detail = f"came as {came.origin}, `public_url` is {self._fronts.login.origin}"
+        if self._fronts.login.is_secure and not came.is_secure:
+            detail += (
+                "; a proxy that ends TLS says so in X-Forwarded-Proto, and is among `server.trusted_proxies`"
+            )
+        return self.answer(request, refusal, detail=detail)
 
     def link(self, request: web.Request, code: str, to: ReturnTo | None = None) -> web.Response:
         """A link of ours is old, used up or changed."""

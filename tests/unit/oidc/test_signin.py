@@ -184,6 +184,17 @@ async def test_plain_http_on_loopback_only(stub: Stub, clock: Clock) -> None:
         assert (await browser.send("http://app.corp.example/x")).status == 400
 
 
+@pytest.mark.parametrize("asked", ["http://app.corp.example/x", "https://evil.example/x"])
+async def test_the_log_says_how_somebody_came_to_the_wrong_address(gate: Gate, asked: str) -> None:
+    """A proxy in front that does not say that it ends TLS is what most often is forgotten."""
+    with structlog.testing.capture_logs() as lines:
+        assert (await gate.browser().send(asked)).status == 400
+    [line] = [each for each in lines if each["event"] == "sign-in-refused"]
+    assert line["reason"] == "address-not-served"
+    assert line["detail"].startswith(f"came as {asked.removesuffix('/x')}, `public_url` is {LOGIN}")
+    assert ("X-Forwarded-Proto" in line["detail"]) == asked.startswith("http:")
+
+
 async def test_only_the_workers_word_counts(gate: Gate) -> None:
     """Scheme and host come from the trusted headers: a `Host` from the client changes nothing."""
     browser = gate.browser()
