@@ -93,7 +93,7 @@ _DECISIONS = ("INSERT OR REPLACE INTO risk_decisions VALUES", "")
 _PARTS = ("INSERT INTO risk_parts (id, part) VALUES", "")
 
 
-MAX_UNFILED = 2000
+MAX_UNFILED = 1000
 """Most signals, and most message ids, that wait to be filed: some milliseconds of work."""
 
 
