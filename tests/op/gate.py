@@ -274,10 +274,6 @@ async def running_gate(
             )
             for each in config.providers
         }  # fmt: skip
-        for client in clients.values():
-            if start_clients:
-                await client.start()
-            stack.push_async_callback(client.stop)
         changed: list[Session] = []
 
         async def on_changed(session: Session) -> None:
@@ -289,6 +285,11 @@ async def running_gate(
             mono=clock.mono, random_bytes=seeded(seed + 1), on_session_changed=on_changed,
         )  # fmt: skip
         await signin.load()
+        # Last, for a client fetches in the background: a test may change what the provider says until it first waits.
+        for client in clients.values():
+            if start_clients:
+                await client.start()
+            stack.push_async_callback(client.stop)
         step_up: dict[str, StepUp] = {}
 
         async def app(request: web.Request) -> web.StreamResponse:
