@@ -75,7 +75,7 @@ def _supposed(arguments: argparse.Namespace) -> int:
     from gateway.cli.proving import NoAnswer, load_unproven  # noqa: PLC0415
     from gateway.cli.stored import read_real  # noqa: PLC0415
     from gateway.config.errors import ConfigInvalid  # noqa: PLC0415
-    from gateway.config.given import WHERE, read_given  # noqa: PLC0415
+    from gateway.config.given import WHERE, read_given, refuse_unknown_names  # noqa: PLC0415
     from gateway.decision.answers import record_of  # noqa: PLC0415
     from gateway.decision.explain import render  # noqa: PLC0415
     from gateway.decision.hypothetical import suppose  # noqa: PLC0415
@@ -91,6 +91,7 @@ def _supposed(arguments: argparse.Namespace) -> int:
     meaning = make_runtime(loaded.config, loaded.revision, origins=loaded.origins)
     try:
         given = read_given(arguments.app, entries, os.environ)
+        refuse_unknown_names(given, loaded.config)
         real = read_real(loaded, user=arguments.user, device=arguments.device, now=datetime.now(UTC))
         record = record_of(suppose(given, meaning, real=real), meaning, loaded.revision)
     except ConfigInvalid as invalid:

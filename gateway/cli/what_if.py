@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     from gateway.cli.check import report  # noqa: PLC0415
     from gateway.cli.proving import load_unproven  # noqa: PLC0415
     from gateway.config.errors import ConfigInvalid, did_you_mean, shown  # noqa: PLC0415
-    from gateway.config.given import WHERE, read_given  # noqa: PLC0415
+    from gateway.config.given import WHERE, read_given, refuse_unknown_names  # noqa: PLC0415
     from gateway.decision.answers import answer_lines, answer_of, changes_of  # noqa: PLC0415
     from gateway.decision.hypothetical import suppose  # noqa: PLC0415
     from gateway.hub.runtime import make_runtime  # noqa: PLC0415
@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_INVALID
     try:
         given = read_given(arguments.app, arguments.given, os.environ)
+        refuse_unknown_names(given, loaded.config)
     except ConfigInvalid as invalid:
         print(report(invalid.faults, is_valid=False, name=WHERE), file=sys.stderr)
         return EXIT_INVALID

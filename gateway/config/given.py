@@ -1,6 +1,6 @@
 """A hypothetical request as people write it on a command line, read as strictly as a configuration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -8,8 +8,9 @@ from ruamel.yaml.nodes import MappingNode
 
 from compliance.policy_tests import Given
 from gateway.config.decode import INVALID, Decoder
-from gateway.config.errors import Code, ConfigInvalid, shown
+from gateway.config.errors import Code, ConfigInvalid, Fault, did_you_mean, shown
 from gateway.config.kinds import type_of
+from gateway.config.schema import Config
 from gateway.config.text import parse_text
 
 _LISTS = frozenset(
@@ -65,6 +66,38 @@ def _decoded(text: str, decoder: Decoder) -> Given:
         raise ConfigInvalid(tuple(decoder.faults), ())
     assert isinstance(given, Given)  # noqa: S101 - what the decoder was asked for
     return given
+
+
+def refuse_unknown_names(given: Given, config: Config) -> None:
+    """Raise `ConfigInvalid` when a hypothesis names what the configuration does not have: it would say nothing."""
+    sensors = [each.name for each in config.sensors]
+    if config.shared_signals is not None:
+        sensors += [each.name for each in config.shared_signals.receivers]
+    rules = [f"{each.name}/{rule.name}" for each in config.compliance.policies for rule in each.rules]
+    findings = [each.sensor for each in given.findings if each.sensor is not None]
+    named: tuple[tuple[str, str, Iterable[str], list[str]], ...] = (
+        ("networks", "network", given.networks, [each.name for each in config.networks]),
+        ("provider", "provider", _one(given.provider), [each.name for each in config.providers]),
+        ("facts_from", "sensor", _one(given.facts_from), sensors),
+        ("heard", "sensor", given.heard, sensors),
+        ("findings", "sensor", findings, sensors),
+        ("failing", "compliance rule", given.failing, rules),
+    )
+    faults = [
+        Fault(
+            file=WHERE, line=0, column=0, path=key, code=Code.UNKNOWN_NAME,
+            message=f"no {noun} is named {shown(name)}", hint=did_you_mean(name, known),
+        )
+        for key, noun, names, known in named
+        for name in names
+        if name not in known
+    ]  # fmt: skip
+    if faults:
+        raise ConfigInvalid(faults, ())
+
+
+def _one(name: str | None) -> tuple[str, ...]:
+    return () if name is None else (name,)
 
 
 def _quoted(key: str) -> str:

@@ -10,6 +10,7 @@ from datetime import datetime
 import msgspec
 
 from compliance.model import (
+    STRICTNESS,
     AccessContext,
     AccessPolicy,
     ClientKind,
@@ -275,11 +276,12 @@ def trace_lines(
 
     `deciding` names the policy that decided, `places` says where each policy stands (`file:line`).
     """
-    has_decided = False
+    traces = tuple(traces)
+    # The steps of an escalation have one name: the strictest of them decided.
+    named = [each for each in traces if each.matched and each.policy == deciding]
+    decided = max(named, key=lambda each: STRICTNESS[each.decision], default=None)
     for trace in traces:
-        is_deciding = trace.matched and trace.policy == deciding and not has_decided
-        has_decided = has_decided or is_deciding
-        mark = "*" if is_deciding else "+" if trace.matched else "~" if trace.is_near else "-"
+        mark = "*" if trace is decided else "+" if trace.matched else "~" if trace.is_near else "-"
         mode = "" if trace.mode is Mode.ENFORCE else " (report only)"
         missed = f"  {trace.missed}: {_one_line(trace.seen)}" if not trace.matched else ""
         missed += f", and {', '.join(trace.misses[1:])}" if trace.misses[1:] else ""

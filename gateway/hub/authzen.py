@@ -17,7 +17,7 @@ from compliance.evaluate import decide
 from compliance.model import ClientKind, Decision, Outcome, RequestFacts, User
 from gateway.config.checks.forms import path_fault
 from gateway.config.errors import ConfigInvalid
-from gateway.config.given import read_untrusted_given
+from gateway.config.given import read_untrusted_given, refuse_unknown_names
 from gateway.config.schema import App
 from gateway.decision.answers import answer_of, changes_of
 from gateway.decision.completing import Work
@@ -225,6 +225,7 @@ class AuthZenApi:
         runtime = self._ground.runtime()
         try:
             given = read_untrusted_given(body.decode())
+            refuse_unknown_names(given, runtime.config)
             supposed = suppose(given, runtime)
         except ConfigInvalid as invalid:
             return _unclear("; ".join(f"{fault.path}: {fault.message}" for fault in invalid.faults[:5]))

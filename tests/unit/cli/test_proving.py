@@ -258,6 +258,16 @@ def test_explain_refuses_what_it_does_not_understand(write, capsys, arguments, c
     assert said in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "entry", ["networks=ofice", "provider=crop", "heard.edr=1h", "failing={laptop/disc: 1h}", "facts_from=x"]
+)
+def test_what_if_refuses_names_that_there_are_not(entry, write, capsys):
+    assert main(["what-if", "--config", write(BASE), "wiki", entry]) == 2
+    said = capsys.readouterr().err
+    assert "GATE-C031" in said
+    assert "is named" in said
+
+
 def test_the_progress_of_impact_is_drawn_on_a_terminal_only(monkeypatch):
     primary, secondary = os.openpty()
     with os.fdopen(secondary, "w") as terminal, os.fdopen(primary, "rb", buffering=0) as screen:
