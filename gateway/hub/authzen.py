@@ -5,7 +5,7 @@ Source: OpenID AuthZEN Authorization API 1.0, sections 5 to 7 (evaluation and ev
 """
 
 import hmac
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import web
 
-from compliance.evaluate import decide
+from compliance.evaluate import ANY_SERVICE, decide
 from compliance.model import ClientKind, Decision, Outcome, RequestFacts, User
 from gateway.config.checks.forms import path_fault
 from gateway.config.errors import ConfigInvalid
@@ -23,6 +23,8 @@ from gateway.decision.answers import answer_of, changes_of
 from gateway.decision.completing import Work
 from gateway.decision.context import DeviceEvidence, PostureSource, Situation, situation
 from gateway.decision.hypothetical import suppose
+from gateway.hub.authzen_search import Page, SearchFault, page_of
+from gateway.hub.authzen_search import answer as search_answer
 from gateway.hub.pages import problem
 from gateway.hub.runtime import Runtime
 from gateway.localised import LocalisedTexts
@@ -33,6 +35,9 @@ METADATA = "/.well-known/authzen-configuration"
 EVALUATION = "/.gate/access/v1/evaluation"
 EVALUATIONS = "/.gate/access/v1/evaluations"
 WHAT_IF = "/.gate/access/v1/what-if"
+SEARCH_SUBJECT = "/.gate/access/v1/search/subject"
+SEARCH_RESOURCE = "/.gate/access/v1/search/resource"
+SEARCH_ACTION = "/.gate/access/v1/search/action"
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """Actions that can be asked about: nobody is told of a `GET` who meant something else."""
@@ -124,6 +129,48 @@ class Evaluations(Evaluation, frozen=True, kw_only=True):
     options: Options = Options()
 
 
+class SubjectKind(msgspec.Struct, frozen=True, kw_only=True):
+    """Which kind of subject is looked for; an id says nothing here."""
+
+    type: str
+
+
+class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
+    """Which kind of resource is looked for, and which part of it; an id says nothing here."""
+
+    type: str
+    properties: ResourceProperties = ResourceProperties()
+
+
+class SubjectSearch(msgspec.Struct, frozen=True, kw_only=True):
+    """The question who may do this."""
+
+    subject: SubjectKind
+    action: Action
+    resource: Resource
+    context: Surroundings | None = None
+    page: Page = Page()
+
+
+class ResourceSearch(msgspec.Struct, frozen=True, kw_only=True):
+    """The question where somebody may do this."""
+
+    subject: Subject
+    action: Action
+    resource: ResourceKind
+    context: Surroundings | None = None
+    page: Page = Page()
+
+
+class ActionSearch(msgspec.Struct, frozen=True, kw_only=True):
+    """The question what somebody may do there."""
+
+    subject: Subject
+    resource: Resource
+    context: Surroundings | None = None
+    page: Page = Page()
+
+
 _STOPS: dict[str, bool | None] = {
     "execute_all": None, "deny_on_first_deny": False, "permit_on_first_permit": True,
 }  # fmt: skip
@@ -170,6 +217,9 @@ class AuthZenApi:
             web.route("*", EVALUATION, self.evaluation),
             web.route("*", EVALUATIONS, self.evaluations),
             web.route("*", WHAT_IF, self.what_if),
+            web.route("*", SEARCH_SUBJECT, self.search_subject),
+            web.route("*", SEARCH_RESOURCE, self.search_resource),
+            web.route("*", SEARCH_ACTION, self.search_action),
         ]
 
     async def metadata(self, request: web.Request) -> web.StreamResponse:
@@ -182,6 +232,9 @@ class AuthZenApi:
                 "policy_decision_point": base,
                 "access_evaluation_endpoint": base + EVALUATION,
                 "access_evaluations_endpoint": base + EVALUATIONS,
+                "search_subject_endpoint": base + SEARCH_SUBJECT,
+                "search_resource_endpoint": base + SEARCH_RESOURCE,
+                "search_action_endpoint": base + SEARCH_ACTION,
             }
         )
 
@@ -234,6 +287,98 @@ class AuthZenApi:
         changes = await self._ground.found(partial(changes_of, supposed, runtime))
         return _answer(request, answer_of(supposed, changes, runtime.places))
 
+    # --- searching -------------------------------------------------------------------------------------
+
+    async def search_subject(self, request: web.Request) -> web.StreamResponse:
+        """POST who may do something: people who are signed in, or services that policies name. Source: section 8."""
+        asked = await self._asked(request, SubjectSearch)
+        if isinstance(asked, web.StreamResponse):
+            return asked
+        kind = asked.subject.type
+        people = self._signed_in() if kind == "user" else {}
+        services = self._services() if kind == "service" else ()
+
+        def question(found: str) -> tuple[Evaluation, User | None]:
+            subject = Subject(type=kind, id=found)
+            whole = Evaluation(
+                subject=subject, action=asked.action, resource=asked.resource, context=asked.context
+            )
+            return whole, people.get(found)
+
+        told = self._searched(
+            (*people, *services), asked.page, question, lambda each: {"type": kind, "id": each}
+        )
+        return told if isinstance(told, web.StreamResponse) else _answer(request, told)
+
+    async def search_resource(self, request: web.Request) -> web.StreamResponse:
+        """POST which apps somebody may use. Source: section 8."""
+        asked = await self._asked(request, ResourceSearch)
+        if isinstance(asked, web.StreamResponse):
+            return asked
+        kind = asked.resource.type
+        apps = self._ground.runtime().apps if kind == "app" else {}
+
+        def question(found: str) -> tuple[Evaluation, User | None]:
+            resource = Resource(type=kind, id=found, properties=asked.resource.properties)
+            whole = Evaluation(
+                subject=asked.subject, action=asked.action, resource=resource, context=asked.context
+            )
+            return whole, None
+
+        told = self._searched(apps, asked.page, question, lambda each: {"type": kind, "id": each})
+        return told if isinstance(told, web.StreamResponse) else _answer(request, told)
+
+    async def search_action(self, request: web.Request) -> web.StreamResponse:
+        """POST what somebody may do with an app: the methods. Source: section 8."""
+        asked = await self._asked(request, ActionSearch)
+        if isinstance(asked, web.StreamResponse):
+            return asked
+
+        def question(found: str) -> tuple[Evaluation, User | None]:
+            whole = Evaluation(
+                subject=asked.subject,
+                action=Action(name=found),
+                resource=asked.resource,
+                context=asked.context,
+            )
+            return whole, None
+
+        told = self._searched(METHODS, asked.page, question, lambda each: {"name": each})
+        return told if isinstance(told, web.StreamResponse) else _answer(request, told)
+
+    def _searched(
+        self,
+        candidates: Iterable[str],
+        page: Page,
+        question: Callable[[str], tuple[Evaluation, User | None]],
+        shown: Callable[[str], dict[str, Any]],
+    ) -> dict[str, Any] | web.StreamResponse:
+        """Return those of a page of candidates for whom the answer is yes."""
+        try:
+            chosen, next_token = page_of(candidates, page)
+            found = [each for each in chosen if self._decided(*question(each))["decision"]]
+        except (SearchFault, _Unclear) as fault:
+            return _unclear(str(fault))
+        return search_answer([shown(each) for each in found], next_token)
+
+    def _signed_in(self) -> dict[str, User]:
+        """Return everybody who is signed in, by subject, as their latest sign-in said."""
+        now = self._ground.clock()
+        latest: dict[str, Session] = {}
+        for each in self._ground.sessions:
+            known = latest.get(each.user.subject)
+            is_newer = known is None or each.created_at > known.created_at
+            if is_newer and self._ground.sessions.get(each.id, now) is not None:
+                latest[each.user.subject] = each
+        return {subject: session.user for subject, session in latest.items()}
+
+    def _services(self) -> set[str]:
+        """Return the services that policies let in by name."""
+        policies = self._ground.runtime().config.access.policies
+        return {name for each in policies for name in each.include.services} - {ANY_SERVICE}
+
+    # --- batches ---------------------------------------------------------------------------------------
+
     def _one_of(self, each: Evaluation, defaults: Evaluation) -> dict[str, Any]:
         merged = Evaluation(
             subject=each.subject or defaults.subject,
@@ -248,8 +393,8 @@ class AuthZenApi:
 
     # --- deciding --------------------------------------------------------------------------------------
 
-    def _decided(self, asked: Evaluation) -> dict[str, Any]:
-        """Return the answer to one question. Raises `_Unclear`."""
+    def _decided(self, asked: Evaluation, user: User | None = None) -> dict[str, Any]:
+        """Return the answer to one question; `user` is the person, where that is known. Raises `_Unclear`."""
         if asked.subject is None or asked.action is None or asked.resource is None:
             raise _Unclear("`subject`, `action` and `resource` are needed")
         runtime = self._ground.runtime()
@@ -259,14 +404,16 @@ class AuthZenApi:
         if asked.action.name.upper() not in METHODS:
             return _denied("action-unknown", f"an action is one of {', '.join(METHODS)}")
         now = self._ground.clock()
-        facts = self._situation(asked.subject, asked.context or Surroundings(), app, now)
+        facts = self._situation(asked.subject, asked.context or Surroundings(), app, now, user)
         if facts is None:
             return _denied("subject-unknown", "a subject is a `user`, a `service`, or a live `session`")
         request = _request(asked, runtime)
         decision, _ = decide(runtime.policies_of(app.name), facts.context, request)
         return {"decision": decision.outcome in _LETS_IN, "context": _told(decision, facts, runtime.texts)}
 
-    def _situation(self, subject: Subject, around: Surroundings, app: App, now: datetime) -> Situation | None:
+    def _situation(
+        self, subject: Subject, around: Surroundings, app: App, now: datetime, user: User | None
+    ) -> Situation | None:
         ground = self._ground
         if subject.type == "session":
             session = ground.sessions.get(subject.id, now)
@@ -277,7 +424,7 @@ class AuthZenApi:
         return situation(
             app=app.name,
             session_id="",
-            user=self._user(subject, app, runtime, now),
+            user=user or self._user(subject, app, runtime, now),
             evidence=_evidence(around.device),
             source=ground.postures,
             interpretation=runtime.interpretation_of(app.name),

@@ -44,6 +44,7 @@ async def test_where_the_endpoints_are(stack: Stack) -> None:
     assert response.status == 200
     assert found["access_evaluation_endpoint"] == stack.url("/.gate/access/v1/evaluation", "login")
     assert found["policy_decision_point"] == stack.url("", "login")
+    assert found["search_subject_endpoint"] == stack.url("/.gate/access/v1/search/subject", "login")
 
 
 async def test_answers_follow_the_device(stack: Stack) -> None:
@@ -92,6 +93,61 @@ async def test_a_session_and_the_latest_sign_in(stack: Stack) -> None:
         assert answer["decision"] is True, answer
     finally:
         await person.close()
+
+
+async def test_who_where_and_what(stack: Stack) -> None:
+    """The three searches find exactly what an evaluation says yes to, and lose what risk takes away."""
+    search = "/.gate/access/v1/search"
+    await stack.signal_risk(
+        "open", event="s1", kind="heartbeat", condition="hb", title="", serial="SER-SOUGHT"
+    )
+    device = {"device": {"kind": "serial", "value": "SER-SOUGHT"}}
+    person = Person()
+    try:
+        status, _, _ = await person.sign_in(stack.url("/"))
+        assert status == 200
+        who = {"subject": {"type": "user"}, "action": READ, "resource": NOTES, "context": device}
+        status, found = await ask(stack, f"{search}/subject", who)
+        assert status == 200
+        assert found == {"results": [{"type": "user", "id": "alice"}], "page": {"next_token": "", "count": 1}}
+        where = {"subject": ALICE, "action": READ, "resource": {"type": "app"}, "context": device}
+        status, found = await ask(stack, f"{search}/resource", where)
+        assert {"type": "app", "id": "notes"} in found["results"]
+        for each in found["results"]:
+            body = {"subject": ALICE, "action": READ, "resource": each, "context": device}
+            assert (await ask(stack, "/.gate/access/v1/evaluation", body))[1]["decision"] is True
+        what = {"subject": ALICE, "resource": NOTES, "context": device}
+        status, found = await ask(stack, f"{search}/action", {**what, "page": {"limit": 2}})
+        assert found["results"] == [{"name": "DELETE"}, {"name": "GET"}]
+        token = found["page"]["next_token"]
+        status, found = await ask(stack, f"{search}/action", {**what, "page": {"limit": 100, "token": token}})
+        assert [each["name"] for each in found["results"]] == ["HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
+        assert found["page"] == {"next_token": "", "count": 5}
+        await stack.signal_risk("open", event="s2", serial="SER-SOUGHT")
+        _, found = await ask(stack, f"{search}/subject", who)
+        assert found["results"] == []
+        _, found = await ask(stack, f"{search}/action", what)
+        assert found["results"] == []
+    finally:
+        await person.close()
+
+
+async def test_searches_that_cannot_be_made(stack: Stack) -> None:
+    search = "/.gate/access/v1/search"
+    who = {"subject": {"type": "user"}, "action": READ, "resource": NOTES}
+    for page in ({"limit": 0}, {"limit": 101}, {"token": "no token of ours"}):
+        status, answer = await ask(stack, f"{search}/subject", {**who, "page": page})
+        assert status == 400, answer
+    status, _ = await ask(stack, f"{search}/subject", who, secret="wrong")
+    assert status == 401
+    status, _ = await ask(stack, f"{search}/resource", who)
+    assert status == 400
+    status, found = await ask(stack, f"{search}/subject", {**who, "subject": {"type": "robot"}})
+    assert (status, found["results"]) == (200, [])
+    status, found = await ask(
+        stack, f"{search}/action", {"subject": ALICE, "resource": {"type": "app", "id": "none"}}
+    )
+    assert (status, found["results"]) == (200, [])
 
 
 async def test_several_questions_at_once(stack: Stack) -> None:
