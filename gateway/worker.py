@@ -584,7 +584,6 @@ class Worker:
             host, _, port = settings.listen.rpartition(":")
             await front.listen_tcp(host.strip("[]"), int(port), reuse_port=True)
         self._front = front
-        leave_out_what_stays()
         self._feed.serving()
         log.info("worker-listening", worker=self._name, listen=settings.listen)
 
@@ -724,5 +723,6 @@ async def _serve(name: str, run_dir: Path, listener: socket.socket | None) -> in
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: worker.drain(SIGNAL_DRAIN_S))
     worker.start()
+    leave_out_what_stays()
     await worker.ended_event.wait()
     return 0

@@ -126,7 +126,7 @@ class Desk:
             lambda: self.record(ticket.decision, issued, app, TICKET_REQUEST),
         )
         outcome = ticket.residual.constant.outcome.value if ticket.residual.constant else "conditional"
-        self._metrics.decisions.labels(app.name, outcome).inc()
+        self._metrics.decided(app.name, outcome)
         return ticket
 
     def interpret(self, posture: Posture) -> None:

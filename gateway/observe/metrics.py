@@ -106,7 +106,15 @@ class Metrics:
         self._workers: dict[str, dict[str, float]] = {}
         self._sensors: dict[str, SensorFigures] = {}
         self._worker_windows: dict[str, Histogram] = {}
+        self._decided: dict[tuple[str, str], Counter] = {}
         self.registry.register(self)
+
+    def decided(self, app: str, outcome: str) -> None:
+        """Count a decision of a ticket. Apps and outcomes are few, so all are kept."""
+        known = self._decided.get((app, outcome))
+        if known is None:
+            known = self._decided[app, outcome] = self.decisions.labels(app, outcome)
+        known.inc()
 
     def of_sensor(self, sensor: str) -> "SensorFigures":
         """Return the figures of one sensor; "" is whoever named none. Sensors are few, so all are kept."""

@@ -287,6 +287,8 @@ class UpstreamPool:
             self._open.discard(link)
             link.close()
             return True
+        if self._leaving:
+            self._drop_leaving()  # when they are gone, `forget` looks here again
         return False
 
     async def _connect(self) -> None:

@@ -38,7 +38,7 @@ async def test_an_incident_from_observation_to_access_restored(tmp_path: Path) -
         assert await close_code(socket) == 4403
         assert await status(http, world, seat) == 403
 
-        (cut,) = world.events("exchanges-cut")
+        (cut,) = await world.logged("exchanges-cut", bool)
         assert (cut["app"], cut["count"]) == ("notes", 1)
         assert "Credential stealer found" in await explained(world, cut["decision"])
 

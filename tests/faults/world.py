@@ -11,7 +11,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -289,6 +289,15 @@ class World:
     def events(self, name: str) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("event") == name]
+
+    async def logged(
+        self, name: str, are_all: Callable[[list[dict[str, Any]]], bool]
+    ) -> list[dict[str, Any]]:
+        """Return the events once they are all there: the log is written after what it tells of."""
+        async with asyncio.timeout(READY_S):
+            while not are_all(found := self.events(name)):  # noqa: ASYNC110 - a file, which tells of nothing
+                await asyncio.sleep(0.05)
+        return found
 
     def children(self) -> list[int]:
         """Return the pids of hub and workers."""
