@@ -378,7 +378,7 @@ class FeedHub:
         spawn(self._run(current, invalidate, told), name="feed-round")
 
     async def _run(
-        self, current: _Round, make: Callable[[int], HubMessage], told: "list[_Told] | None"
+        self, current: _Round, make: Callable[[int], HubMessage], told: "_Announcement | None"
     ) -> None:
         try:
             spread = await self._spread(make, told)
@@ -388,9 +388,11 @@ class FeedHub:
         else:
             current.done.set_result(spread)
 
-    def _tell(self, make: Callable[[int], HubMessage]) -> "list[_Told]":
+    def _tell(self, make: Callable[[int], HubMessage]) -> "_Announcement":
         """Send to every process that may hold a ticket, as far as it is connected."""
-        return [_Told(member, self._sent(member, make)) for member in self._members.values()]
+        now = time.monotonic()
+        told = [_Told(member, self._sent(member, make)) for member in self._members.values()]
+        return _Announcement(now, told)
 
     @staticmethod
     def _sent(member: Member, make: Callable[[int], HubMessage]) -> "_Sent | None":
@@ -399,7 +401,9 @@ class FeedHub:
             return None
         return _Sent(link, link.acknowledged(link.send(make)))
 
-    async def _spread(self, make: Callable[[int], HubMessage], told: "list[_Told] | None" = None) -> _Spread:
+    async def _spread(
+        self, make: Callable[[int], HubMessage], told: "_Announcement | None" = None
+    ) -> _Spread:
         """Tell every process that may hold a ticket, unless `told`; wait until each has enforced it or is dead."""
         self._spreading += 1
         try:
@@ -407,24 +411,24 @@ class FeedHub:
         finally:
             self._spreading -= 1
 
-    async def _spread_now(self, make: Callable[[int], HubMessage], told: "list[_Told] | None") -> _Spread:
-        started = time.monotonic()
+    async def _spread_now(self, make: Callable[[int], HubMessage], told: "_Announcement | None") -> _Spread:
         if told is None:
             await self._strangers_lapsed()
             told = self._tell(make)
+        started, members = told
         outcomes = await asyncio.gather(
-            *(self._enforced(each.member, make, each.sent) for each in told),
+            *(self._enforced(each.member, make, each.sent) for each in members),
             return_exceptions=True,
         )
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        acks = [(each.member.worker, outcome) for each, outcome in zip(told, outcomes, strict=True)]
+        acks = [(each.member.worker, outcome) for each, outcome in zip(members, outcomes, strict=True)]
         cuts = tuple(cut for _, each in acks if isinstance(each, _Acked) for cut in each.ack.cuts)
         fenced = tuple(worker for worker, each in acks if each is None)
         by_worker = {worker: each.at_mono_s - started for worker, each in acks if isinstance(each, _Acked)}
         self._on_round(sum(cut.count for cut in cuts), len(fenced))
-        return _Spread(len(told) - len(fenced), fenced, by_worker, cuts)
+        return _Spread(len(members) - len(fenced), fenced, by_worker, cuts)
 
     async def _enforced(
         self, member: Member, make: Callable[[int], HubMessage], sent: "_Sent | None"
@@ -619,6 +623,13 @@ class _Told(NamedTuple):
 
     member: Member
     sent: _Sent | None
+
+
+class _Announcement(NamedTuple):
+    """Whom a change was announced to, and when."""
+
+    at_mono_s: float
+    told: list[_Told]
 
 
 class _Acked(msgspec.Struct, frozen=True):
