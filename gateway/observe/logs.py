@@ -49,7 +49,8 @@ def configure_logs(*, level: str = "info", as_json: bool | None = None) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        # Several processes write to one file: a line and its end leave together even where nothing is buffered.
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
@@ -115,4 +116,5 @@ class EventLines:
         waiting, self._waiting = self._waiting, []
         if waiting:
             lines = _LINES.encode_lines(waiting).decode()
-            print(lines, end="", file=sys.stderr, flush=True)  # noqa: T201 - as the logger does
+            sys.stderr.write(lines)
+            sys.stderr.flush()

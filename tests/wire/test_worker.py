@@ -244,7 +244,7 @@ async def test_a_copy_gets_no_more_than_both_of_its_paths(recorder: Recorder, tm
     recorder.answer = lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"
     granted = Decision(outcome=Outcome.ALLOW, policy="p", reason="")
     refused = Decision(outcome=Outcome.BLOCK, policy="q", reason="")
-    residual = Residual(entries=(), constant=granted, valid_until=None)
+    residual = Residual(entries=(), constant=None, valid_until=None)
     ticket = Ticket(
         keys=(), session="s", decision="d", residual=residual, headers=(), variants=(), valid_until=9e9
     )
