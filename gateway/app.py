@@ -226,7 +226,7 @@ class Hub:
             on_round=self.metrics.round_ended,
             acknowledges_early=_acknowledges_early(),
         )
-        self.recorder.is_hurried = lambda: self.feed.is_enforcing
+        self.recorder.is_hurried = self._is_hurried
         self.asked = PostureAsked(self.risk, lambda: self._runtime.interpretation, clock=utc_now)
         self.intake.on_joined = log_joined
         self.devices = DeviceDesk(
@@ -546,6 +546,10 @@ class Hub:
         """Return what the effects of deliveries are worked out with now."""
         return Judged(interpretation=self._runtime.interpretation, tickets=self.desk.tickets_on)
 
+    def _is_hurried(self) -> bool:
+        """Return whether a delivery is being taken, or a change enforced: what can wait should."""
+        return self.feed.is_enforcing or self.hooks.is_taking
+
     def _configure_deliveries(self) -> None:
         self.triage = Triage(
             posture=self._posture_of_others,
@@ -562,6 +566,7 @@ class Hub:
             settings=lambda: self._runtime.config.deliveries,
             judged=self._judged,
             clock=utc_now,
+            is_hurried=self._is_hurried,
         )
         self.again = Again(
             self.deliveries,

@@ -1,5 +1,7 @@
 """One SQLite file behind one writer thread with group commit; reads on a thread of their own.
 
+What nobody waits for (`put_off`) has transactions of its own, between those of others.
+
 INVARIANT: `await write(...)` returns only after the transaction that holds the job's changes is on disk
 (`journal_mode=WAL`, `synchronous=FULL`). Jobs that wait together share one transaction and one fsync; a job
 that raises is rolled back alone by a savepoint and its error goes to its own caller.
@@ -12,6 +14,8 @@ import os
 import queue
 import sqlite3
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,8 +29,18 @@ MAX_WAITING = 20_000
 """Most jobs that may wait; above it `write` raises `StoreOverloaded`."""
 
 
-CHECKPOINT_PAGES = 8000
-"""Pages of the journal after which it is copied into the file: a page that changes often meanwhile is copied once."""
+PATIENCE_S = 0.05
+"""How long a job that is put off lets others go first."""
+
+CHECKPOINT_EVERY_S = 1.0
+CHECKPOINT_COMMITS = 200
+CHECKPOINT_LATEST_S = 10.0
+"""The journal is copied into the file beside the writer, so many seconds and commits after the last time, or after
+`CHECKPOINT_LATEST_S`: a page that changes often meanwhile is copied once.
+"""
+
+CHECKPOINT_PAGES = 32_000
+"""Pages of the journal, 4 KiB each, from which on the writer itself copies it and others wait."""
 
 
 class StoreFault(Exception):
@@ -38,11 +52,12 @@ class StoreOverloaded(Exception):
 
 
 class _Job:
-    __slots__ = ("error", "future", "loop", "result", "run")
+    __slots__ = ("error", "future", "loop", "result", "run", "since")
 
     def __init__(self, run: Callable[[sqlite3.Connection], Any], loop: asyncio.AbstractEventLoop) -> None:
         self.run = run
         self.loop = loop
+        self.since = time.monotonic()
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
         self.error: BaseException | None = None
@@ -55,6 +70,13 @@ class _Job:
             self.future.set_exception(self.error)
         else:
             self.future.set_result(self.result)
+
+
+class _Look:
+    """Tells the writer that something was put off."""
+
+
+_LOOK = _Look()
 
 
 def _settle(jobs: Sequence[_Job]) -> None:
@@ -84,9 +106,11 @@ class Database:
     def __init__(self, path: Path | str, schema: Mapping[str, Sequence[str]] | Sequence[str]) -> None:
         self._path = str(path)
         self._schema = dict(schema) if isinstance(schema, Mapping) else {"main": tuple(schema)}
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._reads: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job | _Look | None] = queue.SimpleQueue()
+        self._put_off: deque[_Job] = deque()
+        self._reads: queue.SimpleQueue[_Job | _Look | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._is_closing = threading.Event()
         self._lock: int | None = None
         self.commits = 0
         self.write_fault = ""
@@ -104,6 +128,7 @@ class Database:
             writer = self._open()
             self._migrate(writer)
             reader = None if in_memory else self._open()
+            copier = None if in_memory else self._open()
         except StoreFault:
             self._release()
             raise
@@ -113,17 +138,20 @@ class Database:
         self._threads.append(
             threading.Thread(target=self._write_loop, args=(writer,), daemon=True, name="store-writer")
         )
-        if reader is not None:
-            self._threads.append(
+        if reader is not None and copier is not None:
+            self._threads += [
                 threading.Thread(target=self._read_loop, args=(reader,), daemon=True, name="store-reader"),
-            )
+                threading.Thread(target=self._copy_loop, args=(copier,), daemon=True, name="store-copier"),
+            ]
         else:
             self._reads = self._jobs
+        self._is_closing.clear()
         for thread in self._threads:
             thread.start()
 
     def close(self) -> None:
         """Finish what waits, then close the file. Safe to call twice."""
+        self._is_closing.set()
         self._jobs.put(None)
         if self._reads is not self._jobs:
             self._reads.put(None)
@@ -146,6 +174,16 @@ class Database:
             raise StoreOverloaded(f"{MAX_WAITING} writes are waiting")
         job = _Job(run, asyncio.get_running_loop())
         self._jobs.put(job)
+        result: T = await job.future
+        return result
+
+    async def put_off(self, run: Callable[[sqlite3.Connection], T]) -> T:
+        """Do as `write` in a transaction of its own, for which nobody else waits; others go first for `PATIENCE_S`."""
+        if len(self._put_off) >= MAX_WAITING:
+            raise StoreOverloaded(f"{MAX_WAITING} writes are put off")
+        job = _Job(run, asyncio.get_running_loop())
+        self._put_off.append(job)
+        self._jobs.put(_LOOK)
         result: T = await job.future
         return result
 
@@ -198,16 +236,22 @@ class Database:
                 connection.executescript(f"BEGIN;{script};{note}COMMIT;")
 
     def _write_loop(self, connection: sqlite3.Connection) -> None:
-        stopping = False
-        while not stopping:
-            group = [self._jobs.get()]
-            while len(group) < MAX_GROUP and not self._jobs.empty():
-                group.append(self._jobs.get_nowait())
-            stopping = None in group
-            jobs = [job for job in group if job is not None]
+        is_stopping = False
+        while not is_stopping or self._put_off:
+            jobs, is_last = self._next_jobs(is_waiting=not self._put_off)
+            is_stopping = is_stopping or is_last
             if jobs:
                 self._commit(connection, jobs)
+            if self._put_off and (not jobs or time.monotonic() - self._put_off[0].since > PATIENCE_S):
+                self._commit(connection, [self._put_off.popleft()])
         connection.close()
+
+    def _next_jobs(self, *, is_waiting: bool) -> tuple[list[_Job], bool]:
+        """Return the jobs of the next transaction, and whether they are the last; `is_waiting` waits for something."""
+        group = [self._jobs.get()] if is_waiting else []
+        while len(group) < MAX_GROUP and not self._jobs.empty():
+            group.append(self._jobs.get_nowait())
+        return [each for each in group if isinstance(each, _Job)], None in group
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         try:
@@ -240,10 +284,23 @@ class Database:
             connection.execute("RELEASE job")
 
     def _read_loop(self, connection: sqlite3.Connection) -> None:
-        while (job := self._reads.get()) is not None:
+        while isinstance(job := self._reads.get(), _Job):
             try:
                 job.result = job.run(connection)
             except Exception as error:  # noqa: BLE001 - it goes to the caller, whose job it is
                 job.error = error
             _settle([job])
+        connection.close()
+
+    def _copy_loop(self, connection: sqlite3.Connection) -> None:
+        """Copy the journal into the file now and then, without holding up the writer (SQLite: a passive checkpoint)."""
+        copied, copied_at = self.commits, time.monotonic()
+        while not self._is_closing.wait(CHECKPOINT_EVERY_S):
+            commits, is_late = self.commits - copied, time.monotonic() - copied_at > CHECKPOINT_LATEST_S
+            if commits < CHECKPOINT_COMMITS and not (commits and is_late):
+                continue
+            copied, copied_at = self.commits, time.monotonic()
+            # What cannot be copied now is copied the next time; whether the file can be written, the writer says.
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         connection.close()

@@ -9,6 +9,7 @@ signals behind `risk_filed`, message ids in `risk_seen_lately`.
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from risk.database import Database
+from risk.database import Database, StoreFault, StoreOverloaded
 from risk.model import DeviceId, Signal
 from risk.packing import unpack_signal
 from risk.store import Batch, DeadLetter, DeviceRow, MergedRow, PartRow, Retention, SeenRow, UserRow
@@ -94,7 +95,13 @@ _PARTS = ("INSERT INTO risk_parts (id, part) VALUES", "")
 
 
 MAX_UNFILED = 1000
-"""Most signals, and most message ids, that wait to be filed: some milliseconds of work."""
+"""Signals, or message ids, from which on what waits is filed, while deliveries go on."""
+
+MAX_WAITING = 8 * MAX_UNFILED
+"""Most that may wait to be filed; deliveries wait for it then."""
+
+FILED_AT_ONCE = 200
+"""Most signals, and message ids, that one transaction files: a millisecond or two for whoever waits behind it."""
 
 
 @lru_cache(maxsize=64)
@@ -132,16 +139,29 @@ def insert_rows(
 
 def _file(connection: sqlite3.Connection) -> None:
     """File what is not filed yet."""
+    while _file_some(connection):
+        pass
+
+
+def _file_some(connection: sqlite3.Connection) -> bool:
+    """File some of what is not filed yet, oldest first; return whether there may be more."""
+    (through,) = connection.execute("SELECT through FROM risk_filed").fetchone()
+    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM risk_signals").fetchone()
+    upto = min(through + FILED_AT_ONCE, newest)
     connection.execute(
         "INSERT INTO risk_signals_of SELECT device_id, id FROM risk_signals"
-        " WHERE id > (SELECT through FROM risk_filed) AND device_id IS NOT NULL ORDER BY device_id, id"
+        " WHERE id > ? AND id <= ? AND device_id IS NOT NULL ORDER BY device_id, id",
+        (through, upto),
     )
-    connection.execute("UPDATE risk_filed SET through = (SELECT coalesce(max(id), 0) FROM risk_signals)")
-    connection.execute(
-        "INSERT OR REPLACE INTO risk_seen (key, digest, received_at)"
-        " SELECT key, digest, received_at FROM risk_seen_lately ORDER BY id"
-    )
-    connection.execute("DELETE FROM risk_seen_lately")
+    connection.execute("UPDATE risk_filed SET through = ?", (upto,))
+    some = "(SELECT id FROM risk_seen_lately ORDER BY id LIMIT ?)"
+    filed = connection.execute(
+        "INSERT OR REPLACE INTO risk_seen (key, digest, received_at)"  # noqa: S608 - our own text
+        f" SELECT key, digest, received_at FROM risk_seen_lately WHERE id IN {some} ORDER BY id",
+        (FILED_AT_ONCE,),
+    ).rowcount
+    connection.execute(f"DELETE FROM risk_seen_lately WHERE id IN {some}", (FILED_AT_ONCE,))  # noqa: S608
+    return upto < newest or filed == FILED_AT_ONCE
 
 
 def _merge(connection: sqlite3.Connection, gone: MergedRow) -> None:
@@ -183,6 +203,7 @@ class SqliteRiskStore:
         self._unfiled = 0
         self._lately: dict[bytes, bytes] = {}
         """Message ids that may not be filed yet, with their digests."""
+        self._tidying: asyncio.Task[None] | None = None
         self._has_all_unfiled = False
         """Whether `_lately` has all of them: not those that an earlier process has left."""
 
@@ -281,15 +302,22 @@ class SqliteRiskStore:
         self._unfiled += max(len(signals), len(seen))
 
     async def tidy(self) -> None:
-        """File what waits, once it is enough to be worth it. Raises as `commit`."""
-        if self._unfiled >= MAX_UNFILED:
+        """File what waits, once it is enough to be worth it; in the background until too much waits. As `commit`."""
+        if self._unfiled >= MAX_WAITING:
+            await self._file_all()
+        elif self._unfiled >= MAX_UNFILED and (self._tidying is None or self._tidying.done()):
+            self._tidying = asyncio.create_task(self._file_quietly(), name="signals-filed")
+
+    async def _file_quietly(self) -> None:
+        with contextlib.suppress(StoreFault, StoreOverloaded):
             await self._file_all()
 
     async def _file_all(self) -> None:
         async with self._filing:
             began = dict(self._lately)
             self._unfiled = 0
-            await self._database.write(_file)
+            while await self._database.put_off(_file_some):
+                pass
             self._has_all_unfiled = True
             # What was committed meanwhile may be filed or not, and is found here in either case.
             for key, digest in began.items():
@@ -375,14 +403,16 @@ class SqliteDecisionStore:
         """Keep one record; the same code again replaces it."""
         await self.put_many([(code, created_at, record)])
 
-    async def put_many(self, records: Sequence[tuple[str, datetime, bytes]]) -> None:
-        """Keep several records in one transaction."""
+    async def put_many(
+        self, records: Sequence[tuple[str, datetime, bytes]], *, is_waited_for: bool = True
+    ) -> None:
+        """Keep several records in one transaction; others go first where nobody waits for it."""
         rows = [(code, _micros(created_at), record) for code, created_at, record in records]
 
         def run(connection: sqlite3.Connection) -> None:
             insert_rows(connection, _DECISIONS, rows)
 
-        await self._database.write(run)
+        await (self._database.write if is_waited_for else self._database.put_off)(run)
 
     async def get(self, code: str) -> bytes | None:
         """Return the record, None when there is none."""

@@ -151,7 +151,9 @@ class DecisionStore(Protocol):
     async def put(self, code: str, created_at: datetime, record: bytes) -> None:
         """Keep one record; the same code again replaces it."""
 
-    async def put_many(self, records: Sequence[tuple[str, datetime, bytes]]) -> None:
+    async def put_many(
+        self, records: Sequence[tuple[str, datetime, bytes]], *, is_waited_for: bool = True
+    ) -> None:
         """Keep several records in one transaction."""
 
     async def get(self, code: str) -> bytes | None:

@@ -28,23 +28,25 @@ SLICE = 8
 must not wait for a queue of them.
 """
 STEP_ASIDE_S = 0.005
-"""Pause before every slice while a change is being enforced."""
-MAX_ROWS = 256
+"""Pause before every slice while a delivery is being taken, or a change enforced."""
+MAX_ROWS = 64
 """Most records of one transaction, so that signals get their turn at the store between two."""
 
 
 class RecordStore(Protocol):
     """Where records are kept (see `risk.store`)."""
 
-    async def put_many(self, records: Sequence[tuple[str, datetime, bytes]]) -> None:
-        """Keep (code, time, record) rows durably."""
+    async def put_many(
+        self, records: Sequence[tuple[str, datetime, bytes]], *, is_waited_for: bool = True
+    ) -> None:
+        """Keep (code, time, record) rows durably; where nobody waits for it, after others."""
         ...
 
 
 class DecisionRecorder:
     """Writes decision records. `make` builds one when it is written, off the path of the request.
 
-    `is_hurried` tells whether a change is being enforced: then records wait a little.
+    `is_hurried` tells whether a delivery is being taken or a change enforced: then records wait a little.
     """
 
     def __init__(self, store: RecordStore) -> None:
@@ -112,7 +114,7 @@ class DecisionRecorder:
             rows = await self._next_rows(min(left, MAX_ROWS))
             left -= len(rows)
             try:
-                await self._store.put_many(rows)
+                await self._store.put_many(rows, is_waited_for=False)
             except (StoreFault, StoreOverloaded) as error:
                 self.dropped += len(rows)
                 log.error("decision-records-lost", count=len(rows), error=str(error))

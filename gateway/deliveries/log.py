@@ -49,6 +49,12 @@ MAX_PRUNES = 1000
 SLICE = 32
 """Most records made between two turns of the event loop."""
 
+STEP_ASIDE_S = 0.005
+FEW = 256
+"""Pause before every slice while a delivery is being taken or a change enforced, as long as no more records than that
+wait: what a delivery did to access costs as much to work out as several decisions.
+"""
+
 EFFECTS_PER_FLUSH = 100
 """Once this many devices of one flush were looked at, it is not worked out any more what deliveries did to access."""
 
@@ -78,7 +84,10 @@ class _Waiting:
 
 
 class DeliveryLog:
-    """Writes and finds delivery records. `judged` gives what effects are worked out with, once for each flush."""
+    """Writes and finds delivery records. `judged` gives what effects are worked out with, once for each flush.
+
+    `is_hurried` tells whether a delivery is being taken or a change enforced: then records wait a little.
+    """
 
     def __init__(
         self,
@@ -87,8 +96,10 @@ class DeliveryLog:
         settings: Callable[[], Deliveries],
         judged: Callable[[], Judged],
         clock: Callable[[], datetime],
+        is_hurried: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
+        self._is_hurried = is_hurried
         self._settings = settings
         self._judged = judged
         self._clock = clock
@@ -207,7 +218,8 @@ class DeliveryLog:
         rows: list[Kept] = []
         size = 0
         while self._queue and len(rows) < most and size < MAX_ROW_BYTES:
-            await asyncio.sleep(0)
+            steps_aside = len(self._queue) <= FEW and self._is_hurried()
+            await asyncio.sleep(STEP_ASIDE_S if steps_aside else 0)
             turn = Turn(SLICE)
             while self._queue and len(rows) < most and size < MAX_ROW_BYTES and turn.takes_another():
                 waiting = self._queue.popleft()

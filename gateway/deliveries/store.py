@@ -109,7 +109,7 @@ class DeliveryStore:
                 insert_rows(connection, into, [row for row, verified in records if verified is is_verified])
             insert_rows(connection, _BODIES, bodies)
 
-        await self._database.write(run)
+        await self._database.put_off(run)
         self.totals.verified += sum(each.is_verified for each in rows)
         self.totals.unverified += sum(not each.is_verified for each in rows)
         self.totals.bodies_bytes += sum(size for _, _, _, size, _, _ in bodies)
@@ -206,7 +206,7 @@ class DeliveryStore:
                 gone.append(len(dead))
             return gone, _prune_bodies(connection, old_body, excess)
 
-        counts, sizes = await self._database.write(run)
+        counts, sizes = await self._database.put_off(run)
         self.totals.verified -= counts[0]
         self.totals.unverified -= counts[1]
         self.totals.bodies_bytes -= sum(sizes)

@@ -411,6 +411,12 @@ class Hooks:
         """Reads large bodies, one at a time, beside the event loop."""
         self._pace = Pace(TURN_S)
         self._rooms: dict[str, asyncio.Semaphore] = {}
+        self._under_way = 0
+
+    @property
+    def is_taking(self) -> bool:
+        """Whether a delivery is not answered yet."""
+        return self._under_way > 0
 
     def swap(self, sensors: Mapping[str, HookSensor]) -> None:
         """Serve these sensors from now on; deliveries that are under way finish as they began."""
@@ -451,6 +457,7 @@ class Hooks:
             received_ns=received_ns,
             first_byte_at=received_at - waited,
         )
+        self._under_way += 1
         try:
             return await self._take(request, taking)
         except _Answer as answer:
@@ -463,6 +470,8 @@ class Hooks:
                 instance=f"urn:posturegate:delivery:{taking.id}",
                 **answer.extra,
             )
+        finally:
+            self._under_way -= 1
 
     async def _take(self, request: DeliveryRequest, taking: _Taking) -> web.Response | Accepted:
         sensor = taking.sensor

@@ -22,7 +22,9 @@ class Kept:
         self.rows: list[str] = []
         self.batches: list[int] = []
 
-    async def put_many(self, records: Sequence[tuple[str, datetime, bytes]]) -> None:
+    async def put_many(
+        self, records: Sequence[tuple[str, datetime, bytes]], *, is_waited_for: bool = True
+    ) -> None:
         self.batches.append(len(records))
         await asyncio.sleep(0)
         self.rows += [code for code, _, _ in records]

@@ -1,0 +1,134 @@
+"""The one writer of the store: who goes first, and how the journal gets into the file."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from risk import database as module
+from risk.database import Database
+
+SCHEMA = ("CREATE TABLE noted (name TEXT NOT NULL)",)
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    made = Database(tmp_path / "store.db", SCHEMA)
+    made.start()
+    yield made
+    made.close()
+
+
+class Notes:
+    """Jobs that note their names in the order in which they are run."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.names: list[str] = []
+        self.go = threading.Event()
+
+    def job(self, name: str):
+        def run(connection: sqlite3.Connection) -> None:
+            self.names.append(name)
+            connection.execute("INSERT INTO noted VALUES (?)", (name,))
+
+        return run
+
+    async def held(self) -> asyncio.Task[None]:
+        """Keep the writer busy until `go`."""
+        begun = threading.Event()
+
+        def run(_connection: sqlite3.Connection) -> None:
+            begun.set()
+            self.go.wait(10)
+
+        task = asyncio.create_task(self.database.write(run))
+        await asyncio.to_thread(begun.wait, 10)
+        return task
+
+
+async def test_what_is_put_off_comes_after_what_somebody_waits_for(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 60.0)
+    notes = Notes(database)
+    held = await notes.held()
+    later = [asyncio.create_task(database.put_off(notes.job(name))) for name in ("later-1", "later-2")]
+    await asyncio.sleep(0)
+    sooner = asyncio.create_task(database.write(notes.job("sooner")))
+    await asyncio.sleep(0)
+    commits = database.commits
+    notes.go.set()
+    await asyncio.gather(held, sooner, *later)
+    assert notes.names == ["sooner", "later-1", "later-2"]
+    assert database.commits == commits + 4, "each that was put off has a transaction of its own"
+
+
+async def test_what_is_put_off_has_its_turn_however_much_comes(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 0.0)
+    notes = Notes(database)
+    held = await notes.held()
+    later = asyncio.create_task(database.put_off(notes.job("later")))
+    await asyncio.sleep(0)
+    sooner = [asyncio.create_task(database.write(notes.job(f"sooner-{number}"))) for number in range(3)]
+    await asyncio.sleep(0)
+    monkeypatch.setattr(module, "MAX_GROUP", 1)
+    notes.go.set()
+    await asyncio.gather(held, later, *sooner)
+    assert notes.names.index("later") < notes.names.index("sooner-2")
+
+
+async def test_closing_finishes_what_was_put_off(tmp_path: Path) -> None:
+    database = Database(tmp_path / "store.db", SCHEMA)
+    database.start()
+    notes = Notes(database)
+    held = await notes.held()
+    later = [asyncio.create_task(database.put_off(notes.job(str(number)))) for number in range(3)]
+    await asyncio.sleep(0)
+    notes.go.set()
+    await asyncio.to_thread(database.close)
+    await asyncio.gather(held, *later)
+    with sqlite3.connect(tmp_path / "store.db") as reader:
+        assert reader.execute("SELECT count(*) FROM noted").fetchone() == (3,)
+
+
+async def test_a_failing_job_that_was_put_off_tells_its_own_caller_alone(database: Database) -> None:
+    def fails(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO noted VALUES ('gone')")
+        raise LookupError("no")
+
+    with pytest.raises(LookupError):
+        await database.put_off(fails)
+    await database.put_off(Notes(database).job("kept"))
+    assert await database.read(lambda it: it.execute("SELECT name FROM noted").fetchall()) == [("kept",)]
+
+
+async def test_the_journal_is_copied_into_the_file_beside_the_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file alone, read without its journal, has what was written, while the store is open."""
+    monkeypatch.setattr(module, "CHECKPOINT_EVERY_S", 0.01)
+    monkeypatch.setattr(module, "CHECKPOINT_COMMITS", 1)
+    path = tmp_path / "store.db"
+    database = Database(path, SCHEMA)
+    database.start()
+    await database.write(Notes(database).job("copied"))
+
+    def alone() -> list[tuple[str]]:
+        connection = sqlite3.connect(f"file:{path}?immutable=1", uri=True)
+        try:
+            return connection.execute("SELECT name FROM noted").fetchall()
+        except sqlite3.OperationalError:
+            return []  # not even the table is in the file yet
+        finally:
+            connection.close()
+
+    async with asyncio.timeout(10):
+        while alone() != [("copied",)]:  # noqa: ASYNC110 - of a thread that knows no events of ours
+            await asyncio.sleep(0.01)
+    database.close()
