@@ -9,10 +9,12 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NoReturn
+from itertools import chain
+from time import sleep
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -35,8 +37,13 @@ MAX_NUMBER = 1e15
 MAX_PATH_RESULTS = 1000
 """Most values that one path may lead to."""
 
+T = TypeVar("T")
+
 MAX_PIECE = 262_144
 """Most bytes of a body that are decoded at once."""
+
+AT_A_STRETCH = 1024
+"""Most values of a long body that are looked at before other threads have their turn."""
 
 _FIRST = re.compile(rb"[ \t\r\n]*([\[{])")
 _RAW_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
@@ -129,14 +136,32 @@ def _decoded(body: bytes) -> Any:
     if first is None:
         return msgspec.json.decode(body)
     if first[1] == b"[":
-        return [msgspec.json.decode(each) for each in _RAW_ARRAY.decode(body)]
+        return _elements(body)
     return {name: _decoded_member(raw) for name, raw in _RAW_OBJECT.decode(body).items()}
 
 
 def _decoded_member(raw: msgspec.Raw) -> Any:
     if len(raw) > MAX_PIECE and bytes(memoryview(raw)[:1]) == b"[":
-        return [msgspec.json.decode(each) for each in _RAW_ARRAY.decode(raw)]
+        return _elements(raw)
     return msgspec.json.decode(raw)
+
+
+def _elements(array: bytes | msgspec.Raw) -> list[Any]:
+    return [msgspec.json.decode(each) for each in _breathing(_RAW_ARRAY.decode(array))]
+
+
+def _breathing(values: list[T]) -> Iterable[T]:
+    """Return the values, such that other threads have the interpreter now and then while they are gone through.
+
+    Compiled code gives it up nowhere by itself.
+    """
+    return values if len(values) <= AT_A_STRETCH else chain.from_iterable(_stretches(values))
+
+
+def _stretches(values: list[T]) -> Iterator[list[T]]:
+    for at in range(0, len(values), AT_A_STRETCH):
+        sleep(0)
+        yield values[at : at + AT_A_STRETCH]
 
 
 def _colons(payloads: list[Any]) -> int:
@@ -148,7 +173,7 @@ def _colons(payloads: list[Any]) -> int:
         if count > MAX_VALUES or depth > MAX_DEPTH:
             return -1
         below: list[Any] = []
-        for value in level:
+        for value in _breathing(level):
             kind = value.__class__
             if kind is str:
                 texts.append(value)
