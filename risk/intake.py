@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import itertools
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from time import monotonic
@@ -31,7 +31,7 @@ from risk.folding import as_received, fold
 from risk.joining import Case, Join
 from risk.lanes import Lanes
 from risk.model import DeviceId, Posture, Rejection, Signal
-from risk.outcome import MAX_EFFECTS, IntakeResult
+from risk.outcome import MAX_EFFECTS, Effect, IntakeResult
 from risk.packing import pack_posture, pack_signal
 from risk.parts import MAX_PART, Delivered, Part, pack_part, unpack_part
 from risk.recent import Recent
@@ -46,6 +46,7 @@ from risk.store import (
     SignalRow,
 )
 from risk.subjects import Subjects
+from risk.users import UserId
 
 MAX_PENDING = 1024
 """Most deliveries of one sensor that may wait; above it `submit` raises `StoreOverloaded`."""
@@ -246,13 +247,18 @@ class Intake:
         self._coming[delivered.sensor] += len(delivered.signals)
         # Once it is durable its parts have to be folded, whoever has left meanwhile.
         promising = asyncio.ensure_future(self._promise(delivered))
-        futures = await asyncio.shield(promising)
-        results = await asyncio.gather(*futures, return_exceptions=True)
+        futures = deque(await asyncio.shield(promising))
+        joined, faults = _Joined(), list[Exception]()
+        while futures:
+            # One after the other, so that what each tells is let go of then: all at once would hold up everybody.
+            try:
+                joined.add(await futures.popleft())
+            except Exception as fault:  # noqa: BLE001 - it goes to the caller when all parts have ended
+                faults.append(fault)
         await asyncio.sleep(0)  # the last part was long enough for one turn
-        for each in results:
-            if isinstance(each, BaseException):
-                raise each
-        return _joined([each for each in results if isinstance(each, IntakeResult)])
+        if faults:
+            raise faults[0]
+        return joined.result()
 
     async def _promise(self, delivered: Delivered) -> list[asyncio.Future[IntakeResult]]:
         """Make a delivery durable as one, and have its parts wait for their turn."""
@@ -447,22 +453,45 @@ class Intake:
         self._prune_at = monotonic() + (PRUNE_EVERY_S if gone < PRUNE_MOST else 1.0)
 
 
-def _joined(results: Sequence[IntakeResult]) -> IntakeResult:
-    """Return what became of a delivery that was taken in parts."""
-    rejected = [each for result in results for each in result.rejected]
-    return IntakeResult(
-        accepted=sum(result.accepted for result in results),
-        duplicates=sum(result.duplicates for result in results),
-        rejected=tuple(sorted(rejected, key=lambda each: each.index)),
-        changed_devices=frozenset().union(*(result.changed_devices for result in results)),
-        changed_users=frozenset().union(*(result.changed_users for result in results)),
-        timings={
-            "waited": min(result.timings["waited"] for result in results),
-            "staged": round(sum(result.timings["staged"] for result in results), 3),
-            "durable": round(sum(result.timings["durable"] for result in results), 3),
-        },
-        effects=tuple(effect for result in results for effect in result.effects)[:MAX_EFFECTS],
-    )
+class _Joined:
+    """What became of a delivery that is taken in parts."""
+
+    def __init__(self) -> None:
+        self._accepted = self._duplicates = 0
+        self._rejected: list[Rejection] = []
+        self._devices: set[DeviceId] = set()
+        self._users: set[UserId] = set()
+        self._waited = float("inf")
+        self._staged = self._durable = 0.0
+        self._effects: list[Effect] = []
+
+    def add(self, part: IntakeResult) -> None:
+        """Add what became of a part."""
+        self._accepted += part.accepted
+        self._duplicates += part.duplicates
+        self._rejected += part.rejected
+        self._devices |= part.changed_devices
+        self._users |= part.changed_users
+        self._waited = min(self._waited, part.timings["waited"])
+        self._staged += part.timings["staged"]
+        self._durable += part.timings["durable"]
+        self._effects += part.effects[: MAX_EFFECTS - len(self._effects)]
+
+    def result(self) -> IntakeResult:
+        """Return what became of the whole."""
+        return IntakeResult(
+            accepted=self._accepted,
+            duplicates=self._duplicates,
+            rejected=tuple(sorted(self._rejected, key=lambda each: each.index)),
+            changed_devices=frozenset(self._devices),
+            changed_users=frozenset(self._users),
+            timings={
+                "waited": self._waited,
+                "staged": round(self._staged, 3),
+                "durable": round(self._durable, 3),
+            },
+            effects=tuple(self._effects),
+        )
 
 
 def _looked_at(future: asyncio.Future[IntakeResult]) -> None:
