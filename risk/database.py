@@ -32,11 +32,11 @@ MAX_WAITING = 20_000
 PATIENCE_S = 0.05
 """How long a job that is put off lets others go first."""
 
-CHECKPOINT_EVERY_S = 1.0
-CHECKPOINT_COMMITS = 200
-CHECKPOINT_LATEST_S = 10.0
-"""The journal is copied into the file beside the writer, so many seconds and commits after the last time, or after
-`CHECKPOINT_LATEST_S`: a page that changes often meanwhile is copied once.
+LOOK_EVERY_S = 0.25
+QUIET_COMMITS = 50
+LATEST_S = 2.0
+"""The journal is copied into the file beside the writer: in a quiet moment once so many transactions are in it, else
+after `LATEST_S`. Both flush the same disk, so the writer is slow meanwhile; a page that changes often is copied once.
 """
 
 CHECKPOINT_PAGES = 32_000
@@ -294,13 +294,18 @@ class Database:
 
     def _copy_loop(self, connection: sqlite3.Connection) -> None:
         """Copy the journal into the file now and then, without holding up the writer (SQLite: a passive checkpoint)."""
-        copied, copied_at = self.commits, time.monotonic()
-        while not self._is_closing.wait(CHECKPOINT_EVERY_S):
-            commits, is_late = self.commits - copied, time.monotonic() - copied_at > CHECKPOINT_LATEST_S
-            if commits < CHECKPOINT_COMMITS and not (commits and is_late):
+        copied = seen = self.commits
+        waits_since = time.monotonic()
+        while not self._is_closing.wait(LOOK_EVERY_S):
+            is_quiet, seen = self.commits == seen, self.commits
+            if seen == copied:
+                waits_since = time.monotonic()
+            is_late = time.monotonic() - waits_since > LATEST_S
+            if seen == copied or not (is_late or (is_quiet and seen - copied >= QUIET_COMMITS)):
                 continue
-            copied, copied_at = self.commits, time.monotonic()
+            copied = seen
             # What cannot be copied now is copied the next time; whether the file can be written, the writer says.
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            waits_since = time.monotonic()
         connection.close()

@@ -94,14 +94,18 @@ _DECISIONS = ("INSERT OR REPLACE INTO risk_decisions VALUES", "")
 _PARTS = ("INSERT INTO risk_parts (id, part) VALUES", "")
 
 
-MAX_UNFILED = 1000
-"""Signals, or message ids, from which on what waits is filed, while deliveries go on."""
+MIN_UNFILED = 500
+QUIET_S = 0.3
+"""So many signals, or message ids, are filed once nothing has been committed for so long."""
 
-MAX_WAITING = 8 * MAX_UNFILED
+MAX_UNFILED = 12_000
+"""From so many on, what waits is filed while deliveries go on."""
+
+MAX_WAITING = 2 * MAX_UNFILED
 """Most that may wait to be filed; deliveries wait for it then."""
 
-FILED_AT_ONCE = 200
-"""Most signals, and message ids, that one transaction files: a millisecond or two for whoever waits behind it."""
+FILED_AT_ONCE = 1000
+"""Most signals, and message ids, that one transaction files: some milliseconds."""
 
 
 @lru_cache(maxsize=64)
@@ -204,6 +208,7 @@ class SqliteRiskStore:
         self._lately: dict[bytes, bytes] = {}
         """Message ids that may not be filed yet, with their digests."""
         self._tidying: asyncio.Task[None] | None = None
+        self._quiet: asyncio.TimerHandle | None = None
         self._has_all_unfiled = False
         """Whether `_lately` has all of them: not those that an earlier process has left."""
 
@@ -302,10 +307,19 @@ class SqliteRiskStore:
         self._unfiled += max(len(signals), len(seen))
 
     async def tidy(self) -> None:
-        """File what waits, once it is enough to be worth it; in the background until too much waits. As `commit`."""
+        """File what waits once it is worth it: in a quiet moment, or beside deliveries. Raises as `commit`."""
+        if self._quiet is not None:
+            self._quiet.cancel()
+            self._quiet = None
         if self._unfiled >= MAX_WAITING:
             await self._file_all()
-        elif self._unfiled >= MAX_UNFILED and (self._tidying is None or self._tidying.done()):
+        elif self._unfiled >= MAX_UNFILED:
+            self._begin_filing()
+        elif self._unfiled >= MIN_UNFILED:
+            self._quiet = asyncio.get_running_loop().call_later(QUIET_S, self._begin_filing)
+
+    def _begin_filing(self) -> None:
+        if self._tidying is None or self._tidying.done():
             self._tidying = asyncio.create_task(self._file_quietly(), name="signals-filed")
 
     async def _file_quietly(self) -> None:

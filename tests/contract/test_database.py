@@ -108,12 +108,14 @@ async def test_a_failing_job_that_was_put_off_tells_its_own_caller_alone(databas
     assert await database.read(lambda it: it.execute("SELECT name FROM noted").fetchall()) == [("kept",)]
 
 
+@pytest.mark.parametrize("setting", [("QUIET_COMMITS", 1), ("LATEST_S", 0.0)])
 async def test_the_journal_is_copied_into_the_file_beside_the_writer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: tuple[str, float]
 ) -> None:
     """The file alone, read without its journal, has what was written, while the store is open."""
-    monkeypatch.setattr(module, "CHECKPOINT_EVERY_S", 0.01)
-    monkeypatch.setattr(module, "CHECKPOINT_COMMITS", 1)
+    monkeypatch.setattr(module, "LATEST_S", 3600.0)
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(module, *setting)
     path = tmp_path / "store.db"
     database = Database(path, SCHEMA)
     database.start()
