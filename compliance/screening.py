@@ -121,7 +121,7 @@ class Screen:
     def _of_its_kind(self, posture: Posture, now: datetime) -> bool:
         """Return whether a device may fail one of the rules that it is held to."""
         about = _Coverage(Evidence(posture, _NO_MATTER, self._sensors, now))
-        found = applicable(self._policies, about)
+        found = list(applicable(self._policies, about))
         kind = tuple((policy.name, rule.name) for policy, rule in found)
         may_fail = self._kinds.get(kind)
         if may_fail is None:

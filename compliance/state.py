@@ -15,7 +15,7 @@ Rules of this module, which the tests hold it to:
   ceiling; it is always shown.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -88,7 +88,7 @@ def evaluate_compliance(
         return _one(ComplianceState.UNKNOWN, ComplianceReason.DEVICE_UNKNOWN, "Known device")
     evidence = Evidence(posture, risk, sensors, now)
     about = DeviceFacts(evidence)
-    rules = applicable(policies, about)
+    rules = list(applicable(policies, about))
     if not rules:
         one = _one(uncovered, ComplianceReason.NOT_COVERED, "Covered by a compliance policy")
         return msgspec.structs.replace(one, changes_at=nearest([*about.moments, risk.changes_at], now))
@@ -112,15 +112,11 @@ def evaluate_compliance(
 
 def applicable(
     policies: Iterable[CompliancePolicy], about: "DeviceFacts"
-) -> list[tuple[CompliancePolicy, ComplianceRule]]:
-    """Return the rules that a device is held to, each with its policy."""
-    return [
-        (policy, rule)
-        for policy in policies
-        if about.is_covered_by(policy)
-        for rule in policy.rules
-        if about.is_on(rule.platforms)
-    ]
+) -> Iterator[tuple[CompliancePolicy, ComplianceRule]]:
+    """Yield the rules that a device is held to, each with its policy."""
+    for policy in policies:
+        if about.is_covered_by(policy):
+            yield from ((policy, rule) for rule in policy.rules if about.is_on(rule.platforms))
 
 
 def covered_state(
@@ -135,17 +131,14 @@ def covered_state(
     Nothing is looked at any more once the device is noncompliant: it cannot get worse.
     """
     found: ComplianceState | None = None
-    for policy in policies:
-        for rule in policy.rules if about.is_covered_by(policy) else ():
-            if not about.is_on(rule.platforms):
-                continue
-            result = _judged(
-                policy, rule, about.evidence, about=about, exemptions=exemptions, ceiling=exemption_ceiling
-            ).result
-            state = result.state if result.is_required else ComplianceState.COMPLIANT
-            if state is ComplianceState.NONCOMPLIANT:
-                return state
-            found = state if found is None else worst((found, state))
+    for policy, rule in applicable(policies, about):
+        result = _judged(
+            policy, rule, about.evidence, about=about, exemptions=exemptions, ceiling=exemption_ceiling
+        ).result
+        state = result.state if result.is_required else ComplianceState.COMPLIANT
+        if state is ComplianceState.NONCOMPLIANT:
+            return state
+        found = state if found is None else worst((found, state))
     return found
 
 

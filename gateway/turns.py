@@ -1,10 +1,20 @@
 """How long background work goes on before everybody else on the event loop has their turn."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
 TURN_S = 0.001
 """Longest stretch of background work; a piece that was begun is finished."""
+
+
+STEP_ASIDE_S = 0.005
+"""Pause before a stretch of background work while something hurried is under way."""
+
+
+async def others_first(*, is_hurried: bool) -> None:
+    """Give everybody else on the event loop their turn; a longer one while something hurried is under way."""
+    await asyncio.sleep(STEP_ASIDE_S if is_hurried else 0)
 
 
 class Turn:

@@ -16,7 +16,7 @@ import structlog
 from gateway.decision.completing import Completing, Work
 from gateway.decision.explain import DecisionRecord
 from gateway.tasks import spawn
-from gateway.turns import Turn
+from gateway.turns import Turn, others_first
 from risk.database import StoreFault, StoreOverloaded
 
 log = structlog.get_logger("decisions")
@@ -27,8 +27,6 @@ SLICE = 8
 """Most records made between two turns of the event loop: each costs about as much as a decision, and a change of access
 must not wait for a queue of them.
 """
-STEP_ASIDE_S = 0.005
-"""Pause before every slice while a delivery is being taken, or a change enforced."""
 MAX_ROWS = 64
 """Most records of one transaction, so that signals get their turn at the store between two."""
 
@@ -122,7 +120,7 @@ class DecisionRecorder:
     async def _next_rows(self, most: int) -> list[tuple[str, datetime, bytes]]:
         rows: list[tuple[str, datetime, bytes]] = []
         while self._queue and len(rows) < most:
-            await asyncio.sleep(STEP_ASIDE_S if self.is_hurried() else 0)
+            await others_first(is_hurried=self.is_hurried())
             turn = Turn(SLICE)
             while self._queue and len(rows) < most and turn.takes_another():
                 code, at, make = self._queue.popleft()

@@ -28,7 +28,7 @@ from gateway.deliveries.model import (
 from gateway.deliveries.store import Body, Bounds, DeliveryStore, Kept
 from gateway.hub.hooks import Delivery
 from gateway.tasks import spawn
-from gateway.turns import Turn
+from gateway.turns import Turn, others_first
 from plugins.contract import Normalized
 from risk.database import StoreFault, StoreOverloaded
 
@@ -49,10 +49,9 @@ MAX_PRUNES = 1000
 SLICE = 32
 """Most records made between two turns of the event loop."""
 
-STEP_ASIDE_S = 0.005
 FEW = 256
-"""Pause before every slice while a delivery is being taken or a change enforced, as long as no more records than that
-wait: what a delivery did to access costs as much to work out as several decisions.
+"""As long as no more records wait, they are made after what is hurried: what a delivery did to access costs as much to
+work out as several decisions.
 """
 
 EFFECTS_PER_FLUSH = 100
@@ -218,8 +217,7 @@ class DeliveryLog:
         rows: list[Kept] = []
         size = 0
         while self._queue and len(rows) < most and size < MAX_ROW_BYTES:
-            steps_aside = len(self._queue) <= FEW and self._is_hurried()
-            await asyncio.sleep(STEP_ASIDE_S if steps_aside else 0)
+            await others_first(is_hurried=len(self._queue) <= FEW and self._is_hurried())
             turn = Turn(SLICE)
             while self._queue and len(rows) < most and size < MAX_ROW_BYTES and turn.takes_another():
                 waiting = self._queue.popleft()
