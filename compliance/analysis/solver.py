@@ -103,16 +103,18 @@ class _Search:
             split = self._split(state)
             if split is None:
                 return tuple((domain & -domain).bit_length() - 1 for domain in state)
-            self._left -= 1
-            if self._left < 0:
-                raise TooHard
-            variable, mask = split
-            without = state.copy()
-            without[variable] &= ~mask
-            state[variable] &= mask
-            stack.append((without, self._of(variable)))
-            stack.append((state, self._of(variable)))
+            stack += self._fork(state, *split)
         return None
+
+    def _fork(self, state: list[int], variable: int, mask: int) -> list[tuple[list[int], list[int]]]:
+        """Return the state without and with some values, each with the clauses to look at. Raises `TooHard`."""
+        self._left -= 1
+        if self._left < 0:
+            raise TooHard
+        without = state.copy()
+        without[variable] &= ~mask
+        state[variable] &= mask
+        return [(each, self._of(variable)) for each in (without, state)]
 
     def propagate(self, state: list[int], queue: list[int]) -> bool:
         """Narrow domains until nothing follows any more. Returns False for a contradiction."""
@@ -182,16 +184,8 @@ class _Bargain(_Search):
             if split is None:
                 most, found = price, (price, tuple(map(self._choice, range(len(state)), state)))
                 continue
-            self._left -= 1
-            if self._left < 0:
-                raise TooHard
-            variable, mask = split
-            without = state.copy()
-            without[variable] &= ~mask
-            state[variable] &= mask
-            ways = [(each, self._of(variable)) for each in (without, state)]
             # The cheaper way is tried first: it is on top.
-            stack += sorted(ways, key=lambda way: -self._least(way[0]))
+            stack += sorted(self._fork(state, *split), key=lambda way: -self._least(way[0]))
         return found
 
     def _least(self, state: list[int]) -> int:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
+from gateway.administration import json_answer
 from gateway.deliveries.again import MAX_LETTERS, Again, AgainFault
 from gateway.deliveries.log import DeliveryLog
 from gateway.deliveries.standing import Standings
@@ -58,13 +59,13 @@ def delivery_routes(log: DeliveryLog, again: Again, standings: Standings) -> lis
 
 def _log_routes(log: DeliveryLog, standings: Standings) -> list[web.RouteDef]:
     async def status(_request: web.Request) -> web.Response:
-        return _json({"sensors": standings.all()})
+        return json_answer({"sensors": standings.all()})
 
     async def listed(request: web.Request) -> web.Response:
         query = request.query
         since, until = _time(query.get("since", "")), _time(query.get("until", ""))
         found = await log.listed(query.get("sensor", ""), _most(request), since=since, until=until)
-        return _json({"deliveries": found})
+        return json_answer({"deliveries": found})
 
     async def one(request: web.Request) -> web.Response:
         record = await log.find(request.query.get("id", ""))
@@ -74,7 +75,7 @@ def _log_routes(log: DeliveryLog, standings: Standings) -> list[web.RouteDef]:
         if "body" in request.query:
             body = await log.body(record.id)
             answer["body_base64"] = None if body is None else base64.b64encode(body.body).decode()
-        return _json(answer)
+        return json_answer(answer)
 
     return [
         web.get("/sensors", _answered(status)),
@@ -92,19 +93,19 @@ def _again_routes(again: Again) -> list[web.RouteDef]:
             if since is None:
                 raise AgainFault("an id or `since` is needed")
             ids = await again.span(wanted.sensor, since, until or datetime.now(UTC))
-        return _json({"outcomes": await again.run(wanted.sensor, ids, dry_run=wanted.dry_run)})
+        return json_answer({"outcomes": await again.run(wanted.sensor, ids, dry_run=wanted.dry_run)})
 
     async def letters(request: web.Request) -> web.Response:
         found = await again.letters(request.query.get("sensor") or None, _most(request))
-        return _json({"dead_letters": [_view(each) for each in found]})
+        return json_answer({"dead_letters": [_view(each) for each in found]})
 
     async def retry(request: web.Request) -> web.Response:
         wanted = msgspec.json.decode(await request.read(), type=Letters)
-        return _json({"outcomes": await again.retry(wanted.sensor, wanted.ids, dry_run=wanted.dry_run)})
+        return json_answer({"outcomes": await again.retry(wanted.sensor, wanted.ids, dry_run=wanted.dry_run)})
 
     async def discard(request: web.Request) -> web.Response:
         wanted = msgspec.json.decode(await request.read(), type=Letters)
-        return _json({"discarded": await again.discard(wanted.sensor, wanted.ids)})
+        return json_answer({"discarded": await again.discard(wanted.sensor, wanted.ids)})
 
     return [
         web.post("/deliveries/replay", _answered(replay)),
@@ -124,11 +125,11 @@ def _answered(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except AgainFault as fault:
-            return _json({"fault": str(fault)}, 404 if fault.is_missing else 422)
+            return json_answer({"fault": str(fault)}, 404 if fault.is_missing else 422)
         except msgspec.MsgspecError as error:
-            return _json({"fault": str(error)}, 422)
+            return json_answer({"fault": str(error)}, 422)
         except (StoreFault, StoreOverloaded) as error:
-            return _json({"fault": str(error)}, 503)
+            return json_answer({"fault": str(error)}, 503)
 
     return answer
 
@@ -160,7 +161,3 @@ def _time(text: str) -> datetime | None:
     if at is None:
         raise AgainFault(f"`{text[:64]}` is no time, such as 2026-03-01T12:00:00Z")
     return at
-
-
-def _json(body: object, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(body), content_type="application/json", status=status)

@@ -1,14 +1,13 @@
 """Device records on the administration socket: what `posturegate device` asks for."""
 
-import struct
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Any, Literal
 
 import msgspec
 from aiohttp import web
 
+from gateway.administration import json_answer, operator_of
 from gateway.devices.desk import MAX_LISTED, DeskFault, DeviceDesk
 from gateway.feed.hub_side import NotEnforced
 from risk.database import StoreFault, StoreOverloaded
@@ -46,23 +45,23 @@ def device_routes(desk: DeviceDesk) -> list[web.RouteDef]:
         found = desk.listed(
             most, parked="parked" in query, contested="contested" in query, owner=query.get("owner", "")
         )
-        return _json({"devices": found})
+        return json_answer({"devices": found})
 
     async def device(request: web.Request) -> web.Response:
-        return _json(desk.show(request.query.get("device", "")))
+        return json_answer(desk.show(request.query.get("device", "")))
 
     async def cases(_request: web.Request) -> web.Response:
-        return _json({"cases": desk.cases()})
+        return json_answer({"cases": desk.cases()})
 
     async def change(request: web.Request) -> web.Response:
         wanted = msgspec.json.decode(await _body(request), type=Change)
         if not 0 < len(wanted.reason.strip()) <= MAX_TEXT:
             raise DeskFault(f"`reason` has 1 to {MAX_TEXT} characters")
-        return _json(await _changed(desk, wanted, _peer(request)))
+        return json_answer(await _changed(desk, wanted, operator_of(request)))
 
     async def take(request: web.Request) -> web.Response:
         wanted = msgspec.json.decode(await _body(request), type=Import)
-        return _json(await desk.take_inventory(wanted.rows))
+        return json_answer(await desk.take_inventory(wanted.rows))
 
     return [
         web.get("/devices", _answered(devices)),
@@ -100,13 +99,13 @@ def _answered(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except DeskFault as fault:
-            return _json({"fault": str(fault)}, 404 if fault.is_missing else 422)
+            return json_answer({"fault": str(fault)}, 404 if fault.is_missing else 422)
         except (msgspec.MsgspecError, OverflowError, PostureFull) as error:
-            return _json({"fault": str(error)}, 422)
+            return json_answer({"fault": str(error)}, 422)
         except NotEnforced:
-            return _json({"fault": "kept, but not every worker enforces it yet: do it again"}, 503)
+            return json_answer({"fault": "kept, but not every worker enforces it yet: do it again"}, 503)
         except (StoreFault, StoreOverloaded) as error:
-            return _json({"fault": str(error)}, 503)
+            return json_answer({"fault": str(error)}, 503)
 
     return answer
 
@@ -118,16 +117,3 @@ async def _body(request: web.Request) -> bytes:
         if len(body) > MAX_BODY:
             raise DeskFault(f"at most {MAX_BODY} bytes are taken")
     return bytes(body)
-
-
-def _json(body: object, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(body), content_type="application/json", status=status)
-
-
-def _peer(request: web.Request) -> str:
-    """Return who is at the other end of the socket, as the kernel says (Linux)."""
-    handle = request.transport.get_extra_info("socket") if request.transport is not None else None
-    if handle is None:
-        return "unknown"
-    _, uid, _ = struct.unpack("3i", handle.getsockopt(SOL_SOCKET, SO_PEERCRED, 12))
-    return f"uid {uid}"

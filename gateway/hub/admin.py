@@ -1,12 +1,11 @@
 """The administration socket: a Unix socket in the run folder that only the gateway's own user can open."""
 
-import socket
-import struct
 from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
 
+from gateway.administration import json_answer, operator_of
 from gateway.hub.revocation import MAX_TEXT, Revocation, Revoked
 
 
@@ -45,28 +44,15 @@ def admin_application(actions: AdminActions) -> web.Application:
         try:
             wanted = msgspec.json.decode(await request.read(), type=Revocation)
         except msgspec.MsgspecError as error:
-            return _json({"fault": str(error)}, 422)
+            return json_answer({"fault": str(error)}, 422)
         if not 0 < len(wanted.id) <= MAX_TEXT or not 0 < len(wanted.reason) <= MAX_TEXT:
-            return _json({"fault": f"`id` and `reason` have 1 to {MAX_TEXT} characters"}, 422)
-        done = await actions.revoke(wanted, _peer(request))
+            return json_answer({"fault": f"`id` and `reason` have 1 to {MAX_TEXT} characters"}, 422)
+        done = await actions.revoke(wanted, operator_of(request, names_process=True))
         status = 404 if not done.sessions else 200 if done.is_enforced else 503
-        return _json(done, status)
+        return json_answer(done, status)
 
     application = web.Application(client_max_size=4096)
     application.router.add_post("/revoke", revoke)
     application.router.add_post("/reload", reload)
     application.router.add_get("/status", status)
     return application
-
-
-def _json(body: object, status: int) -> web.Response:
-    return web.Response(body=msgspec.json.encode(body), content_type="application/json", status=status)
-
-
-def _peer(request: web.Request) -> str:
-    """Return who is at the other end of the socket, as the kernel says (Linux)."""
-    handle = request.transport.get_extra_info("socket") if request.transport is not None else None
-    if handle is None:
-        return "unknown"
-    pid, uid, _ = struct.unpack("3i", handle.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return f"uid {uid}, pid {pid}"

@@ -1,13 +1,12 @@
 """Tasks at the administration socket: read them, and change what people may change."""
 
-import socket
-import struct
 from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
 from aiohttp import web
 
+from gateway.administration import json_answer, operator_of
 from gateway.remediation.letters import task_data
 from gateway.remediation.task_desk import TaskDesk
 from gateway.remediation.task_store import SqliteTaskStore
@@ -41,34 +40,29 @@ class TaskApi:
     async def show(self, request: web.Request) -> web.Response:
         """Return one task."""
         task = await self._store.find(request.match_info["id"])
-        return _json({"fault": "no task has this id"}, 404) if task is None else _json(task_data(task), 200)
+        return (
+            json_answer({"fault": "no task has this id"}, 404)
+            if task is None
+            else json_answer(task_data(task), 200)
+        )
 
     async def change(self, request: web.Request) -> web.Response:
         """Assign, note, set a ticket, begin, say that it is done. Nothing here resolves a task."""
         try:
             wanted = msgspec.json.decode(await request.read(), type=TaskChange)
-            task = await self._desk.change(request.match_info["id"], wanted, by=_peer(request))
+            task = await self._desk.change(request.match_info["id"], wanted, by=operator_of(request))
         except (msgspec.MsgspecError, TaskRefused) as error:
-            return _json({"fault": str(error)}, 422)
+            return json_answer({"fault": str(error)}, 422)
         except (StoreFault, StoreOverloaded) as error:
-            return _json({"fault": str(error)}, 503)
-        return _json({"fault": "no task has this id"}, 404) if task is None else _json(task_data(task), 200)
+            return json_answer({"fault": str(error)}, 503)
+        return (
+            json_answer({"fault": "no task has this id"}, 404)
+            if task is None
+            else json_answer(task_data(task), 200)
+        )
 
     async def retry(self, _request: web.Request) -> web.Response:
         """Let every failed letter be tried again."""
         count = await self._store.retry_failed(self._clock())
         self._on_retry()
-        return _json({"retried": count}, 200)
-
-
-def _json(body: object, status: int) -> web.Response:
-    return web.Response(body=msgspec.json.encode(body), content_type="application/json", status=status)
-
-
-def _peer(request: web.Request) -> str:
-    """Return who is at the other end of the socket, as the kernel says (Linux)."""
-    handle = request.transport.get_extra_info("socket") if request.transport is not None else None
-    if handle is None:
-        return "unknown"
-    _, uid, _ = struct.unpack("3i", handle.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return f"uid {uid}"
+        return json_answer({"retried": count}, 200)

@@ -7,6 +7,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from gateway.administration import json_answer
 from gateway.shared_signals.client import TransmitterFault
 from gateway.shared_signals.outbox import Status
 from gateway.shared_signals.receiver import Receiver, ReceiverStatus
@@ -55,7 +56,7 @@ class Administration:
         try:
             asked = msgspec.json.decode(await request.read(), type=Request)
         except msgspec.MsgspecError as error:
-            return _json(Answer(is_well=False, fault=str(error)), 422)
+            return json_answer(Answer(is_well=False, fault=str(error)), 422)
         try:
             answer = await self._answer(asked)
         except (TransmitterFault, StoreFault, StoreOverloaded) as error:
@@ -69,7 +70,7 @@ class Administration:
                 reason=asked.reason,
                 fault=answer.fault,
             )
-        return _json(answer, 200 if not answer.fault else 409)
+        return json_answer(answer, 200 if not answer.fault else 409)
 
     async def _answer(self, asked: Request) -> Answer:
         if asked.action == "status":
@@ -124,7 +125,3 @@ async def _of_receiver(receiver: Receiver, asked: Request) -> Answer:
                 f"the stream of `{name}` is deleted; while the receiver is configured it is made again within"
             )
             return Answer(done=f"{text} {receiver.settings.verify_every:g} s")
-
-
-def _json(answer: Answer, status: int) -> web.Response:
-    return web.Response(body=msgspec.json.encode(answer), content_type="application/json", status=status)
