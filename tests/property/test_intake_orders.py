@@ -2,7 +2,7 @@
 
 One by one in their order, or shuffled, repeated, batched and with a restart in the middle: posture, risk and compliance
 are the same. What cannot commute is kept out of these histories, and documented in docs/devices.md: two statements of
-one condition and instant, two times in the future of one condition, and names that several devices share.
+one condition and instant, two times in the future of one condition or fact, and names that several devices share.
 """
 
 import asyncio
@@ -88,6 +88,7 @@ def histories(draw: st.DrawFn) -> list[Signal]:
     """Return statements in the order in which they were made; each sensor and instant has one."""
     minutes = sorted(draw(st.sets(st.integers(0, 300), min_size=1, max_size=14)))
     skewed: set[tuple[str, int]] = set()
+    """Whose times of the future are told already: by sensor, and `facts` for the facts that all sensors share."""
     return [draw(statement(minute, skewed)) for minute in minutes]
 
 
@@ -99,10 +100,11 @@ def statement(draw: st.DrawFn, minute: int, skewed: set[tuple[str, int]]) -> Sig
     kind = draw(st.sampled_from(["open", "open", "update", "close", "fact", "heartbeat"]))
     at = T0 + timedelta(minutes=minute)
     observed = at
-    if (sensor, device) not in skewed and draw(st.integers(0, 9)) == 0:
-        skewed.add((sensor, device))
-        observed = END + timedelta(days=draw(st.integers(1, 400)))
     facts = {"disk": draw(st.booleans())} if kind in ("fact", "update") else {}
+    told_of = {(sensor, device)} | ({("facts", device)} if facts else set())
+    if skewed.isdisjoint(told_of) and draw(st.integers(0, 9)) == 0:
+        skewed |= told_of
+        observed = END + timedelta(days=draw(st.integers(1, 400)))
     return Signal(
         sensor=sensor,
         type={
