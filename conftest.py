@@ -1,11 +1,13 @@
 """What holds for every run of the tests."""
 
 import os
+from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import gateway
+from tests import evidence
 
 # What a property is worth does not hang on how fast the machine is: no deadline, and no fault for slow examples.
 # A change is judged by the same examples each time; who develops gets new ones with every run.
@@ -43,6 +45,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if hasattr(getattr(item, "obj", None), "hypothesis"):
             item.add_marker(pytest.mark.timeout(SHRINKING_S))
     items.sort(key=lambda item: [not item.nodeid.startswith(start) for start in LONGEST_FIRST])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what the programs that were run for the test had to say."""
+    report = yield
+    if report.failed:
+        report.sections += evidence.sections()
+    if call.when == "teardown":
+        evidence.forget_ended()
+    return report
 
 
 def pytest_configure(config: pytest.Config) -> None:

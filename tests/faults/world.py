@@ -27,11 +27,13 @@ from gateway.sessions.model import HostCookie, Session, cookie_hash, new_cookie,
 from gateway.sessions.sqlite import SqliteSessionStore
 from risk.database import Database
 from risk.model import Identifier
+from tests.evidence import FAULTHANDLER, shown_on_failure, stacks_dumped
 from tests.ports import free_ports
 from tests.system.stack import LoopbackResolver
 
 SECRET = "sensor-secret-of-the-checker"
 READY_S = 60.0
+STOP_S = 60.0
 TICK_S = 0.01
 APPS = ("notes", "wiki")
 
@@ -197,6 +199,7 @@ class World:
         self.process: asyncio.subprocess.Process | None = None
         self.environment = {
             **os.environ,
+            **FAULTHANDLER,
             "GATE_CLIENT_SECRET": "unused, for nobody signs in",
             "GATE_SENSOR_SECRET": SECRET,
         }
@@ -262,32 +265,49 @@ class World:
     async def ready(self) -> None:
         """Wait until every worker serves."""
         wanted = f"{max(1, self.workers)} of {max(1, self.workers)} serving"
-        async with asyncio.timeout(READY_S), aiohttp.ClientSession() as http:
-            while True:
-                if self.process is not None and self.process.returncode is not None:
-                    raise AssertionError(self.log()[-4000:])
-                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                    timeout = aiohttp.ClientTimeout(total=2)
-                    async with http.get(
-                        f"http://127.0.0.1:{self.ops_port}/readyz", timeout=timeout
-                    ) as response:
-                        if wanted in await response.text() and response.status == 200:
-                            return
-                await asyncio.sleep(0.05)
+        said = ""
+        try:
+            async with asyncio.timeout(READY_S), aiohttp.ClientSession() as http:
+                while True:
+                    if self.process is not None and self.process.returncode is not None:
+                        raise AssertionError(f"the gateway ended with {self.process.returncode}")
+                    with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                        timeout = aiohttp.ClientTimeout(total=2)
+                        async with http.get(
+                            f"http://127.0.0.1:{self.ops_port}/readyz", timeout=timeout
+                        ) as response:
+                            said = await response.text()
+                            if wanted in said and response.status == 200:
+                                return
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            if self.process is not None:
+                await stacks_dumped(self.process.pid)
+            raise AssertionError(f"not ready after {READY_S} s: {said}") from None
 
     async def stop(self) -> None:
-        if self.process is not None and self.process.returncode is None:
-            for pid in self.children():  # nobody may be left standing still
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
-            self.process.terminate()
-            await asyncio.wait_for(self.process.wait(), 30)
+        if self.process is None or self.process.returncode is not None:
+            return
+        for pid in self.children():  # nobody may be left standing still
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        self.process.terminate()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await self.process.wait()
+        except TimeoutError:
+            await stacks_dumped(self.process.pid)
+            self.process.kill()
+            await self.process.wait()
+            raise AssertionError(f"not ended after {STOP_S} s") from None
 
     def log(self) -> str:
         return self.log_path.read_text() if self.log_path.exists() else ""
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        """Return the log lines of one event. The last line may still be being written."""
+        whole, _, _ = self.log().rpartition("\n")
+        lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("event") == name]
 
     async def logged(
@@ -374,11 +394,12 @@ async def running_world(
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", world.app_port, backlog=1024).start()
     try:
-        if starts:
-            await world.start()
-        yield world
+        with shown_on_failure(f"log of the gateway in {folder}", world.log_path):
+            try:
+                if starts:
+                    await world.start()
+                yield world
+            finally:
+                await world.stop()
     finally:
-        try:
-            await world.stop()
-        finally:
-            await runner.cleanup()
+        await runner.cleanup()

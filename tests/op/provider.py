@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,8 +18,10 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from tests.evidence import shown_on_failure
+
 HERE = Path(__file__).resolve().parent
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
 
 
@@ -131,19 +134,23 @@ async def running_provider(
         "port": port,
         **options,
     }
-    process = await asyncio.create_subprocess_exec(
-        str(node()),
-        str(HERE / "server.js"),
-        env={"PATH": os.environ.get("PATH", ""), "OP_CONFIG": json.dumps(config), "NODE_ENV": "test"},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=None if "OP_VERBOSE" in os.environ else asyncio.subprocess.DEVNULL,
-    )
-    try:
-        listening = await _listening_port(process)
-        yield RunningProvider(f"http://127.0.0.1:{listening}", listening)
-    finally:
-        await _end(process)
+    with (
+        tempfile.NamedTemporaryFile(prefix="provider-", suffix=".log") as log,
+        shown_on_failure("log of the provider", Path(log.name)),
+    ):
+        process = await asyncio.create_subprocess_exec(
+            str(node()),
+            str(HERE / "server.js"),
+            env={"PATH": os.environ.get("PATH", ""), "OP_CONFIG": json.dumps(config), "NODE_ENV": "test"},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+        )
+        try:
+            listening = await _listening_port(process)
+            yield RunningProvider(f"http://127.0.0.1:{listening}", listening)
+        finally:
+            await _end(process)
 
 
 async def _listening_port(process: asyncio.subprocess.Process) -> int:
@@ -152,7 +159,7 @@ async def _listening_port(process: asyncio.subprocess.Process) -> int:
         while line := await process.stdout.readline():
             if found := re.match(rb"READY (\d+)", line):
                 return int(found[1])
-    raise RuntimeError("oidc-provider did not start; run with OP_VERBOSE=1 to see why")
+    raise RuntimeError("oidc-provider did not start")
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -18,11 +18,13 @@ import aiohttp
 from aiohttp import web
 from aiohttp.abc import AbstractResolver
 
+from tests.evidence import FAULTHANDLER, shown_on_failure, stacks_dumped
 from tests.op.provider import RunningProvider, client, running_provider
 from tests.ports import free_ports
 
 SENSOR_SECRET = "sensor-secret-of-the-system-tests"
 READY_S = 60.0
+STOP_S = 60.0
 HEALTHY = {"kind": "heartbeat", "condition": "hb", "title": ""}
 """What `Stack.signal_risk` adds for a sensor that only says that all is well."""
 
@@ -222,6 +224,7 @@ class Stack:
         self.log_path = folder / "gate.log"
         self.environment = {
             **os.environ,
+            **FAULTHANDLER,
             "GATE_CLIENT_SECRET": "a secret: with %+ signs",
             "GATE_SENSOR_SECRET": SENSOR_SECRET,
         }
@@ -280,10 +283,12 @@ class Stack:
                     if status.get("status") == "ready" and self._all_linked(status):
                         return status
                     if self.process is not None and self.process.returncode is not None:
-                        raise AssertionError(self.log())
+                        raise AssertionError(f"the gateway ended with {self.process.returncode}")
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise AssertionError(f"not ready: {status}\n{self.log()}") from None
+            if self.process is not None:
+                await stacks_dumped(self.process.pid)
+            raise AssertionError(f"not ready after {READY_S} s: {status}") from None
 
     async def readiness(self, http: aiohttp.ClientSession) -> dict[str, Any]:
         try:
@@ -300,14 +305,22 @@ class Stack:
         assert self.process is not None
         if self.process.returncode is None:
             self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), 20)
+        try:
+            async with asyncio.timeout(STOP_S):
+                return await self.process.wait()
+        except TimeoutError:
+            await stacks_dumped(self.process.pid)
+            self.process.kill()
+            await self.process.wait()
+            raise AssertionError(f"not ended after {STOP_S} s") from None
 
     def log(self) -> str:
         return self.log_path.read_text() if self.log_path.exists() else ""
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """Return the log lines of one event."""
-        lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        """Return the log lines of one event. The last line may still be being written."""
+        whole, _, _ = self.log().rpartition("\n")
+        lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("event") == name]
 
     async def cli(self, *arguments: str) -> tuple[int, str]:
@@ -392,6 +405,7 @@ async def running_stack(
     """Run everything until the block ends. `login` is the login host that the provider knows."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gate-")))
+        stack.enter_context(shown_on_failure(f"log of the gateway in {folder}", folder / "gate.log"))
         ports = free_ports(3)
         redirect = f"{scheme}://{login}:{ports[0]}/.gate/callback"
         signed_out = f"{scheme}://{login}:{ports[0]}/.gate/signed-out"
@@ -402,9 +416,9 @@ async def running_stack(
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", made.app_port).start()
-        if starts:
-            await made.start()
         try:
+            if starts:
+                await made.start()
             yield made
         finally:
             if made.process is not None:
