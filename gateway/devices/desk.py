@@ -5,7 +5,7 @@ Every change is durable and enforced on every worker before it is reported.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -14,7 +14,7 @@ import structlog
 from gateway.decision.judge import Interpretation, judge
 from gateway.devices.inventory import OWNER, Row, RowFault, signal_of
 from risk.builtin import INVENTORY, OPERATOR, OVERRIDE, override_of
-from risk.devices import SENSOR_SCOPED, identifier_key
+from risk.devices import SENSOR_SCOPED
 from risk.folding import fold, join
 from risk.intake import Amendment, Intake
 from risk.joining import Case, Join
@@ -216,8 +216,9 @@ class DeviceDesk:
 
         The others are kept apart from that device.
         """
-        device_id, key = self.find(owner), identifier_key(identifier)
-        case = next((each for each in self._state.cases if identifier_key(each.identifier) == key), None)
+        key_of = self._state.index.key_of
+        device_id, key = self.find(owner), key_of(identifier)
+        case = next((each for each in self._state.cases if key_of(each.identifier) == key), None)
         if case is None:
             raise DeskFault(f"{identifier.kind} `{identifier.value}` is not contested", is_missing=True)
         parts = [
@@ -240,14 +241,17 @@ class DeviceDesk:
         Raises `DeskFault`.
         """
         device_id = self.find(text)
-        keys = {key for each in identifiers if (key := identifier_key(each)) is not None}
+        keys = self._keys_of(identifiers)
         posture = self._state.posture(device_id)
-        owned = {identifier_key(each): each for each in (() if posture is None else posture.identifiers)}
+        owned = {
+            self._state.index.key_of(each): each
+            for each in (() if posture is None else posture.identifiers)
+        }
         if not keys or not keys <= owned.keys():
             raise DeskFault("the device does not have all of these identifiers")
         if len(keys) == len(owned):
             raise DeskFault("nothing would be left of the device")
-        part = await self._parted(device_id, frozenset(keys))
+        part = await self._parted(device_id, keys)
 
         def work(amendment: Amendment) -> DeviceId:
             new = amendment.index.new_record()
@@ -263,19 +267,50 @@ class DeviceDesk:
 
     async def _parted(self, device_id: DeviceId, keys: frozenset[str]) -> "_Part":
         """Return what was told of a device by these identifiers of it alone, as far back as the journal goes."""
-        posture = self._state.posture(device_id)
-        others = {identifier_key(each) for each in (() if posture is None else posture.identifiers)} - keys
+        own = self._keys(device_id)
         moved, rest = Posture(device_id=device_id), Posture(device_id=device_id)
-        history = await self._intake.history(device_id, MAX_HISTORY)
-        for at, each in enumerate(reversed(history), start=1):
-            named = _keys_of(each)
-            if named & keys and not named & others:
+        for at, each in enumerate(await self._told(device_id, own), start=1):
+            named = self._named(each)
+            if named & keys and not named & (own - keys):
                 moved = fold(moved, each)
             else:
                 rest = fold(rest, each)
             if at % SLICE == 0:
                 await asyncio.sleep(0)
         return _Part(device_id, moved, rest)
+
+    async def _told(self, device_id: DeviceId, own: frozenset[str]) -> list[Signal]:
+        """Return what was told of a device, as far back as the journal goes.
+
+        A line of the journal stays with the record that it was told of, also when a split or a settled case gave away the
+        identifiers that it names: then it is looked for with those that the device is kept apart from.
+        """
+        others = {each: self._keys(each) for each in sorted(self._state.index.kept_apart(device_id))}
+        given_away = frozenset[str]().union(*others.values())
+        told = [
+            each
+            for each in reversed(await self._intake.history(device_id, MAX_HISTORY))
+            if (named := self._named(each)) & own or not named & given_away
+        ]
+        for other, theirs in others.items():
+            history = reversed(await self._intake.history(other, MAX_HISTORY))
+            told += [each for each in history if (named := self._named(each)) & own and not named & theirs]
+        return told
+
+    def _keys(self, device_id: DeviceId) -> frozenset[str]:
+        posture = self._state.posture(device_id)
+        return self._keys_of(() if posture is None else posture.identifiers)
+
+    def _named(self, signal: Signal) -> frozenset[str]:
+        """Return the keys of the identifiers that a signal names, as the intake scoped them."""
+        return self._keys_of(
+            msgspec.structs.replace(each, issuer=signal.sensor) if each.kind in SENSOR_SCOPED else each
+            for each in signal.device_ids
+        )
+
+    def _keys_of(self, identifiers: Iterable[Identifier]) -> frozenset[str]:
+        found = map(self._state.index.key_of, identifiers)
+        return frozenset(key for key in found if key is not None)
 
     async def override(self, text: str, level: str, lasts: timedelta, reason: str, who: str) -> DeviceView:
         """Say what the risk level of a device is, as far as it is known now. Raises `DeskFault`."""
@@ -361,15 +396,6 @@ class DeviceDesk:
 def is_parked(posture: Posture) -> bool:
     """Return whether the device is known by nothing but names: its signals wait for a device that shows itself."""
     return not any(each.kind in STRONG_KINDS for each in posture.identifiers)
-
-
-def _keys_of(signal: Signal) -> set[str | None]:
-    """Return the keys of the identifiers that a signal names, as the intake scoped them."""
-    scoped = (
-        msgspec.structs.replace(each, issuer=signal.sensor) if each.kind in SENSOR_SCOPED else each
-        for each in signal.device_ids
-    )
-    return {identifier_key(each) for each in scoped}
 
 
 class _Part:

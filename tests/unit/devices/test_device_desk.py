@@ -195,6 +195,30 @@ async def test_a_split_takes_along_what_was_told_by_those_identifiers_alone(rig)
         await rig.desk.split("S1", [serial("S1")], "nothing left", "uid 0")
 
 
+async def test_what_a_split_gave_away_can_be_split_again_and_does_not_come_back(rig):
+    await rig.told(serial("S1"), machine("m1"), machine("m2"), condition="all")
+    await rig.told(machine("m1"), condition="of-m1")
+    await rig.told(machine("m2"), condition="of-m2")
+    first = await rig.desk.split("S1", [machine("m1"), machine("m2")], "two laptops", "uid 0")
+    assert {each.title for each in first.risk.contributions} == {"of-m1", "of-m2"}
+    await rig.reopen()
+    second = await rig.desk.split("m1", [machine("m2")], "and a third", "uid 0")
+    assert {each.title for each in second.risk.contributions} == {"of-m2"}
+    assert {each.title for each in rig.risk("m1").contributions} == {"of-m1"}
+    assert {each.title for each in rig.risk("S1").contributions} == {"all"}
+
+
+async def test_a_split_leaves_what_was_given_away_before_where_it_is(rig):
+    await rig.told(serial("S1"), machine("m1"), machine("m2"), condition="all")
+    await rig.told(machine("m1"), condition="same")
+    await rig.desk.split("S1", [machine("m1")], "two laptops", "uid 0")
+    await rig.told(machine("m2"), condition="same")
+    third = await rig.desk.split("S1", [machine("m2")], "and a third", "uid 0")
+    assert {each.title for each in third.risk.contributions} == {"same"}
+    assert {each.title for each in rig.risk("S1").contributions} == {"all"}
+    assert {each.title for each in rig.risk("m1").contributions} == {"same"}
+
+
 async def test_an_override_covers_what_was_known_and_ends_by_itself(rig):
     await rig.told(serial("S1"), condition="old")
     rig.now += timedelta(minutes=1)
