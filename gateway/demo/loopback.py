@@ -4,6 +4,7 @@ Browsers take every `*.localhost` name to be loopback (RFC 6761 section 6.3); th
 does not.
 """
 
+import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,9 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 LOOPBACK = "127.0.0.1"
+
+PORTS = range(30_000, 32_768)
+"""Ports to choose from: those from 32768 on are given to outgoing connections, between the choice and the use too."""
 
 
 class LoopbackResolver(AbstractResolver):
@@ -53,11 +57,11 @@ def loopback_client(*, jar: aiohttp.abc.AbstractCookieJar | None = None) -> aioh
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind((LOOPBACK, 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a port of the loopback address that nobody listens on now. Raises `OSError` when there is none."""
+    for port in random.sample(PORTS, len(PORTS)):
+        if is_free(port):
+            return port
+    raise OSError(f"no port from {PORTS[0]} to {PORTS[-1]} is free")
 
 
 def is_free(port: int) -> bool:

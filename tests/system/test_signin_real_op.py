@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import socket
 
 import aiohttp
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from compliance.model import StepUp
 from tests.op.gate import RealClock, running_gate
 from tests.op.provider import client, running_provider, sign_in_at_provider
+from tests.ports import free_ports
 from tests.system.stack import Person, running_stack
 
 pytestmark = pytest.mark.op
@@ -172,9 +172,7 @@ async def test_a_provider_that_ignores_acr_values_ends_in_a_page(agent):
 
 async def test_the_gateway_starts_before_its_provider(agent):
     """Down: 503 with Retry-After and not ready. Up: the next try works, nobody restarted anything."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     issuer = f"http://127.0.0.1:{port}"
     clock = RealClock()
     async with running_gate({"corp": issuer}, clock=clock) as gate:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from gateway.proxy.balance import UpstreamGroup
 from gateway.proxy.exchange import MAX_ATTEMPTS
 from gateway.proxy.ports import Route, UpstreamFault
 from gateway.wire.prefix import PathRewrite
+from tests.ports import free_ports
 from tests.wire.harness import OK, Gate, Recorder, Seen, running_recorder, running_upstream, until
 
 GET = b"GET / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n"
@@ -35,9 +35,8 @@ async def three(gate: Gate, **options: object) -> AsyncIterator[tuple[UpstreamGr
 
 
 def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    (port,) = free_ports(1)
+    return port
 
 
 # --- balance -------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import trustme
 
 from gateway.config.live import check_folder, check_provider, check_store, check_upstream
 from gateway.config.schema import Provider
+from tests.ports import free_ports
 
 BASE = Path("/")
 
@@ -96,9 +97,7 @@ def test_a_provider_that_lacks_an_endpoint(idp):
 
 
 def test_nobody_is_there():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     assert "connection refused" in check_provider(provider(f"http://127.0.0.1:{port}"), BASE)
     assert check_upstream(f"http://127.0.0.1:{port}", None, BASE) == "connection refused"
     assert check_upstream("unix:/nowhere/app.sock", None, BASE) == "no such file or directory"

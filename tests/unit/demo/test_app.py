@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gateway.decision.assertion import AssertionSigner
 from gateway.demo.app import Assertions, DemoApp
 from gateway.demo.browser import Answer, Browser
-from gateway.demo.loopback import free_port, loopback_client, serving
+from gateway.demo.loopback import loopback_client, serving
+from tests.ports import free_ports
 
 GATE = {"device": "ana-laptop", "risk": "none", "outcome": "allow", "restrictions": []}
 
@@ -49,7 +50,7 @@ def new_signer() -> AssertionSigner:
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    signer, port, gateway_port = new_signer(), free_port(), free_port()
+    signer, (port, gateway_port) = new_signer(), free_ports(2)
     issuer = f"http://login.localhost:{gateway_port}"
 
     async def jwks(_request: web.Request) -> web.Response:

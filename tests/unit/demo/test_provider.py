@@ -14,9 +14,10 @@ from multidict import MultiDict
 from yarl import URL
 
 from gateway.demo.browser import Answer, Browser, form_of
-from gateway.demo.loopback import free_port, loopback_client, serving
+from gateway.demo.loopback import loopback_client, serving
 from gateway.demo.openid import Client, SignIn
 from gateway.demo.provider import Provider, is_enough
+from tests.ports import free_ports
 
 REDIRECT_URI = "http://login.localhost:9/.gate/callback"
 SIGNED_OUT = "http://login.localhost:9/.gate/signed-out"
@@ -88,7 +89,7 @@ class World:
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    port = free_port()
+    (port,) = free_ports(1)
     issuer = f"http://127.0.0.1:{port}"
     provider = Provider(
         issuer=issuer,

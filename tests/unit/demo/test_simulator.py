@@ -11,9 +11,10 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from gateway.demo.browser import Browser
-from gateway.demo.loopback import free_port, loopback_client, serving
+from gateway.demo.loopback import loopback_client, serving
 from gateway.demo.people import LAPTOPS
 from gateway.demo.simulator import Action, Sensor, SimulatorPage, signed
+from tests.ports import free_ports
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 SERIAL = next(iter(LAPTOPS))
@@ -35,7 +36,7 @@ class Receiver:
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    port, page_port = free_port(), free_port()
+    port, page_port = free_ports(2)
     async with loopback_client() as client:
         sensor = Sensor(hook_url=f"http://127.0.0.1:{port}/hook", secret=SECRET, client=client)
         found = Receiver(sensor, f"http://127.0.0.1:{page_port}")
@@ -96,7 +97,7 @@ async def test_refusal_is_no_enforcement(receiver: Receiver) -> None:
 
 
 async def test_no_answer_is_told(receiver: Receiver) -> None:
-    receiver.sensor.hook_url = f"http://127.0.0.1:{free_port()}/hook"
+    receiver.sensor.hook_url = f"http://127.0.0.1:{free_ports(1)[0]}/hook"
     delivery = await receiver.sensor.act(SERIAL, Action.COMPROMISE)
     assert delivery is not None
     assert delivery.status is None
