@@ -1,6 +1,6 @@
 """How each sensor stands: when it was last heard, how often it delivers, what was wrong last."""
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
@@ -15,8 +15,8 @@ from gateway.pulls.puller import PullStatus
 WINDOW_S = 300.0
 """Rates are over this long."""
 
-MAX_COUNTED = 100_000
-"""Most deliveries of one sensor that are remembered for its rate."""
+STEP_S = 5.0
+"""Deliveries are counted by steps of time: what is remembered of a sensor does not grow with what it sends."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Heard:
-    __slots__ = ("fault", "fault_at", "lag_s", "last_at", "secret", "times", "verdicts")
+    __slots__ = ("_counts", "fault", "fault_at", "lag_s", "last_at", "secret", "verdicts")
 
     def __init__(self) -> None:
         self.last_at: datetime | None = None
@@ -52,8 +52,20 @@ class _Heard:
         self.secret: int | None = None
         self.fault = ""
         self.fault_at: datetime | None = None
-        self.times: deque[float] = deque(maxlen=MAX_COUNTED)
         self.verdicts: Counter[str] = Counter()
+        self._counts: dict[int, int] = {}
+
+    def count(self, at: datetime) -> None:
+        """Count a delivery for the rate."""
+        step = int(at.timestamp() // STEP_S)
+        self._counts[step] = self._counts.get(step, 0) + 1
+        while len(self._counts) > WINDOW_S / STEP_S:
+            del self._counts[next(iter(self._counts))]
+
+    def rate_per_s(self, now: datetime) -> float:
+        """Return how many a second there were lately."""
+        first = (now.timestamp() - WINDOW_S) / STEP_S
+        return sum(count for step, count in self._counts.items() if step >= first) / WINDOW_S
 
 
 class Standings(Collector):
@@ -85,7 +97,7 @@ class Standings(Collector):
         at = delivery.received_at or self._clock()
         if verdict in HEARD and not delivery.again:
             heard.last_at = max(at, heard.last_at or at)
-            heard.times.append(at.timestamp())
+            heard.count(at)
             heard.lag_s = delivery.lag_s
         else:
             self._note_fault(heard, delivery, at)
@@ -105,8 +117,6 @@ class Standings(Collector):
 
     def _standing(self, sensor: HookSensor, asked: PullStatus | None, now: datetime) -> Standing:
         heard = self._heard.get(sensor.name) or _Heard()
-        while heard.times and heard.times[0] < now.timestamp() - WINDOW_S:
-            heard.times.popleft()
         asked_at = None if asked is None else asked.succeeded_at
         last_at = max((at for at in (heard.last_at, asked_at) if at is not None), default=None)
         age_s = None if last_at is None else max(0.0, (now - last_at).total_seconds())
@@ -118,7 +128,7 @@ class Standings(Collector):
             age_s=age_s,
             max_silence_s=sensor.max_silence,
             is_silent=sensor.max_silence is not None and (age_s is None or age_s > sensor.max_silence),
-            rate_per_s=len(heard.times) / WINDOW_S,
+            rate_per_s=heard.rate_per_s(now),
             lag_s=heard.lag_s,
             quota_per_s=quota,
             quota_left=left,

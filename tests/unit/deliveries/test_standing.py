@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from gateway.config.schema import Bearer, Sensor
-from gateway.deliveries.standing import WINDOW_S, Standings
+from gateway.deliveries.standing import STEP_S, WINDOW_S, Standings
 from gateway.hub.hooks import Delivery, hook_sensor
 from gateway.pulls.puller import PullStatus
 from plugins.catalog import Catalog
@@ -77,6 +77,15 @@ def test_rate_secret_and_the_last_fault(rig):
     assert (rig.one.secret, rig.one.last_fault) == (2, "401 credential-mismatch")
     rig.now += timedelta(seconds=WINDOW_S + 1)
     assert rig.one.rate_per_s == 0.0
+
+
+def test_a_rate_forgets_what_is_older_however_long_deliveries_go_on(rig):
+    for _ in range(1000):
+        rig.now += timedelta(seconds=STEP_S)
+        rig.note()
+        rig.note()
+    assert rig.one.rate_per_s == 2 / STEP_S
+    assert len(rig.standings._heard["edr"]._counts) == WINDOW_S / STEP_S
 
 
 def test_a_product_that_is_asked_is_heard_although_it_has_nothing_new(rig):
