@@ -343,6 +343,7 @@ async def walk(seed: int, folder: Path, steps: int) -> Walk:
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(hub_side, "Watch", FakeWatch)
+    monkeypatch.setattr(hub_side, "ACK_DEADLINE_S", 15.0)
     monkeypatch.setattr(hub_side, "process_id", lambda pid: ProcessId(pid, 1))
     monkeypatch.setattr("gateway.feed.roster.process_id", lambda pid: ProcessId(pid, 1))
     monkeypatch.setattr(hub_side.log, "error", lambda *_, **__: None)

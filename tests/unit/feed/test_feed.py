@@ -30,6 +30,9 @@ from gateway.feed.protocol import (
 )
 from gateway.feed.worker_side import Entry, FeedWorker, TicketKey
 
+SOON_S = 60
+"""What comes at once on a quiet machine comes within this on any."""
+
 
 class Exchange:
     """Stands for an open exchange: remembers what became of it."""
@@ -129,7 +132,7 @@ async def worker(world: World) -> AsyncIterator[tuple[FeedWorker[Exchange], Enfo
     feed: FeedWorker[Exchange] = FeedWorker("w1", os.getpid(), enforcer)
     feed.start(world.path)
     try:
-        await asyncio.wait_for(enforcer.is_configured.wait(), 5)
+        await asyncio.wait_for(enforcer.is_configured.wait(), SOON_S)
         yield feed, enforcer
     finally:
         feed.close()
@@ -139,12 +142,12 @@ async def worker(world: World) -> AsyncIterator[tuple[FeedWorker[Exchange], Enfo
 async def admit(feed: FeedWorker[Exchange], key: TicketKey = KEY) -> Exchange:
     exchange = Exchange(key)
     feed.request(key, exchange)
-    await asyncio.wait_for(exchange.decided.wait(), 10)
+    await asyncio.wait_for(exchange.decided.wait(), SOON_S)
     return exchange
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON_S):
         while not condition():  # noqa: ASYNC110 - conditions of other people's objects
             await asyncio.sleep(0.005)
 
@@ -368,13 +371,13 @@ async def test_a_worker_that_does_not_acknowledge_is_dead_before_invalidate_retu
     report = await world.hub.invalidate(("device:d1",), "test")
     assert report.fenced == ("silent",)
     assert world.hub.workers == []
-    assert await asyncio.wait_for(child.wait(), 1) == -9
+    assert await asyncio.wait_for(child.wait(), SOON_S) == -9
 
 
 async def test_a_broken_link_is_fenced_before_the_next_change_counts(world: World) -> None:
     script = SILENT_WORKER.replace("if not link.recv(65536):", "link.close()\n    if True:")
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(world.path))
-    assert await asyncio.wait_for(child.wait(), 10) == -9
+    assert await asyncio.wait_for(child.wait(), SOON_S) == -9
     assert world.hub.workers == []
 
 
@@ -409,7 +412,7 @@ async def test_a_new_hub_accounts_for_every_worker_of_the_former_one(
     assert world.hub.workers == []
     report = await world.hub.invalidate(("device:d1",), "test")
     assert (report.workers, report.fenced) == (0, ("silent",))
-    assert await asyncio.wait_for(child.wait(), 1) == -9
+    assert await asyncio.wait_for(child.wait(), SOON_S) == -9
 
 
 async def test_a_new_hub_waits_for_no_worker_that_died_meanwhile(world: World) -> None:
@@ -430,16 +433,15 @@ async def test_a_roster_that_cannot_be_read_costs_a_whole_lease(
     await world.hub.stop()
     world.path.with_name("workers.json").write_text("not what we wrote")
     world.hub = world.new_hub()
-    await world.hub.start(world.path)
     started = time.monotonic()
+    await world.hub.start(world.path)
     await world.hub.invalidate(("device:d1",), "nobody knows who is there")
-    assert time.monotonic() - started >= 0.2
+    assert time.monotonic() - started >= 0.3
 
 
 async def test_an_in_process_worker_that_lost_its_link_is_waited_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_side, "ACK_DEADLINE_S", 0.1)
     async with worker(world) as (feed, _):
         exchange = await admit(feed)
         world.outcome = Outcome.BLOCK
@@ -447,8 +449,10 @@ async def test_an_in_process_worker_that_lost_its_link_is_waited_for(
             task.cancel()
         feed._link.close()
         await until(lambda: world.hub.workers == [])
-        with pytest.raises(NotEnforced):
-            await world.hub.invalidate(("device:d1",), "test")
+        with monkeypatch.context() as impatient:
+            impatient.setattr(hub_side, "ACK_DEADLINE_S", 0.1)
+            with pytest.raises(NotEnforced):
+                await world.hub.invalidate(("device:d1",), "test")
         feed.start(world.path)
         await world.hub.invalidate(("device:d1",), "test")
         assert exchange.was_cut
