@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from tests.faults.test_measured import explained, metric
 from tests.faults.test_revocation import close_code, open_socket
-from tests.faults.world import Seat, World, new_http, running_world, signal_body
+from tests.faults.world import SOON_S, Seat, World, new_http, running_world, signal_body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -59,14 +59,14 @@ async def begun(world: World, request: str) -> tuple[asyncio.StreamReader, async
     world.app.is_waiting.clear()
     reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
     writer.write(request.encode())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON_S):
         await world.app.is_waiting.wait()
     return reader, writer
 
 
 async def answered(reader: asyncio.StreamReader) -> tuple[int, str]:
     """Return the status and all the rest of an answer after which the connection ends."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON_S):
         text = (await reader.read()).decode()
     return int(text.split(" ", 2)[1]), text
 
@@ -108,7 +108,7 @@ async def test_an_upload_is_stopped_and_answered_403(clean: Seated, fields: tupl
 
     sending = asyncio.create_task(go_on())
     await world.told(http, signal_body("SER-A", f"upload {fields[0]}"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON_S):
         await sending
     status, text = await answered(reader)
     writer.close()
@@ -132,7 +132,7 @@ async def test_a_limit_ends_downloads_and_sockets_that_it_forbids_and_lets_a_pag
             await world.told(http, signal_body("SER-A", "e1"))
             assert await close_code(socket) == 4403
             with pytest.raises(aiohttp.ClientPayloadError):
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(SOON_S):
                     await file.content.read()
             world.app.page_may_end.set()
             assert (await page.text()).endswith("ended")

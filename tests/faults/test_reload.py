@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from tests.faults.test_revocation import close_code, open_socket, status
-from tests.faults.world import World, new_http, running_world, signal_body
+from tests.faults.world import SOON_S, World, new_http, running_world, signal_body
 
 WORKERS = pytest.mark.parametrize("workers", [2, 0])
 
@@ -52,7 +52,7 @@ async def test_streams_of_a_public_path_end_when_it_is_public_no_longer(tmp_path
             await reloaded(world, ("public_paths: [/ws, /events, /x], ", "public_paths: [/x], "))
             assert await close_code(socket) == 4403
             with pytest.raises(aiohttp.ClientPayloadError):
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(SOON_S):
                     await events.content.read()
         async with http.get(world.url("/x", "notes")) as page:
             assert page.status == 200
@@ -80,7 +80,7 @@ async def test_a_reload_that_comes_while_the_hub_starts_does_not_end_it(tmp_path
                 world.process.send_signal(signal.SIGHUP)
             await asyncio.sleep(0.02)
         await starting
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SOON_S):
             while not world.events("reloaded"):  # noqa: ASYNC110 - a line of a log file
                 await asyncio.sleep(0.05)
         assert world.events("child-ended") == []

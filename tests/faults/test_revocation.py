@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.faults.world import Seat, World, new_http, running_world, signal_body
+from tests.faults.world import SOON_S, Seat, World, new_http, running_world, signal_body
 
 DEVICES = ["SER-A", "SER-B"]
 
@@ -42,7 +42,7 @@ async def open_socket(
     return socket
 
 
-async def close_code(socket: aiohttp.ClientWebSocketResponse, *, within_s: float = 10) -> int:
+async def close_code(socket: aiohttp.ClientWebSocketResponse, *, within_s: float = SOON_S) -> int:
     async with asyncio.timeout(within_s):
         while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
             pass

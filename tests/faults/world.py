@@ -32,6 +32,8 @@ from tests.ports import free_ports
 from tests.system.stack import LoopbackResolver
 
 SECRET = "sensor-secret-of-the-checker"
+SOON_S = 60.0
+"""What comes at once on a quiet machine comes within this on any."""
 READY_S = 60.0
 STOP_S = 60.0
 TICK_S = 0.01
@@ -288,7 +290,7 @@ class World:
     async def stop(self) -> None:
         if self.process is None or self.process.returncode is not None:
             return
-        for pid in self.children():  # nobody may be left standing still
+        for pid in (*self.children(), self.process.pid):  # nobody may be left standing still
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
         self.process.terminate()
@@ -344,13 +346,20 @@ class World:
         output, _ = await process.communicate()
         return process.returncode or 0, output.decode()
 
-    async def deliver(self, http: aiohttp.ClientSession, body: dict[str, Any], *, sensor: str = "edr") -> int:
-        """Deliver once; return the status, 0 when the connection failed."""
+    async def deliver(
+        self,
+        http: aiohttp.ClientSession,
+        body: dict[str, Any],
+        *,
+        sensor: str = "edr",
+        within_s: float = SOON_S,
+    ) -> int:
+        """Deliver once; return the status, 0 when the connection failed or no answer came in time."""
         headers = {"Authorization": f"Bearer {SECRET}"}
         url = f"http://login.localhost:{self.port}/.gate/hooks/{sensor}"
         try:
             async with http.post(
-                url, json=body, headers=headers, timeout=aiohttp.ClientTimeout(total=6)
+                url, json=body, headers=headers, timeout=aiohttp.ClientTimeout(total=within_s)
             ) as response:
                 await response.read()
                 return response.status
@@ -358,9 +367,9 @@ class World:
             return 0
 
     async def told(self, http: aiohttp.ClientSession, body: dict[str, Any], *, sensor: str = "edr") -> None:
-        """Deliver as a sensor does: again until the answer is 2xx."""
+        """Deliver as a sensor does: again until the answer is 2xx. A worker that stands still answers nothing."""
         async with asyncio.timeout(90):
-            while await self.deliver(http, body, sensor=sensor) // 100 != 2:  # noqa: ASYNC110 - a sensor's retry
+            while await self.deliver(http, body, sensor=sensor, within_s=6) // 100 != 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
 

@@ -86,7 +86,7 @@ class ForeignReceiver:
             self.taken += 1
             await self.until(self.taken)
             return [claims for status, claims in self.seen if status == 202][self.taken - 1]
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not (found := await self.poll(stream, maxEvents=1)):  # noqa: ASYNC110 - it is polling
                 await asyncio.sleep(0.02)
         ((jti, claims),) = found.items()
@@ -114,7 +114,7 @@ class ForeignReceiver:
 
     async def until(self, count: int) -> None:
         """Return when so many events were taken."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while len(self.names()) < count:
                 self.arrived.clear()
                 await self.arrived.wait()

@@ -32,7 +32,7 @@ async def transmitter(world: World) -> AsyncIterator[Transmitter]:
 
 
 async def until(is_so: Callable[[], Any]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not is_so():  # noqa: ASYNC110 - of a server that knows no events of ours
             await asyncio.sleep(0.01)
 

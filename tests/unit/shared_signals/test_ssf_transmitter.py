@@ -345,7 +345,7 @@ async def test_retries_keep_the_order_and_a_refusal_is_final(gateway: Gateway, s
     ]
     assert len({claims["jti"] for _, claims in siem.seen}) == 3
     assert gateway.slept == sorted(gateway.slept)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while (status := (await gateway.transmitter.statuses())[0]).waiting:  # noqa: ASYNC110 - another task settles it
             await asyncio.sleep(0.01)
     assert (status.sender.sent, status.sender.refused) == (2, 1)
@@ -800,7 +800,7 @@ async def test_without_a_transmitter_there_is_nothing(gateway: Gateway, siem: Fo
 
 
 async def until(is_so: Any) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not is_so():  # noqa: ASYNC110 - of servers that know no events of ours
             await asyncio.sleep(0.01)
 
@@ -813,7 +813,7 @@ async def set_status(siem: ForeignReceiver, stream: dict[str, Any], status: str)
 async def polled_devices(siem: ForeignReceiver, stream: dict[str, Any], count: int) -> list[str]:
     """Return the devices of the events that can be polled, once there are `count`; they are acknowledged."""
     found: dict[str, Any] = {}
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while len(found) < count:
             found |= await siem.poll(stream)
     await siem.poll(stream, ack=list(found))
