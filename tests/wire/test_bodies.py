@@ -242,7 +242,7 @@ async def test_events_are_flushed_one_by_one(gate: Gate) -> None:
 
 async def test_event_streams_are_not_cut_for_silence() -> None:
     """A body that stands still is cut, an event stream is not."""
-    limits = Limits(stream_idle_timeout=0.05)
+    limits = Limits(stream_idle_timeout=0.3)
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await read_head(reader)

@@ -124,7 +124,7 @@ async def test_gatekeeper_may_take_its_time(gate: Gate, recorder: Recorder) -> N
 
 
 async def test_slow_head_is_a_408(recorder: Recorder) -> None:
-    async with running_gate(Limits(header_timeout=0.05)) as gate:
+    async with running_gate(Limits(header_timeout=0.3)) as gate:
         answer = await gate.talk(b"GET / HTTP/1.1\r\nHost: app")
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"request-head-timed-out" in answer
@@ -132,7 +132,7 @@ async def test_slow_head_is_a_408(recorder: Recorder) -> None:
 
 
 async def test_dripping_a_head_does_not_prolong_it(recorder: Recorder) -> None:
-    async with running_gate(Limits(header_timeout=0.1)) as gate:
+    async with running_gate(Limits(header_timeout=0.3)) as gate:
         reader, writer = await gate.connect()
         answer = asyncio.ensure_future(reader.read())
         while not answer.done():
@@ -143,7 +143,7 @@ async def test_dripping_a_head_does_not_prolong_it(recorder: Recorder) -> None:
 
 
 async def test_slow_body_is_a_408(recorder: Recorder) -> None:
-    async with running_gate(Limits(stream_idle_timeout=0.05)) as gate:
+    async with running_gate(Limits(stream_idle_timeout=0.3)) as gate:
         gate.route = gate.route_to(f"http://127.0.0.1:{recorder.port}")
         answer = await gate.talk(b"POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 5\r\n\r\nhel")
         assert answer.startswith(b"HTTP/1.1 408 ")
@@ -153,7 +153,7 @@ async def test_slow_body_is_a_408(recorder: Recorder) -> None:
 
 
 async def test_idle_connection_is_closed(recorder: Recorder) -> None:
-    async with running_gate(Limits(idle_timeout=0.05)) as gate:
+    async with running_gate(Limits(idle_timeout=0.3)) as gate:
         gate.route = gate.route_to(f"http://127.0.0.1:{recorder.port}")
         assert (await gate.talk(GET)).endswith(b"ok")
 

@@ -13,6 +13,7 @@ from compliance.model import SessionControl
 from gateway.config.schema import Limits
 from gateway.controls.effective import Profiles
 from gateway.controls.guard import Guard
+from gateway.proxy import exchange as exchange_module
 from gateway.proxy.pool import DROPPED_AT_ONCE
 from gateway.proxy.ports import CutReason, ResponseRules
 from gateway.proxy.server import UNSENT_BYTES
@@ -342,7 +343,7 @@ async def test_drain_tells_websockets_to_go_away(gate: Gate) -> None:
 async def test_idle_websocket_is_ended() -> None:
     async with (
         serve(echo, "127.0.0.1", 0, ping_interval=None) as server,
-        running_gate(Limits(tunnel_idle_timeout=0.1)) as gate,
+        running_gate(Limits(tunnel_idle_timeout=0.3)) as gate,
     ):
         gate.route = gate.route_to(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         async with connect(f"ws://127.0.0.1:{gate.port}/", ping_interval=None) as client:
@@ -466,8 +467,11 @@ async def test_upstream_that_leaves_a_tunnel(gate: Gate) -> None:
 
 
 @pytest.mark.parametrize("protocol", [b"websocket", b"raw"])
-async def test_a_client_that_ends_its_side_of_a_tunnel(gate: Gate, protocol: bytes) -> None:
+async def test_a_client_that_ends_its_side_of_a_tunnel(
+    gate: Gate, protocol: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The upstream sees the end of it, and what it still has to say arrives: a shell's last output, a close frame."""
+    monkeypatch.setattr(exchange_module, "HALF_CLOSED_S", 60.0)
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -484,7 +488,7 @@ async def test_a_client_that_ends_its_side_of_a_tunnel(gate: Gate, protocol: byt
         writer.write(b"this and that")
         writer.write_eof()
         assert await read_to_end(reader) == b"said: this and that"
-        await asyncio.wait_for(gate.done.wait(), 5)
+        await gate.done.wait()
         writer.close()
 
 
@@ -507,7 +511,7 @@ async def test_a_websocket_whose_client_went_away_is_not_kept(gate: Gate) -> Non
         writer.write(UPGRADE % b"websocket")
         await reader.readuntil(b"\r\n\r\n")
         writer.close()
-        await asyncio.wait_for(left.wait(), 10)
+        await left.wait()
 
 
 async def test_a_websocket_that_opens_while_we_drain_is_told_to_go_away(gate: Gate) -> None:
