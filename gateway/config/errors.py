@@ -54,6 +54,7 @@ class Code(StrEnum):
     WEAK_DEVICE = "GATE-W007"
     WITHOUT_EFFECT = "GATE-W008"
     NOT_DECIDED = "GATE-W009"
+    PAST = "GATE-W010"
 
 
 CODE_TITLES: dict[Code, str] = {
@@ -95,6 +96,7 @@ CODE_TITLES: dict[Code, str] = {
     Code.WEAK_DEVICE: "A device is told by something that many devices may share.",
     Code.WITHOUT_EFFECT: "A setting that has no effect beside the others.",
     Code.NOT_DECIDED: "A `never` assertion could be neither proven nor refuted within the bounds of the analysis.",
+    Code.PAST: "A date that has passed: what it was set for is over.",
 }
 
 

@@ -6,6 +6,7 @@ The only module that reads the environment and secret files, and only where the 
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +58,25 @@ def load(
     sensor_options: SensorOptions | None = None,
     sensor_kinds: Iterable[str] = (),
     is_proving: bool = True,
+    now: datetime | None = None,
 ) -> LoadedConfig:
     """Return the configuration of a file. Raises `ConfigInvalid` with every fault.
 
     `sensor_options` gives the type of each kind's options; without it, kinds and options are not checked.
     `sensor_kinds` are named in the hint for an unknown kind. Without `is_proving` the tests and assertions
-    of the configuration are not run: for the commands that run them one by one.
+    of the configuration are not run: for the commands that run them one by one. `now` is when dates are held to have
+    passed; default: the clock.
     """
     file = Path(path)
     text = read_text(file, str(path))
     return load_text(
-        text, file, env, sensor_options=sensor_options, sensor_kinds=sensor_kinds, is_proving=is_proving
+        text,
+        file,
+        env,
+        sensor_options=sensor_options,
+        sensor_kinds=sensor_kinds,
+        is_proving=is_proving,
+        now=now,
     )
 
 
@@ -79,6 +88,7 @@ def load_text(
     sensor_options: SensorOptions | None = None,
     sensor_kinds: Iterable[str] = (),
     is_proving: bool = True,
+    now: datetime | None = None,
 ) -> LoadedConfig:
     """Return the configuration of a text that stands, or would stand, in `file`. Raises as `load` does."""
     decoder = Decoder(file=str(file), base=file.parent, env=env)
@@ -89,7 +99,7 @@ def load_text(
     config = decoder.decode(root, type_of(Config), ())
     if sensor_options is not None:
         _check_sensor_kinds(decoder, sensor_options, tuple(sensor_kinds))
-    validate(decoder)
+    validate(decoder, now or datetime.now(UTC))
     if config is not INVALID and all(fault.is_warning for fault in decoder.faults):
         config = _resolved(config, decoder.base)
         if is_proving:

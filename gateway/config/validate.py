@@ -5,6 +5,7 @@ nothing about a value that is already at fault, so that one mistake gives one fa
 """
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from compliance.model import (
@@ -90,9 +91,9 @@ from risk.correlation import Correlation, Decay
 from risk.subjects import Subjects
 
 
-def validate(decoder: Decoder) -> None:
-    """Report to the decoder every fault between the sections that it decoded."""
-    checks = Checks(decoder)
+def validate(decoder: Decoder, now: datetime) -> None:
+    """Report to the decoder every fault between the sections that it decoded, and what is over by `now`."""
+    checks = Checks(decoder, now)
     for path, section in list(decoder.sections):
         check = _BY_SECTION.get(type(section))
         if check is not None:

@@ -45,6 +45,9 @@ def check_compliance(checks: Checks, path: KeyPath, compliance: Compliance) -> N
                 Code.COMPLIANCE_RULE, (*where, "devices"), message, "name `devices`, `users` or both"
             )
         _date(checks, (*where, "expires"), exemption.expires)
+        message = f"the exemption from {shown(exemption.rule)} has not counted"
+        hint = "remove it, or decide it again with a later date"
+        checks.passed((*where, "expires"), parse_date(exemption.expires), message, hint)
 
 
 def _date(checks: Checks, path: KeyPath, text: str) -> None:
@@ -102,6 +105,8 @@ def check_escalation_step(checks: Checks, path: KeyPath, step: EscalationStep) -
 def _check_level(checks: Checks, path: KeyPath, rule: ComplianceRule) -> None:
     if rule.level is RuleLevel.WARN_UNTIL:
         _date(checks, (*path, "warn_until"), rule.warn_until)
+        message = f"rule {shown(rule.name)} has been required"
+        checks.passed((*path, "warn_until"), parse_date(rule.warn_until), message, "write `level: require`")
     elif rule.warn_until:
         message = f"`warn_until` has no effect with `level: {rule.level}`"
         checks.fault(Code.WITHOUT_EFFECT, (*path, "warn_until"), message, "`level: warn-until`")

@@ -2,6 +2,8 @@
 
 import ssl
 
+from cryptography import x509
+
 from gateway.config.checks.forms import is_loopback, parse_listen, reason
 from gateway.config.checks.shared import Checks
 from gateway.config.deliveries import Deliveries
@@ -106,6 +108,11 @@ def check_certificate(checks: Checks, path: KeyPath, certificate: Certificate) -
         message = f"{shown(certificate.cert)} and {shown(certificate.key)} cannot be used: {reason(error)}"
         hint = "PEM: the leaf first, then intermediates; its own key, not encrypted"
         checks.fault(Code.FILE_NEEDED, (*path, "cert"), message, hint)
+        return
+    leaf = x509.load_pem_x509_certificates((checks.base / certificate.cert).read_bytes())[0]
+    message = f"{shown(certificate.cert)} has been expired"
+    hint = "browsers refuse it; renew it, and `posturegate reload` takes the new one"
+    checks.passed((*path, "cert"), leaf.not_valid_after_utc, message, hint)
 
 
 def check_store(checks: Checks, path: KeyPath, store: Store) -> None:

@@ -3,9 +3,11 @@
 import ipaddress
 import ssl
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from compliance.texts import duration_text
 from gateway.config.checks.forms import cidr_hint, reason
 from gateway.config.decode import Decoder
 from gateway.config.errors import Code, KeyPath, did_you_mean, shown
@@ -18,8 +20,9 @@ _AS_SENSORS = ("sensors", ("shared_signals", "receivers"))
 class Checks:
     """The decoder's sections by type, the names that can be referred to, and one way to report a fault."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, now: datetime) -> None:
         self.decoder = decoder
+        self.now = now
         self.base = decoder.base
         self._of_kind: dict[type[Any], list[tuple[KeyPath, Any]]] = {}
         self._names: dict[str, list[str]] = {}
@@ -28,6 +31,12 @@ class Checks:
         """Report a fault, unless the value at its path is at fault already."""
         if self.decoder.is_sound(path):
             self.decoder.fault(code, path, message, hint)
+
+    def passed(self, path: KeyPath, moment: datetime | None, message: str, hint: str) -> None:
+        """Warn of a date that has passed; the message says what ended, or began, then."""
+        if moment is not None and moment <= self.now:
+            ago = duration_text((self.now - moment).total_seconds())
+            self.fault(Code.PAST, path, f"{message} since {moment:%Y-%m-%d %H:%M} UTC, {ago} ago", hint)
 
     def all(self, kind: type[Section]) -> list[tuple[KeyPath, Section]]:
         """Return all decoded sections of a type."""

@@ -42,10 +42,10 @@ access:
 GOOD = BASE + ACCESS
 
 
-def load(text, *, base=None, env=ENV) -> LoadedConfig:
-    """Return the configuration of a text as if it stood in `gate.yaml` in the folder `base`."""
+def load(text, *, base=None, env=ENV, now=None) -> LoadedConfig:
+    """Return the configuration of a text as if it stood in `gate.yaml` in the folder `base`, at `now`."""
     file = (base or Path("/nowhere")) / "gate.yaml"
-    return load_text(text, file, env, sensor_options=KINDS.get, sensor_kinds=KINDS)
+    return load_text(text, file, env, sensor_options=KINDS.get, sensor_kinds=KINDS, now=now)
 
 
 def invalid(text, **more) -> ConfigInvalid:
