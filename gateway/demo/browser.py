@@ -33,6 +33,9 @@ FETCH = {
     "Sec-Fetch-Mode": "cors",
     "Sec-Fetch-Site": "same-origin",
 }
+WITHIN_S = 20.0
+"""What comes at once on a machine with nothing else to do comes within this on any."""
+
 CUT_CODE = 4403
 """Close code of a WebSocket that the gateway ended because access was withdrawn."""
 
@@ -94,15 +97,15 @@ class Stream:
             self.close_code, self.close_reason = code, reason
         self._changed.set()
 
-    async def until_messages(self, count: int, within_s: float = 5.0) -> bool:
+    async def until_messages(self, count: int, within_s: float = WITHIN_S) -> bool:
         """Wait until that many messages came; return whether they did."""
         return await self._until(lambda: len(self.messages) >= count, within_s)
 
-    async def until_ended(self, within_s: float = 5.0) -> bool:
+    async def until_ended(self, within_s: float = WITHIN_S) -> bool:
         """Wait until the stream ended; return whether it did."""
         return await self._until(lambda: self.ended_mono_s is not None, within_s)
 
-    async def until(self, text: str, within_s: float = 5.0) -> bool:
+    async def until(self, text: str, within_s: float = WITHIN_S) -> bool:
         """Wait until a message contains the text; return whether one does."""
         return await self._until(lambda: any(text in message for message in self.messages), within_s)
 

@@ -26,7 +26,7 @@ DEEP_PATH = "/reports/2026?quarter=3&note=a%20b&next=%2Fx"
 CODE = re.compile(r"\b[2-9CFHJKMNPQRTVWXY]{4}-[2-9CFHJKMNPQRTVWXY]{4}\b")
 PROBLEM = "application/problem+json"
 SPOOFED = {"X-Gate-User": "dana", "X-Gate-Groups": "admins", "X-Gate-Jwt": "e30.e30.e30", "X-Gate-Evil": "1"}
-READING_DELAY_S = 0.25
+READING_DELAY_S = 1.0
 """How late this process may notice what already lies in its sockets: it shares the cores with the gateway."""
 
 

@@ -26,8 +26,8 @@ from gateway.supervisor import die_with_parent
 
 CLIENT_ID = "posturegate-demo"
 SENSOR = "demo-edr"
-READY_WITHIN_S = 30.0
-STOP_WITHIN_S = 15.0
+READY_WITHIN_S = 60.0
+STOP_WITHIN_S = 30.0
 
 CONFIG = """\
 # The demo's configuration. It was generated, and is gone when the demo ends: copy what you like.

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.timeout(300)  # a gateway, a provider and ten steps, and a machine that may be busy
+
 STEPS = (
     "Nobody is signed in",
     "Ana signs in",
@@ -27,7 +29,7 @@ def checked() -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "gateway", "demo", "--check"],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=270,
         check=False,
     )
 
