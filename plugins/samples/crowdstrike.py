@@ -66,6 +66,20 @@ def _incident(state: str, **more: object) -> dict[str, object]:
     return _streamed("IncidentSummaryEvent", **event)
 
 
+def _changed(
+    state: str, detection: str = _COMPOSITE, operation: str = "detection_update"
+) -> dict[str, object]:
+    told = {"detection_id": detection, "new_state": state, "assigned_to": "Sam"}
+    return _streamed(
+        "UserActivityAuditEvent",
+        UserId="sam@example.com",
+        OperationName=operation,
+        ServiceName="detections",
+        AuditKeyValues=[{"Key": key, "ValueString": value} for key, value in told.items()],
+        UTCTimestamp=1772442930,
+    )
+
+
 _ASSESSMENT = {
     "aid": _AID,
     "system_serial_number": "SN-14",
@@ -151,6 +165,58 @@ SAMPLES: tuple[Sample, ...] = (
         name="event-stream-with-a-severity-of-1-to-5",
         payload=_event("DetectionSummaryEvent", DetectId="ldt:1", Severity=4),
         expected=(Expected(type=SignalType.DETECTION, device_ids=(_AGENT, _HOST), level=Severity.HIGH),),
+    ),
+    Sample(
+        name="detection-closed-by-a-person",
+        payload=_changed("closed"),
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=(_AGENT,),
+                external_id=f"alert:{_COMPOSITE}",
+                observed_at=_STREAMED_AT,
+                resolves=True,
+                user_ids=(),
+            ),
+        ),
+    ),
+    Sample(
+        name="detection-of-the-older-form-that-was-a-false-positive",
+        payload=_changed("false_positive", f"ldt:{_AID}:4297183213"),
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=(_AGENT,),
+                external_id=f"alert:ldt:{_AID}:4297183213",
+                resolves=True,
+            ),
+        ),
+    ),
+    Sample(
+        name="detection-opened-again",
+        payload=_changed("reopened"),
+        options={"ttl": "1d"},
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(_AGENT,),
+                level=Severity.UNKNOWN,
+                external_id=f"alert:{_COMPOSITE}",
+                title="Falcon detection, reopened",
+                expires_at=datetime(2026, 3, 3, 9, 15, 30, 250000, tzinfo=UTC),
+            ),
+        ),
+    ),
+    Sample(name="detection-that-somebody-works-on", payload=_changed("in_progress"), ignored=1),
+    Sample(
+        name="activity-that-changes-no-detection",
+        payload=_changed("closed", operation="quarantined_file_update"),
+        ignored=1,
+    ),
+    Sample(
+        name="detection-closed-that-names-no-host",
+        payload=_changed("closed", "somewhere"),
+        rejected=("condition-missing",),
     ),
     Sample(
         name="incident-with-lateral-movement",

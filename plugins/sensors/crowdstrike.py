@@ -3,14 +3,17 @@
 | payload | becomes |
 |---|---|
 | webhook of a Fusion workflow, alert (API v2) | detection; the condition is `composite_id`; `closed` closes it |
-| event stream, `…DetectionSummaryEvent` | detection, that expires: the stream never closes one |
+| event stream, `…DetectionSummaryEvent` | detection, that expires |
+| event stream, `UserActivityAuditEvent` of operation `detection_update` | closes that detection, or opens it again |
 | event stream, `IncidentSummaryEvent`, `AutomatedLeadSummaryEvent` | detection on each host of it; `closed` closes it |
 | event stream, `IdentityProtectionEvent` | detection on the endpoint; `RESOLVED` closes it |
 | Zero Trust Assessment | posture facts, and a risk level from the score, of which 100 is the BEST |
 | every other event of the stream | ignored |
 
 An incident is scored from 0 to 10 in steps of a tenth, everything else from 0 to 100. The id of an incident names its
-first host, where nothing else does. The body of a Fusion webhook is a template that the administrator writes; the one
+first host, where nothing else does. So does the id of a detection whose state somebody changed: the event that tells
+of it names no other. It has no severity either, so only a state that means *over* or *open again* says something; the
+others leave the detection as it was. The body of a Fusion webhook is a template that the administrator writes; the one
 in `docs/sensors.md` is read.
 Accounts without a domain are local and name nobody. Source: gofalcon API models; Falcon documentation, "Event
 streams", "Zero Trust Assessment".
@@ -68,8 +71,11 @@ _LEGACY = "detectionsummaryevent"
 _INCIDENT, _LEAD, _IDENTITY = "incidentsummaryevent", "automatedleadsummaryevent", "identityprotectionevent"
 _INCIDENT_ID = re.compile(r"inc:(?P<host>[0-9A-Za-z-]{1,64}):[0-9A-Za-z-]{1,64}")
 _AGENT = re.compile(r"[0-9a-fA-F]{32}")
+_AUDIT, _UPDATE = "useractivityauditevent", "detection_update"
+_DETECTION_ID = re.compile(r"(ldt:|[0-9a-zA-Z]{1,64}:ind:)(?P<host>[0-9a-fA-F]{32}):[0-9a-zA-Z-]{1,128}")
 _INCIDENT_SCALE = 10
 MAX_HOSTS = 100
+MAX_AUDITED = 64
 
 
 class CrowdstrikeOptions(Strict, frozen=True):
@@ -80,7 +86,9 @@ class CrowdstrikeOptions(Strict, frozen=True):
     Field: assessments: risk by the overall score of the Zero Trust Assessment, of which 100 is the best.
     Field: facts: ids of signals of the assessment, and the posture fact that each states.
     Field: closed: statuses of an alert that mean that it is over.
-    Field: ttl: how long an alert of the event stream counts; the stream never says that one is over.
+    Field: reopened: states in a `detection_update` that mean that a detection is open again. Such an event has no
+        severity: the detection then counts as the sensor's `unknown_level`.
+    Field: ttl: how long an alert of the event stream counts.
     """
 
     levels: dict[str, Severity] = msgspec.field(default_factory=dict)
@@ -88,6 +96,7 @@ class CrowdstrikeOptions(Strict, frozen=True):
     assessments: tuple[Range, ...] = ASSESSMENTS
     facts: dict[str, str] = msgspec.field(default_factory=dict)
     closed: tuple[str, ...] = ("closed", "false_positive")
+    reopened: tuple[str, ...] = ("reopened",)
     ttl: Duration = 604800.0
 
 
@@ -143,8 +152,7 @@ def _alert(reader: Reader, options: CrowdstrikeOptions) -> Made:
     reader.user("upn", "user")
     reader.user("upn", "user_name")
     observed_at = reader.time("updated_timestamp", "timestamp", "created_timestamp")
-    status = reader.text("resolves", "status").casefold().replace(" ", "_")
-    is_over = status in {each.casefold() for each in options.closed}
+    is_over = _state_of(reader.text("resolves", "status")) in {_state_of(each) for each in options.closed}
     execution = reader.text("event_id", "workflow_execution_id")
     return reader.signal(
         SignalType.REMEDIATION if is_over else SignalType.DETECTION,
@@ -178,6 +186,8 @@ def _streamed(reader: Reader, event_type: str, options: CrowdstrikeOptions) -> l
         return _lead(reader, options)
     if event_type == _IDENTITY:
         return _identity(reader, options)
+    if event_type == _AUDIT:
+        return _update(reader, options)
     return _event(reader, event_type, options) if event_type.endswith(_LEGACY) else []
 
 
@@ -204,6 +214,52 @@ def _event(reader: Reader, event_type: str, options: CrowdstrikeOptions) -> list
         reader.need_device("`event.AgentId`, `event.Hostname`, `event.HostNames`")
     ranges = LEGACY_SCORES if event_type == _LEGACY else options.scores
     return [_found(host, f"alert:{alert}", options, ("event.Severity",), ranges) for host in hosts]
+
+
+def _update(reader: Reader, options: CrowdstrikeOptions) -> list[Made]:
+    """Return what a change of the state of a detection means; nothing for other activities of people."""
+    if text_of(reader.get("event.OperationName")).strip().casefold() != _UPDATE:
+        return []
+    told = {text_at(each, "Key"): text_at(each, "ValueString") for each in _audited(reader)}
+    state = _state_of(told.get("new_state", "") or text_of(reader.get("event.Attributes.new_state")))
+    is_over = state in {_state_of(each) for each in options.closed}
+    if not is_over and state not in {_state_of(each) for each in options.reopened}:
+        return []
+    detection = told.get("detection_id", "") or text_of(reader.get("event.Attributes.detection_id"))
+    named = _DETECTION_ID.fullmatch(detection.strip())
+    if named is None:
+        raise ItemFault(
+            "condition-missing", f"`detection_id`: `{detection[:64]}` is no id of a detection on a host"
+        )
+    reader.used |= dict.fromkeys(("external_id", "device.sensor-device-id", "resolves"), _place_of(reader))
+    reader.add_device("sensor-device-id", named["host"])
+    reader.need_device("`event.AuditKeyValues`")
+    observed_at = reader.time("metadata.eventCreationTime", "event.UTCTimestamp")
+    condition, offset = f"alert:{named.group()}", reader.text("event_id", "metadata.offset")
+    return [
+        reader.signal(
+            SignalType.REMEDIATION if is_over else SignalType.DETECTION,
+            external_id=condition,
+            event_id=f"{condition}@{offset}" if offset else "",
+            observed_at=observed_at,
+            level=None if is_over else Severity.UNKNOWN,
+            title=f"Falcon detection, {state.replace('_', ' ')}",
+            resolves=is_over,
+            expires_at=after(observed_at, options.ttl),
+        )
+    ]
+
+
+def _audited(reader: Reader) -> list[Any]:
+    return list_at(reader.item, "event", "AuditKeyValues")[:MAX_AUDITED]
+
+
+def _place_of(reader: Reader) -> str:
+    return f"{reader.prefix}event.{'AuditKeyValues' if _audited(reader) else 'Attributes'}"
+
+
+def _state_of(word: str) -> str:
+    return word.strip().casefold().replace(" ", "_")
 
 
 def _incident(reader: Reader, options: CrowdstrikeOptions) -> list[Made]:
@@ -317,8 +373,8 @@ def _found(
 ) -> Made:
     """Return what an event of the stream says of one host or account."""
     observed_at = reader.time("metadata.eventCreationTime", "event.ProcessStartTime")
-    state = reader.text("resolves", "event.State").casefold().replace(" ", "_")
-    is_over = state in {*(each.casefold() for each in options.closed), "resolved"}
+    state = _state_of(reader.text("resolves", "event.State"))
+    is_over = state in {*(_state_of(each) for each in options.closed), "resolved"}
     offset = reader.text("event_id", "metadata.offset")
     about = (*reader.device_ids, *reader.user_ids)[0].value
     level = level or _level(reader, options, ("event.SeverityName",), numbers, ranges)
