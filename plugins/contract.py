@@ -15,6 +15,11 @@ import msgspec
 from risk.model import Identifier, Rejection, Severity, Signal, SignalType
 from risk.values import Strict
 
+NO_SUBJECT = "no-subject"
+"""Code of a rejection: the item is understood, and names only what is neither a device nor a person.
+
+Sending it again cannot help, so its sender is told of no error."""
+
 
 class Normalized(msgspec.Struct, frozen=True, kw_only=True):
     """What a plugin made of one payload.

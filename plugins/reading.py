@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from plugins.contract import Collector, Normalized
+from plugins.contract import NO_SUBJECT, Collector, Normalized
 from plugins.payload import MAX_ITEMS, digest, parse_time, text_of
 from risk.devices import normalise_identifier
 from risk.model import JUNK_VALUES, Identifier, Severity, Signal, SignalType
@@ -132,6 +132,23 @@ class Reader:
         """Raise `ItemFault` unless an identifier of the device was taken."""
         if not self.device_ids:
             raise ItemFault("no-device", f"no identifier of a device at {wanted}")
+
+    def need_subject(self, wanted: str, *others: str) -> None:
+        """Raise `ItemFault` unless an identifier of a device or person was taken.
+
+        `others` are paths of what an item may name instead; one that names only these has no subject here.
+        """
+        if self.device_ids or self.user_ids:
+            return
+        named = [
+            f"`{path}` {text}"
+            for path in others
+            if (text := text_of(first_of(look(self.item, path))).strip())
+        ]
+        if not named:
+            self.need_device(wanted)
+        shown = ", ".join(each[:128] for each in named[:3])
+        raise ItemFault(NO_SUBJECT, f"names no device and no person ({wanted}), only {shown}")
 
     def signal(
         self,

@@ -7,19 +7,21 @@ from enum import StrEnum
 import msgspec
 
 from compliance.evaluate import decide
+from compliance.model import ComplianceResult
 from gateway.decision.judge import Interpretation, judge
 from gateway.decision.ticket import Issued
 from gateway.feed.hub_side import Enforcement
 from gateway.hub.desk import TICKET_REQUEST
 from gateway.hub.hooks import TEST_VERDICT, Delivery
-from plugins.contract import Normalized
-from risk.model import DeviceId, Posture, Rejection, Signal
+from plugins.contract import NO_SUBJECT, Normalized
+from risk.model import DeviceId, Identifier, Posture, Rejection, RiskAssessment, Signal
 from risk.outcome import Effect
 
 MAX_SIGNALS = 20
 MAX_REJECTIONS = 20
 MAX_SHOWN_EFFECTS = 20
 MAX_SESSIONS = 20
+MAX_SHOWN_IDS = 8
 MAX_TEXT = 300
 """Most of each in one record; `…_left_out` counts the others."""
 
@@ -35,6 +37,7 @@ class Verdict(StrEnum):
     STALE = "stale"
     SCHEMA = "schema"
     UNKNOWN_DEVICE = "unknown-device"
+    NO_SUBJECT = "no-subject"
     NOT_ALLOWED = "not-allowed"
     RATE_LIMITED = "rate-limited"
     UNAVAILABLE = "unavailable"
@@ -43,17 +46,18 @@ class Verdict(StrEnum):
     REFUSED = "refused"
 
 
-HEARD = frozenset({Verdict.ACCEPTED, Verdict.PARTLY, Verdict.DUPLICATE, Verdict.IGNORED})
+HEARD = frozenset({Verdict.ACCEPTED, Verdict.PARTLY, Verdict.DUPLICATE, Verdict.IGNORED, Verdict.NO_SUBJECT})
 """Verdicts of deliveries in which the sensor itself has spoken: test events and handshakes are none."""
 
 
 class SignalLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A signal in short."""
+    """A signal in short. `device` is what people read, `device_ids` that by which its device is found later."""
 
     item: int
     type: str
     condition: str
     device: str = ""
+    device_ids: tuple[Identifier, ...] = ()
     user: str = ""
     level: str = ""
     title: str = ""
@@ -151,7 +155,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _TAKEN = frozenset({"accepted", "pulled", "fetched", "refreshed", "replayed"})
-_NOBODY = frozenset({"no-device", "no-user"})
+_NOBODY = frozenset({"no-device", "no-user", NO_SUBJECT})
 _BY_CODE = {
     TEST_VERDICT: Verdict.TEST,
     "timestamp-outside-tolerance": Verdict.STALE,
@@ -193,6 +197,8 @@ def _of_counts(delivery: Delivery) -> Verdict:
 
 def _of_rejections(rejections: Sequence[Rejection]) -> Verdict:
     codes = {each.code for each in rejections}
+    if codes == {NO_SUBJECT}:
+        return Verdict.NO_SUBJECT
     if codes <= _NOBODY:
         return Verdict.UNKNOWN_DEVICE
     return Verdict.NOT_ALLOWED if codes == {"not-allowed"} else Verdict.SCHEMA
@@ -279,6 +285,8 @@ def _effect(effect: Effect, judged: Judged, now: datetime) -> EffectLine:
     risk, state = judge(effect.after, judged.interpretation, now)
     is_change = risk_before.level is not risk.level or state_before.state is not state.state
     tickets = judged.tickets(effect.device_id) if is_change else ()
+    before = _Meaning(effect.before, risk_before, state_before)
+    after = _Meaning(effect.after, risk, state)
     return EffectLine(
         device_id=effect.device_id,
         device=effect.after.name,
@@ -286,31 +294,39 @@ def _effect(effect: Effect, judged: Judged, now: datetime) -> EffectLine:
         risk_after=risk.level.value,
         compliance_before=state_before.state.value,
         compliance_after=state.state.value,
-        access=tuple(_access(app, issued, effect, judged, now) for app, issued in tickets[:MAX_SESSIONS]),
+        access=tuple(_access(app, issued, before, after, now) for app, issued in tickets[:MAX_SESSIONS]),
     )
 
 
-def _access(app: str, issued: Issued, effect: Effect, judged: Judged, now: datetime) -> AccessLine:
+class _Meaning(msgspec.Struct, frozen=True):
+    """A posture with what it means, worked out once for all sessions of the device."""
+
+    posture: Posture | None
+    risk: RiskAssessment
+    compliance: ComplianceResult
+
+    def outcome(self, issued: Issued, now: datetime) -> str:
+        """Return what a session would be answered if its device had this posture."""
+        context = msgspec.structs.replace(
+            issued.situation.context,
+            now=now,
+            risk=self.risk,
+            compliance=self.compliance,
+            posture=self.posture,
+        )
+        return decide(issued.policies, context, TICKET_REQUEST)[0].outcome.value
+
+
+def _access(app: str, issued: Issued, before: _Meaning, after: _Meaning, now: datetime) -> AccessLine:
     """Return the decision about one session before and after, all else being equal."""
-    outcomes = (
-        outcome_with(issued, posture, judged.interpretation, now) for posture in (effect.before, effect.after)
-    )
-    before, after = outcomes
     user = issued.situation.context.user
     return AccessLine(
-        session=issued.session_id, user=user.email or user.subject, app=app, before=before, after=after
+        session=issued.session_id,
+        user=user.email or user.subject,
+        app=app,
+        before=before.outcome(issued, now),
+        after=after.outcome(issued, now),
     )
-
-
-def outcome_with(
-    issued: Issued, posture: Posture | None, interpretation: Interpretation, now: datetime
-) -> str:
-    """Return what a session would be answered if its device had this posture."""
-    risk, compliance = judge(posture, interpretation, now)
-    context = msgspec.structs.replace(
-        issued.situation.context, now=now, risk=risk, compliance=compliance, posture=posture
-    )
-    return decide(issued.policies, context, TICKET_REQUEST)[0].outcome.value
 
 
 def _line(signal: Signal, item: int) -> SignalLine:
@@ -321,6 +337,7 @@ def _line(signal: Signal, item: int) -> SignalLine:
         type=signal.type.value,
         condition=signal.external_id[:MAX_TEXT],
         device=", ".join(named)[:MAX_TEXT],
+        device_ids=signal.device_ids[:MAX_SHOWN_IDS],
         user=", ".join(users)[:MAX_TEXT],
         level=signal.level.value if signal.level else "",
         title=signal.title[:MAX_TEXT],

@@ -8,7 +8,7 @@ import msgspec
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from gateway.deliveries.model import HEARD, is_verified, verdict_of
+from gateway.deliveries.model import HEARD, MAX_TEXT, Verdict, is_verified, verdict_of
 from gateway.hub.hooks import Delivery, HookSensor
 from gateway.pulls.puller import PullStatus
 
@@ -99,15 +99,18 @@ class Standings(Collector):
             heard.last_at = max(at, heard.last_at or at)
             heard.count(at)
             heard.lag_s = delivery.lag_s
-        else:
-            self._note_fault(heard, delivery, at)
+        self._note_fault(heard, delivery, verdict, at)
         if is_verified(delivery) and delivery.secret is not None:
             heard.secret = delivery.secret + 1
 
     @staticmethod
-    def _note_fault(heard: _Heard, delivery: Delivery, at: datetime) -> None:
+    def _note_fault(heard: _Heard, delivery: Delivery, verdict: Verdict, at: datetime) -> None:
         if delivery.status >= 400:  # noqa: PLR2004 - HTTP: refused
             heard.fault, heard.fault_at = f"{delivery.status} {delivery.verdict}", at
+        elif verdict is Verdict.NO_SUBJECT:
+            # Its sender is told of no error, so the operator has to be.
+            text = next(each.error for each in delivery.rejections)
+            heard.fault, heard.fault_at = f"{verdict}: {text[:MAX_TEXT]}", at
 
     def all(self) -> list[Standing]:
         """Return how every configured sensor stands."""

@@ -40,7 +40,7 @@ from gateway.hub.shortcut import Accepted
 from gateway.hub.signin_front import client_address
 from plugins.bounds import PluginFault
 from plugins.catalog import Catalog, OptionsFault, SensorFacade
-from plugins.contract import Handshake, Normalized
+from plugins.contract import NO_SUBJECT, Handshake, Normalized
 from plugins.payload import MAX_ITEMS, PayloadFault, parse_payloads
 from plugins.verify import (
     BasicVerifier,
@@ -639,7 +639,10 @@ class Hooks:
         return await asyncio.get_running_loop().run_in_executor(self._aside, work)
 
     async def _store(self, sensor: HookSensor, normalized: Normalized, taking: _Taking) -> IntakeResult:
-        """Return what became of the signals, durably. Answers 422 when nothing at all was usable."""
+        """Return what became of the signals, durably. Answers 422 when nothing at all was usable.
+
+        What has no subject here is no fault of its sender, and is not answered as one.
+        """
         work = self._intake.submit(
             sensor.name,
             normalized.signals,
@@ -650,7 +653,8 @@ class Hooks:
         )
         result = taking.result = await self._stored(sensor, work)
         taking.durable_in_s = (self._mono_ns() - taking.received_ns) / 1e9
-        if not result.accepted and not result.duplicates and not normalized.ignored and result.rejected:
+        is_told = result.accepted or result.duplicates or normalized.ignored
+        if not is_told and any(each.code != NO_SUBJECT for each in result.rejected):
             detail = "the body is authentic, but none of its items can be used; it is kept as a dead letter"
             shown = {"rejected": _shown(result.rejected), "rejected_count": len(result.rejected)}
             raise _Answer(422, "nothing-usable", detail, **shown)

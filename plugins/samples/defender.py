@@ -173,6 +173,16 @@ SAMPLES: tuple[Sample, ...] = (
     ),
     Sample(name="alert-without-evidence", payload=_ALERT | {"evidence": []}, rejected=("no-device",)),
     Sample(
+        name="alert-about-a-resource-of-a-cloud",
+        payload=_ALERT
+        | {
+            "evidence": [
+                {"@odata.type": "#microsoft.graph.security.azureResourceEvidence", "resourceId": "/x"}
+            ]
+        },
+        rejected=("no-subject",),
+    ),
+    Sample(
         name="rows-of-one-alert-in-any-order",
         payload={
             "records": [

@@ -154,4 +154,22 @@ SAMPLES: tuple[Sample, ...] = (
         payload=_document(host={"name": "localhost"}, agent=None),
         rejected=("no-device",),
     ),
+    Sample(
+        name="alert-about-an-account",
+        payload=_document(host=None, agent=None, user={"email": "robin@example.com"}),
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=(),
+                user_ids=(Identifier("upn", "robin@example.com"),),
+                external_id="alert:a0a0a0a0a0",
+                resolves=True,
+            ),
+        ),
+    ),
+    Sample(
+        name="alert-about-a-resource-of-a-cloud",
+        payload=_document(host=None, agent=None, cloud={"instance": {"id": "i-0a1b2c3d"}}),
+        rejected=("no-subject",),
+    ),
 )

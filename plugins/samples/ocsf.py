@@ -69,6 +69,17 @@ _INCIDENT = _event(
     ],
 )
 
+_CLOUD = _event(
+    2002,
+    device=None,
+    finding_info={"uid": "v-1", "title": "CVE-2025-0002 in libexample"},
+    vulnerabilities=[{"cve": {"uid": "CVE-2025-0002"}}],
+    resources=[
+        {"type": "AwsS3Bucket", "uid": "arn:aws:s3:::example-logs"},
+        {"type": "AwsEc2Instance", "uid": "i-0a1b2c3d", "owner": {"email_addr": "robin@example.com"}},
+    ],
+)
+
 SAMPLES: tuple[Sample, ...] = (
     Sample(
         name="detection",
@@ -342,5 +353,43 @@ SAMPLES: tuple[Sample, ...] = (
     ),
     Sample(name="a-class-that-says-nothing-of-devices", payload=_event(3002), ignored=1),
     Sample(name="no-event", payload={"finding_info": {"uid": "f"}}, rejected=("not-an-event",)),
-    Sample(name="no-device", payload=_DETECTION | {"device": {}}, rejected=("no-device",)),
+    Sample(name="no-device", payload=_DETECTION | {"device": {}, "actor": None}, rejected=("no-device",)),
+    Sample(
+        name="detection-on-an-account",
+        payload=_DETECTION | {"device": {}, "resources": [{"type": "bucket", "uid": "b-1"}]},
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(),
+                user_ids=_ROBIN,
+                level=Severity.HIGH,
+                external_id="finding:f-1",
+            ),
+        ),
+    ),
+    Sample(name="finding-on-resources-of-a-cloud", payload=_CLOUD, rejected=("no-subject",)),
+    Sample(
+        name="finding-on-a-cloud-account",
+        payload=_CLOUD | {"resources": [], "cloud": {"account": {"uid": "111122223333"}}},
+        rejected=("no-subject",),
+    ),
+    Sample(
+        name="finding-on-resources-that-are-devices",
+        payload=_CLOUD,
+        options={"resources": {"awsec2instance": "cloud-instance-id"}},
+        expected=(
+            Expected(
+                type=SignalType.EXPOSURE,
+                device_ids=(Identifier("cloud-instance-id", "i-0a1b2c3d"),),
+                level=Severity.HIGH,
+                external_id="finding:v-1",
+            ),
+        ),
+    ),
+    Sample(
+        name="finding-for-the-owner-of-a-resource",
+        payload=_CLOUD,
+        options={"owners": True},
+        expected=(Expected(type=SignalType.EXPOSURE, device_ids=(), user_ids=_ROBIN, level=Severity.HIGH),),
+    ),
 )

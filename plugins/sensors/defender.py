@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from plugins.asking.defender import AsksDefender
-from plugins.contract import Collector, Fragment, Handshake, Normalized, Sample, after
+from plugins.contract import NO_SUBJECT, Collector, Fragment, Handshake, Normalized, Sample, after
 from plugins.levels import level_of_word
 from plugins.payload import MAX_ITEMS, dig, digest, list_at, object_at, text_at, text_of
 from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, rows
@@ -36,6 +36,9 @@ INFO, EVIDENCE, DEVICE = "alertinfo", "alertevidence", "deviceinfo"
 
 MAX_EVIDENCE = 200
 """Most pieces of evidence of one alert that are looked at."""
+
+MAX_KINDS = 5
+"""Most kinds of evidence that a rejection names."""
 
 _BYSTANDERS = frozenset({"contextual", "scanned"})
 _SYSTEM_SIDS = frozenset({"S-1-5-18", "S-1-5-19", "S-1-5-20"})
@@ -222,8 +225,18 @@ def _alert(reader: Reader, options: DefenderOptions) -> list[Made]:
         for device in _devices(reader) or _person(reader)
     ]
     if not made:
-        raise ItemFault("no-device", "no device and no user in `evidence`, and no `machineId`")
+        raise _nobody(reader)
     return made
+
+
+def _nobody(reader: Reader) -> ItemFault:
+    """Return what is wrong with an alert that is about no device and no person."""
+    evidence = list_at(reader.item, "evidence")[:MAX_EVIDENCE]
+    kinds = dict.fromkeys(text_at(piece, "@odata.type").rpartition(".")[2] for piece in evidence)
+    named = ", ".join(f"`{each[:64]}`" for each in list(kinds)[:MAX_KINDS] if each)
+    if named:
+        return ItemFault(NO_SUBJECT, f"names no device and no person in `evidence`, only {named}")
+    return ItemFault("no-device", "no device and no user in `evidence`, and no `machineId`")
 
 
 def _person(reader: Reader) -> list[Reader]:

@@ -36,6 +36,9 @@ SCORES = (
 HOST_AGENTS = frozenset({"", "endpoint", "auditbeat", "winlogbeat"})
 """Agents that speak of the host they run on; others may forward the logs of a whole network."""
 
+OTHERS = ("cloud.instance.id", "orchestrator.resource.name", "user.name", "source.ip")
+"""What an alert may be about instead of a host or a person."""
+
 
 class ElasticOptions(Strict, frozen=True):
     """Settings of the kind.
@@ -85,8 +88,8 @@ def _alert(outer: Reader, options: ElasticOptions) -> list[Made]:
     reader.device("hostname", "host.name", "host.hostname")
     if text_of(first_of(reader.get("agent.type"))).casefold() in HOST_AGENTS:
         reader.device("sensor-device-id", "agent.id")
-    reader.need_device("`host.name`, `agent.id`")
     reader.user("upn", "user.email")
+    reader.need_subject("`host.name`, `agent.id`, `user.email`", *OTHERS)
     workflow = reader.text("resolves", "kibana.alert.workflow_status").casefold()
     is_recovered = text_of(first_of(reader.get("kibana.alert.status"))).casefold() == "recovered"
     is_over = workflow == "closed" or is_recovered

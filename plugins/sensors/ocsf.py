@@ -11,9 +11,11 @@
 | any other class | ignored |
 
 The device is `device`, else those of the evidences, else the resources that are devices, else what the observables call
-the device's. The condition is `finding_info.uid`; an incident has no id of its own, so it is known by its correlation,
-its ticket, its address or the first of its findings, whichever is there first. The message is `metadata.uid`. A
-suppressed finding is muted, not fixed, and a fix that is available is not installed. Source: OCSF schema 1.6.0.
+the device's. A detection that names none is about its actor; a finding that names only what is neither a device nor a
+person (a bucket, a cloud account) has no subject here. The condition is `finding_info.uid`; an incident has no id of
+its own, so it is known by its correlation, its ticket, its address or the first of its findings, whichever is first.
+The message is `metadata.uid`. A suppressed finding is muted, not fixed, and a fix that is available is not installed.
+Source: OCSF schema 1.6.0.
 """
 
 from collections.abc import Mapping
@@ -22,7 +24,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from plugins.contract import Normalized, Sample, after
+from plugins.contract import NO_SUBJECT, Normalized, Sample, after
 from plugins.levels import Range, level_of_score
 from plugins.payload import list_at, object_at, parse_number, text_at, text_of
 from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, rows, truth
@@ -33,7 +35,8 @@ from risk.values import Duration, Strict
 DETECTIONS = frozenset({2001, 2004, 2005, 2006})
 VULNERABILITY, COMPLIANCE, INCIDENT = 2002, 2003, 2005
 INVENTORY, DEVICE_CONFIG, DEVICE_STATE = 5001, 5002, 5019
-CLASSES = DETECTIONS | {VULNERABILITY, COMPLIANCE, INVENTORY, DEVICE_CONFIG, DEVICE_STATE}
+FINDINGS = DETECTIONS | {VULNERABILITY, COMPLIANCE}
+CLASSES = FINDINGS | {INVENTORY, DEVICE_CONFIG, DEVICE_STATE}
 
 SEVERITIES: dict[str, Severity] = {
     "1": Severity.INFORMATIONAL,
@@ -62,7 +65,7 @@ ASSESSMENT_FACTS: dict[str, str] = {
 """Assessments whose result is a posture fact: what meets the criteria is true."""
 
 _INVERTED = frozenset({"jailbroken"})
-MAX_DEVICES, MAX_OBSERVABLES, MAX_TITLES = 100, 200, 3
+MAX_DEVICES, MAX_PEOPLE, MAX_OBSERVABLES, MAX_TITLES = 100, 16, 200, 3
 _DEVICES = frozenset({"device", "host", "computer", "laptop", "desktop", "server", "endpoint", "workstation"})
 
 _CLOSED, _SUPPRESSED, _RESOLVED = "3", "3", "4"
@@ -82,6 +85,9 @@ class OcsfOptions(Strict, frozen=True):
     Field: security_levels: the same for `security_level_id` of a device.
     Field: uid_alt_kind: what `device.uid_alt` is (`entra-device-id`, ...); unset, it names nothing.
     Field: facts: assessment or control ids, and the posture fact that each states.
+    Field: resources: types of `resources` that are devices too (`AwsEc2Instance`), and the kind of identifier that
+        their `uid` is.
+    Field: owners: a finding that names no device and no person is about the owners of its resources.
     Field: ttl: how long a finding counts without another word; `null` until it is closed.
     """
 
@@ -89,6 +95,8 @@ class OcsfOptions(Strict, frozen=True):
     security_levels: dict[str, Severity] = msgspec.field(default_factory=dict)
     uid_alt_kind: str = ""
     facts: dict[str, str] = msgspec.field(default_factory=dict)
+    resources: dict[str, str] = msgspec.field(default_factory=dict)
+    owners: bool = False
     ttl: Duration | None = None
 
 
@@ -123,8 +131,7 @@ def _event(reader: Reader, options: OcsfOptions) -> list[Made]:
     observed_at = reader.time("time", "time_dt", "finding_info.modified_time")
     event_uid = reader.text("event_id", "metadata.uid")
     made: list[Made] = []
-    for device in _devices(reader, options):
-        _users(device)
+    for device in _subjects(reader, int(class_uid), options):
         if class_uid == DEVICE_STATE:
             signal, sources = _state(device, options, observed_at)
         elif class_uid == INVENTORY:
@@ -137,10 +144,34 @@ def _event(reader: Reader, options: OcsfOptions) -> list[Made]:
             kind = SignalType.EXPOSURE if class_uid == VULNERABILITY else SignalType.DETECTION
             signal, sources = _finding(device, options, observed_at, kind)
         if event_uid:
-            event_id = f"{event_uid}:{signal.device_ids[0].value}"
+            event_id = f"{event_uid}:{_first(device)}"
             signal = msgspec.structs.replace(signal, event_id=event_id)
         made.append((signal, {"event_id": "metadata.uid", **sources}))
     return made
+
+
+def _subjects(reader: Reader, class_uid: int, options: OcsfOptions) -> list[Reader]:
+    """Return a reader for each device of the event, else for the people whom it is about. Raises `ItemFault`."""
+    found = _devices(reader, options)
+    for device in found:
+        _take_people(device, [*_actors(reader), *_owners(reader)])
+    if found:
+        return found
+    one = _like(reader)
+    if class_uid in DETECTIONS:
+        _take_people(one, _actors(reader))
+    if options.owners and not one.user_ids and class_uid in FINDINGS:
+        _take_people(one, _owners(reader))
+    if one.user_ids:
+        return [one]
+    if named := _others(reader):
+        hint = "`options.resources` says which types are devices"
+        raise ItemFault(NO_SUBJECT, f"names no device and no person, only {', '.join(named)}; {hint}")
+    raise ItemFault("no-device", "neither `device` nor `evidences` nor `resources` name a device")
+
+
+def _first(reader: Reader) -> str:
+    return (*reader.device_ids, *reader.user_ids)[0].value
 
 
 def _devices(reader: Reader, options: OcsfOptions) -> list[Reader]:
@@ -153,22 +184,42 @@ def _devices(reader: Reader, options: OcsfOptions) -> list[Reader]:
         (object_at(each, "device"), f"evidences[{number}].device")
         for number, each in enumerate(list_at(reader.item, "evidences")[:MAX_DEVICES])
     ]
-    found = _readers(reader, named, options)
-    if not found:
-        resources = list_at(reader.item, "resources")[:MAX_DEVICES]
-        found = _readers(
-            reader,
-            [
-                ({name: text_at(each, name) for name in ("uid", "hostname", "name")}, f"resources[{number}]")
-                for number, each in enumerate(resources)
-                if text_at(each, "type").casefold() in _DEVICES
-            ],
-            options,
-        )
-    found = found or _readers(reader, [(_observed(reader), "observables")], options)
-    if not found:
-        raise ItemFault("no-device", "neither `device` nor `evidences` nor `resources` name a device")
-    return found
+    return (
+        _readers(reader, named, options)
+        or _resources(reader, options)
+        or _readers(reader, [(_observed(reader), "observables")], options)
+    )
+
+
+def _resources(reader: Reader, options: OcsfOptions) -> list[Reader]:
+    """Return a reader for each resource that is a device, by its type or by what the operator says of the type."""
+    kinds = {name.casefold(): kind for name, kind in options.resources.items()}
+    found: dict[tuple[Identifier, ...], Reader] = {}
+    for number, resource in enumerate(list_at(reader.item, "resources")[:MAX_DEVICES]):
+        each, where = _like(reader), f"resources[{number}]"
+        kind = text_at(resource, "type").casefold()
+        if kind in kinds:
+            if each.add_device(kinds[kind], text_at(resource, "uid")):
+                each.used[f"device.{kinds[kind]}"] = f"{reader.prefix}{where}.uid"
+        elif kind in _DEVICES:
+            named = {name: text_at(resource, name) for name in ("uid", "hostname", "name")}
+            _take(each, named, where, options)
+        if each.device_ids:
+            found.setdefault(tuple(each.device_ids), each)
+    return list(found.values())
+
+
+def _others(reader: Reader) -> list[str]:
+    """Return what an event that names no device and no person names instead, for people."""
+    named = [
+        f"{text_at(each, 'type') or 'resource'} `{(text_at(each, 'uid') or text_at(each, 'name'))[:128]}`"
+        for each in list_at(reader.item, "resources")[:MAX_DEVICES]
+        if text_at(each, "uid") or text_at(each, "name")
+    ]
+    account = text_of(reader.get("cloud.account.uid", "cloud.account.name")).strip()
+    if account and not named:
+        named = [f"cloud account `{account[:128]}`"]
+    return list(dict.fromkeys(named))[:MAX_TITLES]
 
 
 def _readers(reader: Reader, named: list[tuple[dict[str, Any], str]], options: OcsfOptions) -> list[Reader]:
@@ -216,13 +267,27 @@ def _like(reader: Reader) -> Reader:
     return other
 
 
-def _users(reader: Reader) -> None:
-    reader.user("upn", "actor.user.email_addr", "user.email_addr")
-    people = [object_at(each, "user") for each in list_at(reader.item, "evidences")[:16]]
-    people += [object_at(each, "owner") for each in list_at(reader.item, "resources")[:16]]
-    for person in people:
-        if (address := text_at(person, "email_addr")) and reader.add_user("upn", address):
-            reader.used.setdefault("user.upn", f"{reader.prefix}evidences, resources")
+def _actors(reader: Reader) -> list[tuple[str, str]]:
+    """Return the addresses of who did what was detected, with where they stand."""
+    named = [(path, text_of(reader.get(path))) for path in ("actor.user.email_addr", "user.email_addr")]
+    for number, each in enumerate(list_at(reader.item, "evidences")[:MAX_PEOPLE]):
+        for names in (("user",), ("actor", "user")):
+            where = f"evidences[{number}].{'.'.join(names)}.email_addr"
+            named.append((where, text_at(each, *names, "email_addr")))
+    return named
+
+
+def _owners(reader: Reader) -> list[tuple[str, str]]:
+    return [
+        (f"resources[{number}].owner.email_addr", text_at(each, "owner", "email_addr"))
+        for number, each in enumerate(list_at(reader.item, "resources")[:MAX_PEOPLE])
+    ]
+
+
+def _take_people(reader: Reader, named: list[tuple[str, str]]) -> None:
+    for path, address in named:
+        if address and reader.add_user("upn", address):
+            reader.used.setdefault("user.upn", reader.prefix + path)
 
 
 def _severity(reader: Reader, options: OcsfOptions) -> Severity:
@@ -256,7 +321,7 @@ def _finding(reader: Reader, options: OcsfOptions, observed_at: datetime, kind: 
     cve = next((each for each in cves if each), "")
     uid = reader.text("external_id", "finding_info.uid", "finding.uid") or _incident_id(reader)
     if not uid and kind is SignalType.EXPOSURE and cve:
-        uid = f"{cve}:{reader.device_ids[0].value}"
+        uid = f"{cve}:{_first(reader)}"
     if not uid:
         raise ItemFault("condition-missing", "`finding_info.uid` is missing")
     level = None if is_over else _severity(reader, options)

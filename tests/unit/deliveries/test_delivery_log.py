@@ -249,7 +249,12 @@ def test_verdicts(verdict, given):
 
 
 @pytest.mark.parametrize(
-    ("code", "verdict"), [("no-device", Verdict.UNKNOWN_DEVICE), ("not-allowed", Verdict.NOT_ALLOWED)]
+    ("code", "verdict"),
+    [
+        ("no-device", Verdict.UNKNOWN_DEVICE),
+        ("no-subject", Verdict.NO_SUBJECT),
+        ("not-allowed", Verdict.NOT_ALLOWED),
+    ],
 )
 def test_verdicts_of_rejections(code, verdict):
     rejections = (Rejection(index=0, code=code, error="x"),)

@@ -11,6 +11,7 @@ from gateway.hub.hooks import Delivery, hook_sensor
 from gateway.pulls.puller import PullStatus
 from plugins.catalog import Catalog
 from plugins.sensors.wazuh import WazuhSensor
+from risk.model import Rejection
 from risk.values import Secret
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -108,3 +109,10 @@ def test_metrics(rig):
     assert 'posturegate_sensor_last_lag_seconds{sensor="edr"} 2.5' in text
     assert 'posturegate_sensor_silent{sensor="edr"} 0.0' in text
     assert 'posturegate_sensor_quota_per_second{sensor="edr"} 200.0' in text
+
+
+def test_what_had_no_subject_is_told_to_the_operator_and_counts_as_heard(rig):
+    nobody = Rejection(index=0, code="no-subject", error="names only AwsS3Bucket `b`")
+    rig.note(accepted=0, rejected=1, rejections=(nobody,))
+    assert (rig.one.last_at, rig.one.verdicts) == (NOW, {"no-subject": 1})
+    assert rig.one.last_fault == "no-subject: names only AwsS3Bucket `b`"

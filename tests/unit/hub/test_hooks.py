@@ -37,6 +37,7 @@ from plugins.sensors.defender import DefenderSensor
 from plugins.sensors.falco import FalcoSensor
 from plugins.sensors.fleet import FleetSensor
 from plugins.sensors.generic import GenericSensor
+from plugins.sensors.ocsf import OcsfSensor
 from plugins.sensors.okta import OktaSensor
 from plugins.sensors.wazuh import WazuhSensor
 from risk.database import StoreFault, StoreOverloaded
@@ -53,7 +54,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CATALOG = Catalog(
     [
         *(GenericSensor(), WazuhSensor(), FleetSensor(), AlertmanagerSensor(), DefenderSensor()),
-        *(OktaSensor(), CloudeventsSensor(), FalcoSensor()),
+        *(OktaSensor(), CloudeventsSensor(), FalcoSensor(), OcsfSensor()),
     ]
 )
 MAPPING = {
@@ -376,6 +377,25 @@ async def test_a_delivery_without_a_usable_item_is_refused_and_kept(rig):
     assert [each["code"] for each in document["rejected"]] == ["condition-missing"]
     assert len(await rig.store.dead_letters("edr", 10)) == 1
     assert rig.enforced == []
+
+
+async def test_what_has_no_subject_here_is_no_fault_of_its_sender(make):
+    """A retry cannot help. Its operator learns of it: a dead letter that says what was named, to be tried again."""
+    rig = await make(sensor(kind="ocsf", options={}))
+    finding = {
+        "class_uid": 2004,
+        "severity_id": 4,
+        "finding_info": {"uid": "f-1"},
+        "resources": [{"type": "AwsS3Bucket", "uid": "arn:aws:s3:::example"}],
+    }
+    response = await rig.send(finding)
+    answer = await response.json()
+    assert (response.status, answer["accepted"], answer["rejected_count"]) == (200, 0, 1)
+    assert answer["rejected"][0]["code"] == "no-subject"
+    assert "AwsS3Bucket `arn:aws:s3:::example`" in answer["rejected"][0]["error"]
+    (letter,) = await rig.store.dead_letters("edr", 10)
+    assert letter.reason == "no-subject"
+    await refused(await rig.send([finding, {"class_uid": 2004}]), 422, "nothing-usable")
 
 
 async def test_a_delivery_of_which_everything_is_ignored_is_fine(make):
