@@ -39,6 +39,7 @@ from gateway.deliveries.log import DeliveryLog
 from gateway.deliveries.model import Judged
 from gateway.deliveries.standing import Standings
 from gateway.deliveries.store import DeliveryStore
+from gateway.deliveries.whose import Devices
 from gateway.devices.admin import device_routes
 from gateway.devices.certificate import DeviceCa, parse_device_ca
 from gateway.devices.desk import DeviceDesk, log_joined
@@ -310,7 +311,8 @@ class Hub:
         admin.router.add_routes(self.remedies.admin_routes())
         admin.router.add_routes(self.shared_signals.admin_routes())
         admin.router.add_routes(device_routes(self.devices))
-        admin.router.add_routes(delivery_routes(self.deliveries, self.again, self.standings))
+        known = Devices(self.risk.posture, self.risk.resolve)
+        admin.router.add_routes(delivery_routes(self.deliveries, self.again, self.standings, known))
         await self._listen_unix(admin, "admin.sock")
         await self._listen_ops(self._runtime.config.server.ops)
         self._pruning = spawn(self._keep_pruning(), name="prune")

@@ -323,13 +323,19 @@ def _signal_text(signal: Mapping[str, Any]) -> str:
     what = "closes" if signal.get("closes") else signal.get("level", "")
     return f"{signal['type']} {what} {signal.get('title') or signal['condition']} ({about})".replace(
         "  ", " "
-    )
+    ) + _now_text(signal)
 
 
 def _effect_text(effect: Mapping[str, Any]) -> str:
     risk = _arrow(effect["risk_before"], effect["risk_after"])
     state = _arrow(effect["compliance_before"], effect["compliance_after"])
-    return f"{effect['device'] or effect['device_id']}: risk {risk}, {state}"
+    return f"{effect['device'] or effect['device_id']}{_now_text(effect)}: risk {risk}, {state}"
+
+
+def _now_text(line: Mapping[str, Any]) -> str:
+    """Return whose it is now where that has changed since."""
+    now = line.get("now")
+    return f" (now {now['device'] or now['device_id']}, {now['device_id']})" if now else ""
 
 
 def _arrow(before: str, after: str) -> str:

@@ -11,6 +11,7 @@ from gateway.administration import json_answer
 from gateway.deliveries.again import MAX_LETTERS, Again, AgainFault
 from gateway.deliveries.log import DeliveryLog
 from gateway.deliveries.standing import Standings
+from gateway.deliveries.whose import Devices, as_now
 from plugins.payload import parse_time
 from risk.database import StoreFault, StoreOverloaded
 from risk.store import DeadLetter
@@ -52,12 +53,14 @@ class LetterView(msgspec.Struct, frozen=True, kw_only=True):
 MAX_CONTENT = 2000
 
 
-def delivery_routes(log: DeliveryLog, again: Again, standings: Standings) -> list[web.RouteDef]:
+def delivery_routes(
+    log: DeliveryLog, again: Again, standings: Standings, devices: Devices
+) -> list[web.RouteDef]:
     """Return the routes of deliveries."""
-    return [*_log_routes(log, standings), *_again_routes(again)]
+    return [*_log_routes(log, standings, devices), *_again_routes(again)]
 
 
-def _log_routes(log: DeliveryLog, standings: Standings) -> list[web.RouteDef]:
+def _log_routes(log: DeliveryLog, standings: Standings, devices: Devices) -> list[web.RouteDef]:
     async def status(_request: web.Request) -> web.Response:
         return json_answer({"sensors": standings.all()})
 
@@ -65,13 +68,13 @@ def _log_routes(log: DeliveryLog, standings: Standings) -> list[web.RouteDef]:
         query = request.query
         since, until = _time(query.get("since", "")), _time(query.get("until", ""))
         found = await log.listed(query.get("sensor", ""), _most(request), since=since, until=until)
-        return json_answer({"deliveries": found})
+        return json_answer({"deliveries": [as_now(each, devices) for each in found]})
 
     async def one(request: web.Request) -> web.Response:
         record = await log.find(request.query.get("id", ""))
         if record is None:
             raise AgainFault("no delivery of this id is recorded", is_missing=True)
-        answer = msgspec.to_builtins(record)
+        answer = as_now(record, devices)
         if "body" in request.query:
             body = await log.body(record.id)
             answer["body_base64"] = None if body is None else base64.b64encode(body.body).decode()

@@ -244,8 +244,7 @@ class DeviceDesk:
         keys = self._keys_of(identifiers)
         posture = self._state.posture(device_id)
         owned = {
-            self._state.index.key_of(each): each
-            for each in (() if posture is None else posture.identifiers)
+            self._state.index.key_of(each): each for each in (() if posture is None else posture.identifiers)
         }
         if not keys or not keys <= owned.keys():
             raise DeskFault("the device does not have all of these identifiers")
@@ -282,8 +281,8 @@ class DeviceDesk:
     async def _told(self, device_id: DeviceId, own: frozenset[str]) -> list[Signal]:
         """Return what was told of a device, as far back as the journal goes.
 
-        A line of the journal stays with the record that it was told of, also when a split or a settled case gave away the
-        identifiers that it names: then it is looked for with those that the device is kept apart from.
+        A line of the journal stays with the record that it was told of, also when a split or a settled case gave away
+        the identifiers that it names: then it is looked for with those that the device is kept apart from.
         """
         others = {each: self._keys(each) for each in sorted(self._state.index.kept_apart(device_id))}
         given_away = frozenset[str]().union(*others.values())
