@@ -142,7 +142,7 @@ def _ages(asked: Sequence[FactAsked | FactStateCondition]) -> list[float]:
     return sorted({0.0, *(each.max_age for each in asked if each.max_age is not None)})
 
 
-def _values(asked: Sequence[FactAsked]) -> list[Any]:
+def values_told_apart(asked: Sequence[FactAsked]) -> list[Any]:
     """Return values that reach every combination of verdicts: each bound, what lies beside it, and other types."""
     values: list[Any] = [True, False, "another value", 0]
     for each in asked:
@@ -202,7 +202,7 @@ def _add_fact(inputs: Inputs, name: str) -> None:
     states = {condition_key(each): each for each in inputs.asked("fact_states") if each.fact == name}
     told: dict[tuple[tuple[str, Any], ...], dict[str, Any]] = {}
     everything = list(asked.values())
-    for value, age in product(_values(everything), _ages([*everything, *states.values()])):
+    for value, age in product(values_told_apart(everything), _ages([*everything, *states.values()])):
         says: dict[str, Any] = {"facts": {name: value}}
         if age:
             says["fact_ages"] = {name: age}

@@ -1,12 +1,15 @@
 """`posturegate analyze`: what access policies mean for every request, without making one."""
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gateway.cli import EXIT_FAILED, EXIT_INVALID, EXIT_OK, add_config_argument
 
 if TYPE_CHECKING:
+    from compliance.analysis.devices import DeviceDifference, Treatment
     from compliance.analysis.questions import Answer, Difference, Finding
     from compliance.policy_tests import Given
     from gateway.config.load import LoadedConfig
@@ -15,7 +18,11 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `analyze`."""
     parser.add_argument("file", nargs="?", metavar="FILE", help="configuration file, in place of --config")
-    parser.add_argument("--against", metavar="OTHER", help="also whom this file lets in and OTHER does not")
+    parser.add_argument(
+        "--against",
+        metavar="OTHER",
+        help="also whom this file lets in, and which devices it treats otherwise, than OTHER",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_config_argument(parser)
 
@@ -25,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from compliance.analysis.questions import FindingKind, Verdict  # noqa: PLC0415 - lazy: `--help` must not pay for it
     from compliance.analysis.solver import TooHard  # noqa: PLC0415
     from gateway.cli.proving import load_unproven  # noqa: PLC0415
-    from gateway.decision.analysis import analysis_of, prove  # noqa: PLC0415
+    from gateway.decision.analysis import analysis_of, compared_devices, prove  # noqa: PLC0415
     from gateway.hub.runtime import make_runtime  # noqa: PLC0415
 
     loaded = load_unproven(arguments.file or arguments.config)
@@ -36,17 +43,20 @@ def run(arguments: argparse.Namespace) -> int:
     answers = list(prove(meaning, loaded.config.never))
     findings = analysis_of(loaded.config).findings()
     differences: list[Difference] | None = None
+    devices: list[DeviceDifference] | None = None
     if other is not None:
         before = other.config.access.policies
         try:
             differences = list(analysis_of(loaded.config, before=before).differences(before))
+            then = make_runtime(other.config, other.revision)
+            devices = list(compared_devices(meaning, then, datetime.now(UTC)))
         except TooHard:
-            print("the difference of the two sets is too large to decide")
+            print("the difference of the two sets is too large to decide", file=sys.stderr)
             return EXIT_FAILED
     if arguments.json:
-        print(_json(answers, findings, differences))
+        print(_json(answers, findings, differences, devices))
     else:
-        print("\n".join(_lines(loaded, answers, findings, differences)))
+        print("\n".join([*_lines(loaded, answers, findings, differences), *_device_lines(devices)]))
     bad = {FindingKind.UNREACHABLE, FindingKind.SHADOWED, FindingKind.CLOSED}
     is_bad = any(each.verdict is Verdict.REFUTED for each in answers) or any(
         each.kind in bad for each in findings
@@ -84,6 +94,24 @@ def _lines(
         yield "nothing found"
 
 
+def _device_lines(devices: Sequence["DeviceDifference"] | None) -> Iterator[str]:
+    from compliance.analysis.supposed import said_of  # noqa: PLC0415 - lazy: `--help` must not pay for it
+
+    for each in devices or ():
+        yield f"a device that is {_treated(each.before)} becomes {_treated(each.after)}:"
+        yield f"            at {each.device.at:%Y-%m-%d %H:%M} UTC: {said_of(each.device)}"
+        for which, side in (("before", each.before), ("now", each.after)):
+            yield from (f"            {which}: {text}" for text in side.because)
+    if devices is not None and not devices:
+        yield "both sets treat every device alike"
+
+
+def _treated(treatment: "Treatment") -> str:
+    demanded = f", {treatment.demanded} at every app" if treatment.demanded else ""
+    controls = f" ({', '.join(sorted(treatment.controls))})" if treatment.controls else ""
+    return f"{treatment.state}{demanded}{controls}"
+
+
 def _example(given: "Given") -> Iterator[str]:
     from gateway.decision.hypothetical import told  # noqa: PLC0415 - lazy: `--help` must not pay for it
 
@@ -96,9 +124,17 @@ def _place_of(loaded: "LoadedConfig", policy: str) -> str:
 
 
 def _json(
-    answers: Sequence["Answer"], findings: Sequence["Finding"], differences: Sequence["Difference"] | None
+    answers: Sequence["Answer"],
+    findings: Sequence["Finding"],
+    differences: Sequence["Difference"] | None,
+    devices: Sequence["DeviceDifference"] | None,
 ) -> str:
     import msgspec  # noqa: PLC0415 - lazy: `--help` must not pay for it
 
-    result: dict[str, Any] = {"never": answers, "findings": findings, "differences": differences}
+    result: dict[str, Any] = {
+        "never": answers,
+        "findings": findings,
+        "differences": differences,
+        "devices": devices,
+    }
     return msgspec.json.format(msgspec.json.encode(result)).decode()

@@ -1,12 +1,15 @@
 """The analysis of the policies of a configuration: what bounds its requests, and whether examples hold."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from ipaddress import ip_network
 
 import msgspec
 
+from compliance.analysis.devices import DeviceDifference, device_differences
 from compliance.analysis.inputs import Surroundings
 from compliance.analysis.questions import Analysis, Answer, Verdict
+from compliance.analysis.supposed import Requirements
 from compliance.evaluate import misses
 from compliance.model import AccessPolicy, Outcome, SessionControl
 from compliance.policy_tests import Given, Never
@@ -61,6 +64,26 @@ def _inner(app: App, apps: Sequence[App]) -> tuple[str, ...]:
 def analysis_of(config: Config, *, before: Sequence[AccessPolicy] = ()) -> Analysis:
     """Return the analysis of a configuration's access policies; `before` are those of a set to compare it with."""
     return Analysis(config.access.policies, surroundings(config), nevers=config.never, others=before)
+
+
+def requirements(config: Config) -> Requirements:
+    """Return what a configuration holds devices to."""
+    compliance = config.compliance
+    return Requirements(
+        policies=compliance.policies,
+        uncovered=compliance.uncovered,
+        exemptions=compliance.exemptions,
+        exemption_ceiling=compliance.exemption_ceiling,
+    )
+
+
+def compared_devices(after: Meaning, before: Meaning, now: datetime) -> Iterator[DeviceDifference]:
+    """Yield devices that the compliance policies of two configurations treat differently from `now` on.
+
+    Both are looked at with the sensors of the first, and those that only the second has. Raises `TooHard`.
+    """
+    sensors = {**before.interpretation.sensors, **after.interpretation.sensors}
+    yield from device_differences(requirements(before.config), requirements(after.config), sensors, now)
 
 
 def is_let_in(given: Given, meaning: Meaning) -> bool:

@@ -190,6 +190,79 @@ def test_two_sets_are_compared_by_example(write, capsys):
     assert "both sets let in the same requests" in capsys.readouterr().out
 
 
+BASE_WITHOUT = BASE[: BASE.index("compliance:")] + BASE[BASE.index("access:") :]
+COMPLIANCE = """\
+compliance:
+  policies:
+    - name: laptops
+      rules:
+        - {type: fact, name: os, fact: os_version, at_least: "14.4", grace: 7d}
+        - {type: fact, name: disk, fact: disk_encrypted, equals: true}
+"""
+
+
+def devices_of(write, capsys, before, after):
+    """Return the devices that two compliance policies treat differently, as the command tells them in JSON."""
+    now, then = write(BASE_WITHOUT + after), write(BASE_WITHOUT + before, "before.yaml")
+    main(["analyze", now, "--against", then, "--json"])
+    return json.loads(capsys.readouterr().out)["devices"]
+
+
+def test_two_sets_of_compliance_policies_are_compared_by_a_device(write, capsys):
+    stricter = COMPLIANCE.replace("14.4", "14.6")
+    main(
+        [
+            "analyze",
+            write(BASE_WITHOUT + stricter),
+            "--against",
+            write(BASE_WITHOUT + COMPLIANCE, "before.yaml"),
+        ]
+    )
+    said = capsys.readouterr().out
+    assert "both sets let in the same requests" in said
+    assert "a device that is compliant becomes noncompliant:" in said
+    assert "os_version 14.4 (for 7 d), disk_encrypted yes" in said
+    assert "now: laptops/os noncompliant: 14.4, wanted 14.6 or newer" in said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "turns"),
+    [
+        ("grace: 7d", "grace: 3d", {("in-grace-period", "noncompliant")}),
+        ('"14.4"', '"14.4.1"', {("compliant", "noncompliant")}),
+        ("equals: true", "equals: true, max_age: 3d", {("compliant", "unknown"), ("noncompliant", "unknown")}),
+        ("equals: true", "equals: true, level: notify", {("noncompliant", "compliant")}),
+        ("compliance:\n", "compliance:\n  uncovered: unknown\n", set()),
+        ("rules:", "exclude: {tags: [kiosk]}\n      rules:", {("compliant", "noncompliant")}),
+        ("disk_encrypted", "disk_encryption", {("compliant", "noncompliant"), ("noncompliant", "compliant")}),
+        ("name: laptops", "name: notebooks", set()),
+    ],
+)  # fmt: skip
+def test_each_way_in_which_devices_are_treated_otherwise_is_told(write, capsys, old, new, turns):
+    found = devices_of(write, capsys, COMPLIANCE, COMPLIANCE.replace(old, new))
+    assert turns <= {(each["before"]["state"], each["after"]["state"]) for each in found}
+    assert bool(found) is bool(turns)
+
+
+def test_devices_of_a_comparison_show_escalation_exemptions_and_dates(write, capsys):
+    steps = [
+        "      escalation:\n",
+        "        - {after: 1d, decision: restrict, controls: [no-downloads]}\n",
+        "        - {after: 3d, decision: block}\n",
+    ]
+    found = devices_of(write, capsys, COMPLIANCE, COMPLIANCE + "".join(steps))
+    assert {each["after"]["demanded"] for each in found} == {"block"}
+    assert {control for each in found for control in each["after"]["controls"]} == {"no-downloads"}
+    exempt = "  exemptions: [{rule: laptops/disk, devices: [lab-7], reason: r, author: a, expires: '2099-01-01'}]\n"
+    found = devices_of(write, capsys, COMPLIANCE, COMPLIANCE + exempt)
+    assert {tuple(each["device"]["names"]) for each in found} == {("lab-7",)}
+    dated = COMPLIANCE.replace("equals: true", "equals: true, level: warn-until, warn_until: '2098-01-01'")
+    later = dated.replace("2098", "2099")
+    (difference,) = devices_of(write, capsys, dated, later)
+    assert difference["device"]["at"].startswith("2098-01-01")
+    assert difference["before"]["state"] == "noncompliant"
+
+
 def test_what_if_says_why_and_what_would_help(write, capsys):
     path = write(BASE)
     arguments = [
