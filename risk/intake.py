@@ -163,8 +163,11 @@ class Intake:
 
     async def start(self) -> None:
         """Load everything from the store, then begin to take deliveries. Raises `StoreFault`."""
-        devices, users = await self._store.load(), await self._store.load_users()
-        self._state.load(devices, users, await self._store.load_merged())
+        after = ""
+        self._state.load((), await self._store.load_users(), await self._store.load_merged())
+        while devices := await self._store.load(after):
+            self._state.load(devices)
+            after = devices[-1].device_id
         rows, self._is_seen_complete = await self._store.recent_seen(MAX_SEEN)
         self._seen = Recent(MAX_SEEN)
         self._seen.put((row.key, row.digest) for row in rows)

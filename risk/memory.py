@@ -9,6 +9,7 @@ import msgspec
 from risk.model import DeviceId, Signal
 from risk.packing import unpack_signal
 from risk.store import (
+    LOADED_AT_ONCE,
     Batch,
     DeadLetter,
     DeviceRow,
@@ -37,9 +38,9 @@ class MemoryRiskStore:
         self._parts: dict[int, PartRow] = {}
         self._letters = 0
 
-    async def load(self) -> list[DeviceRow]:
-        """Return every device record, in no order."""
-        return list(self._devices.values())
+    async def load(self, after: str = "", most: int = LOADED_AT_ONCE) -> list[DeviceRow]:
+        """Return the device records whose ids come after `after`, up to `most`, in the order of their ids."""
+        return [self._devices[each] for each in sorted(self._devices) if each > after][:most]
 
     async def load_merged(self) -> list[MergedRow]:
         """Return every record that was merged into another, in no order."""

@@ -143,7 +143,7 @@ class RiskState:
         users: Sequence[UserRow] = (),
         merged: Sequence[MergedRow] = (),
     ) -> None:
-        """Take over the stored devices and users; called once, at the start."""
+        """Take over stored devices and users, at the start: as often as there are more of them."""
         # Compiled, a generator would be a list of a million pairs first.
         self.index.load_merged(map(attrgetter("device_id", "into"), merged))
         self._devices.load(map(attrgetter("device_id", "posture"), rows))

@@ -11,16 +11,26 @@ signals behind `risk_filed`, message ids in `risk_seen_lately`.
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Any
 
 from risk.database import Database, StoreFault, StoreOverloaded
 from risk.model import DeviceId, Signal
 from risk.packing import unpack_signal
-from risk.store import Batch, DeadLetter, DeviceRow, MergedRow, PartRow, Retention, SeenRow, UserRow
+from risk.store import (
+    LOADED_AT_ONCE,
+    Batch,
+    DeadLetter,
+    DeviceRow,
+    MergedRow,
+    PartRow,
+    Retention,
+    SeenRow,
+    UserRow,
+)
 
 SCHEMA: tuple[str, ...] = (
     """
@@ -186,11 +196,18 @@ def _instant(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def read_devices(connection: sqlite3.Connection) -> list[DeviceRow]:
-    """Return every device record of a file, in no order; also for who only reads it."""
-    return [
-        DeviceRow(*row) for row in connection.execute("SELECT device_id, keys, posture FROM risk_devices")
-    ]
+def read_devices(connection: sqlite3.Connection, after: str, most: int) -> list[DeviceRow]:
+    """Return up to `most` device records of a file behind an id, in the order of ids."""
+    query = "SELECT device_id, keys, posture FROM risk_devices WHERE device_id > ? ORDER BY device_id LIMIT ?"
+    return [DeviceRow(*row) for row in connection.execute(query, (after, most))]
+
+
+def read_all_devices(connection: sqlite3.Connection) -> Iterator[list[DeviceRow]]:
+    """Yield every device record of a file, some at a time; for who only reads it."""
+    after = ""
+    while rows := read_devices(connection, after, LOADED_AT_ONCE):
+        yield rows
+        after = rows[-1].device_id
 
 
 def read_users(connection: sqlite3.Connection) -> list[UserRow]:
@@ -212,9 +229,9 @@ class SqliteRiskStore:
         self._has_all_unfiled = False
         """Whether `_lately` has all of them: not those that an earlier process has left."""
 
-    async def load(self) -> list[DeviceRow]:
-        """Return every device record, in no order."""
-        return await self._database.read(read_devices)
+    async def load(self, after: str = "", most: int = LOADED_AT_ONCE) -> list[DeviceRow]:
+        """Return the device records whose ids come after `after`, up to `most`, in the order of their ids."""
+        return await self._database.read(partial(read_devices, after=after, most=most))
 
     async def load_merged(self) -> list[MergedRow]:
         """Return every record that was merged into another, in no order."""

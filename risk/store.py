@@ -105,11 +105,16 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters_most: int = 10_000
 
 
+LOADED_AT_ONCE = 5_000
+"""Device records that are read in one go. All at once, their rows would leave gaps between what stays in memory, that
+nothing fills: 160 bytes a device."""
+
+
 class RiskStore(Protocol):
     """Keeps devices with their posture, the journal of signals, message ids and dead letters."""
 
-    async def load(self) -> list[DeviceRow]:
-        """Return every device record, in no order."""
+    async def load(self, after: str = "", most: int = LOADED_AT_ONCE) -> list[DeviceRow]:
+        """Return the device records whose ids come after `after`, up to `most`, in the order of their ids."""
 
     async def load_merged(self) -> list[MergedRow]:
         """Return every record that was merged into another, in no order."""

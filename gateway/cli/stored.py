@@ -25,7 +25,7 @@ def read_known(loaded: "LoadedConfig", now: datetime) -> "Known":
     from gateway.sessions.model import Lifetimes, is_live  # noqa: PLC0415
     from gateway.sessions.sqlite import read_sessions  # noqa: PLC0415
     from risk.snapshot import RiskState  # noqa: PLC0415
-    from risk.sqlite import read_devices, read_users  # noqa: PLC0415
+    from risk.sqlite import read_all_devices, read_users  # noqa: PLC0415
 
     settings = loaded.config.sessions
     lifetimes = Lifetimes(
@@ -33,10 +33,11 @@ def read_known(loaded: "LoadedConfig", now: datetime) -> "Known":
     )
     state = RiskState()
     with _reading(loaded) as connection:
-        rows = read_devices(connection)
-        state.load(rows, read_users(connection))
+        state.load((), read_users(connection))
+        for rows in read_all_devices(connection):
+            state.load(rows)
         sessions = [each for each in read_sessions(connection) if is_live(each, lifetimes, now)]
-    return Known(source=state, devices=tuple(row.device_id for row in rows), sessions=tuple(sessions))
+    return Known(source=state, devices=tuple(state.device_ids()), sessions=tuple(sessions))
 
 
 def read_records(loaded: "LoadedConfig", since: datetime, most: int) -> "Iterator[DecisionRecord]":

@@ -194,6 +194,17 @@ async def test_signals_after_all_others_are_gone_are_filed_too(store):
     assert await store.signals(OTHER, 9) == [signal(1)]
 
 
+async def test_devices_are_read_some_at_a_time(store):
+    rows = [DeviceRow(DeviceId(f"dev_{number}"), "", b"%d" % number) for number in (3, 1, 4, 0, 2)]
+    await store.commit(Batch(devices=rows))
+    found, after = [], ""
+    while some := await store.load(after, 2):
+        assert len(some) <= 2
+        found += some
+        after = some[-1].device_id
+    assert found == sorted(rows, key=lambda row: row.device_id)
+
+
 async def test_an_empty_batch_changes_nothing(store):
     await store.commit(Batch())
     assert await store.load() == []

@@ -7,10 +7,13 @@ import pytest
 
 from risk import intake as intake_module
 from risk.database import StoreFault, StoreOverloaded
+from risk.devices import keys_text
 from risk.intake import Intake
 from risk.memory import MemoryRiskStore
-from risk.model import DeviceId, Identifier, Rejection, Severity, Signal, SignalType
+from risk.model import DeviceId, Identifier, Posture, Rejection, Severity, Signal, SignalType
+from risk.packing import pack_posture
 from risk.snapshot import RiskState
+from risk.store import LOADED_AT_ONCE, Batch, DeviceRow
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LAPTOP = (Identifier("serial", "SN-1"), Identifier("hostname", "lt-1"))
@@ -249,6 +252,23 @@ async def test_stopping_finishes_the_running_transaction_and_refuses_the_rest(ri
         await waiting
     with pytest.raises(StoreFault):
         await rig.intake.submit("edr", [signal("e3")])
+
+
+async def test_a_start_knows_every_device_however_many_there_are():
+    rig, many = Rig(), LOADED_AT_ONCE + 1
+    rows = [
+        DeviceRow(
+            each := DeviceId(f"dev_{number:06}"),
+            keys_text([Identifier("serial", f"SN-{number}")]),
+            pack_posture(Posture(device_id=each)),
+        )
+        for number in range(many)
+    ]
+    await rig.store.commit(Batch(devices=rows))
+    await rig.intake.start()
+    await rig.intake.stop()
+    assert len(rig.state) == many
+    assert rig.posture(Identifier("serial", f"SN-{many - 1}")).device_id == rows[-1].device_id
 
 
 async def test_a_restart_knows_everything_again():
