@@ -244,6 +244,7 @@ class Database:
                 self._commit(connection, jobs)
             if self._put_off and (not jobs or time.monotonic() - self._put_off[0].since > PATIENCE_S):
                 self._commit(connection, [self._put_off.popleft()])
+            jobs.clear()  # what they hold may be large, and the next ones may be long in coming
         connection.close()
 
     def _next_jobs(self, *, is_waiting: bool) -> tuple[list[_Job], bool]:
@@ -290,6 +291,7 @@ class Database:
             except Exception as error:  # noqa: BLE001 - it goes to the caller, whose job it is
                 job.error = error
             _settle([job])
+            del job  # with what it found: the next one may be long in coming
         connection.close()
 
     def _copy_loop(self, connection: sqlite3.Connection) -> None:
