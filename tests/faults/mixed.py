@@ -37,7 +37,7 @@ from plugins.catalog import Catalog
 from plugins.payload import PayloadFault, parse_payloads
 from risk.database import Database
 from risk.devices import normalise_identifier
-from risk.intake import Intake
+from risk.intake import MAX_SEEN, Intake
 from risk.memory import MemoryRiskStore
 from risk.model import DeviceId, Posture
 from risk.snapshot import RiskState
@@ -185,10 +185,12 @@ class Report(NamedTuple):
     devices: int
 
 
-async def run(folder: Path, *, seconds: float, seed: int, say: Say = _silent) -> Report:
+async def run(
+    folder: Path, *, seconds: float, seed: int, hosts: int = PULLED_HOSTS, say: Say = _silent
+) -> Report:
     """Run the load, then judge."""
     stopping = asyncio.Event()
-    async with running_world(folder, workers=2, starts=False, make=MixedWorld) as world:
+    async with running_world(folder, workers=2, starts=False, make=MixedWorld, hosts=str(hosts)) as world:
         (seat,) = await world.seat([PERSON])
         await world.start()
         senders, person, memory = Senders(world, seed), Person(world, seat), Memory(world)
@@ -200,7 +202,7 @@ async def run(folder: Path, *, seconds: float, seed: int, say: Say = _silent) ->
             ends = time.monotonic() + seconds
             while time.monotonic() < ends:
                 await asyncio.sleep(min(30.0, max(0.1, ends - time.monotonic())))
-                say(f"{sum(senders.statuses.values())} deliveries, {memory.samples[-1][1]:.0f} MiB")
+                say(f"{sum(senders.statuses.values())} deliveries, {memory.latest}")
             stopping.set()
         log = world.log()
         await world.stop()
@@ -214,9 +216,7 @@ async def run(folder: Path, *, seconds: float, seed: int, say: Say = _silent) ->
     faults += [line for line in last_words.splitlines() if "Traceback" in line]
     lost = senders.accepted - records
     faults += [f"answered 200 and not in the store: {each}" for each in sorted(lost)]
-    faults += (
-        [] if not rounds or pulled >= PULLED_HOSTS else [f"{pulled} of {PULLED_HOSTS} hosts were pulled"]
-    )
+    faults += [] if not rounds or pulled >= hosts else [f"{pulled} of {hosts} hosts were pulled"]
     first, last = memory.parts()
     if last - first > GROWTH_MIB:
         faults.append(f"memory grew from {first:.0f} to {last:.0f} MiB")
@@ -225,7 +225,7 @@ async def run(folder: Path, *, seconds: float, seed: int, say: Say = _silent) ->
         by_status[status] += count
     text = (
         f"{sum(by_status.values())} deliveries {dict(sorted(by_status.items()))}, {len(bodies)} bodies kept, "
-        f"{len(stored)} devices compared, {rounds} rounds of {PULLED_HOSTS} pulled hosts, {len(person.cuts)} cuts, "
+        f"{len(stored)} devices compared, {rounds} rounds of {hosts} pulled hosts, {len(person.cuts)} cuts, "
         f"slowest seen {max(person.cuts, default=0) * 1000:.0f} ms after the answer, "
         f"memory {first:.0f} MiB first, {last:.0f} MiB last"
     )
@@ -251,12 +251,27 @@ def main() -> int:
     )
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument(
+        "--hosts",
+        type=int,
+        default=PULLED_HOSTS,
+        help="how many hosts are asked for every ten seconds, two new messages each: with 1500, all of the"
+        f" {MAX_SEEN:,} message ids that are remembered are there after 11 minutes (default: %(default)s)",
+    )
     parser.add_argument("--keep", metavar="FOLDER", help="keep store, configuration and log there")
     arguments = parser.parse_args()
     say = partial(print, flush=True)
     say(f"seed {arguments.seed}")
     with tempfile.TemporaryDirectory(prefix="gate-mixed-") as folder:
-        report = asyncio.run(run(Path(folder), seconds=arguments.seconds, seed=arguments.seed, say=say))
+        report = asyncio.run(
+            run(
+                Path(folder),
+                seconds=arguments.seconds,
+                seed=arguments.seed,
+                hosts=arguments.hosts,
+                say=say,
+            )
+        )
         if arguments.keep:
             shutil.copytree(folder, arguments.keep, ignore=shutil.ignore_patterns("run"), dirs_exist_ok=True)
     say(report.text)

@@ -31,6 +31,7 @@ WRITTEN_ON = datetime(2026, 3, 2, tzinfo=UTC)
 
 PULLED = "fleet-pull"
 PULLED_HOSTS = 300
+PULL_EVERY = "10s"
 PERSON = "PERSON-1"
 DEVICES = 40
 SENDERS = 6
@@ -56,11 +57,11 @@ class MixedApp(App):
 
 
 class MixedWorld(World):
-    """A gateway with a sensor of each kind."""
+    """A gateway with a sensor of each kind, one of which asks its product for `hosts` hosts."""
 
-    def __init__(self, folder: Path, ports: list[int], workers: int, **options: str) -> None:
+    def __init__(self, folder: Path, ports: list[int], workers: int, *, hosts: str, **options: str) -> None:
         super().__init__(folder, ports, workers, **options)
-        self.product = Product()
+        self.product = Product(int(hosts))
         self.app: App = MixedApp(self.product)
 
     def write_config(self, **changes: str) -> None:
@@ -76,7 +77,7 @@ class MixedWorld(World):
                 "pull": {
                     "url": f"http://127.0.0.1:{self.app_port}",
                     "token": {"env": "GATE_SENSOR_SECRET"},
-                    "interval": "10s",
+                    "interval": PULL_EVERY,
                 },
             }
         )
@@ -317,16 +318,17 @@ async def _until_closed(socket: aiohttp.ClientWebSocketResponse) -> None:
 
 
 class Product:
-    """A Fleet server that is asked for its hosts."""
+    """A Fleet server that is asked for its hosts, each of which has two new things to tell every time."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
+        self.count = count
         self.rounds = 0
 
     async def hosts(self, request: web.Request) -> web.Response:
         """Answer one page."""
         page, size = int(request.query["page"]), int(request.query["per_page"])
         self.rounds += page == 0
-        numbers = range(PULLED_HOSTS)[page * size : (page + 1) * size]
+        numbers = range(self.count)[page * size : (page + 1) * size]
         return web.json_response({"hosts": [self._host(number) for number in numbers]})
 
     def _host(self, number: int) -> dict[str, Any]:
@@ -351,19 +353,24 @@ class Memory:
         self._world = world
         self._began_at = time.monotonic()
         self.samples: list[tuple[float, float]] = []
+        self._each: list[float] = []
 
     async def keep(self, stopping: asyncio.Event) -> None:
         """Look every second."""
         while not stopping.is_set():
-            self.samples.append((time.monotonic() - self._began_at, self._now_mib()))
+            self._each = [self._mib(pid) for pid in self._world.children()]
+            self.samples.append((time.monotonic() - self._began_at, sum(self._each)))
             await asyncio.sleep(1.0)
 
-    def _now_mib(self) -> float:
-        pages = 0
-        for pid in self._world.children():
-            path = Path(f"/proc/{pid}/statm")
-            pages += int(path.read_text().split()[1]) if path.exists() else 0
-        return pages * 4096 / 2**20
+    @property
+    def latest(self) -> str:
+        """Return what was seen last, of all and of each."""
+        return f"{sum(self._each):.1f} MiB ({' + '.join(f'{each:.1f}' for each in self._each)})"
+
+    @staticmethod
+    def _mib(pid: int) -> float:
+        path = Path(f"/proc/{pid}/statm")
+        return int(path.read_text().split()[1]) * 4096 / 2**20 if path.exists() else 0.0
 
     def parts(self) -> tuple[float, float]:
         """Return the means of the first and the last part of the run, MiB: a minute each, or a third of it."""
