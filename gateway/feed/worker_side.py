@@ -11,13 +11,15 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
+import msgspec
 import structlog
 
-from compliance.model import Decision, RequestFacts
+from compliance.model import Decision, RequestFacts, Residual
 from compliance.residual import compile_residual
 from gateway.feed.protocol import (
     Ack,
@@ -46,6 +48,8 @@ log = structlog.get_logger("feed")
 
 MAX_TICKETS = 100_000
 """Most tickets kept without an open exchange; the oldest goes first."""
+MAX_RESIDUALS = 1_000
+"""Most residuals that are shared by tickets."""
 MAX_WAITING = 5_000
 """Most exchanges that may wait for a ticket; above it they are answered 503."""
 WAIT_S = 5.0
@@ -67,15 +71,24 @@ class TicketKey(NamedTuple):
     evidence: bytes
 
 
+@lru_cache(maxsize=MAX_RESIDUALS)
+def _shared(residual: Residual) -> tuple[Residual, Callable[[RequestFacts], Decision]]:
+    """Return the residual, and as a function, once for all tickets that have the same: most have one of a few."""
+    return residual, compile_residual(residual)
+
+
 class Entry(Generic[E]):
-    """A ticket with the exchanges that are open under it. `routes` is the enforcer's own."""
+    """A ticket with the exchanges that are open under it. `routes` is the enforcer's own.
+
+    The residual's `valid_until` is left out, for tickets differ in it: what counts is the ticket's own.
+    """
 
     __slots__ = ("decide", "expiry", "is_used", "key", "live", "routes", "ticket")
 
     def __init__(self, key: TicketKey, ticket: Ticket) -> None:
         self.key = key
-        self.ticket = ticket
-        self.decide: Callable[[RequestFacts], Decision] = compile_residual(ticket.residual)
+        residual, self.decide = _shared(msgspec.structs.replace(ticket.residual, valid_until=None))
+        self.ticket = msgspec.structs.replace(ticket, residual=residual)
         self.live: set[E] = set()
         self.routes: dict[Any, Any] = {}
         self.is_used = False
@@ -137,7 +150,7 @@ class FeedWorker(Generic[E]):
         self._enforcer = enforcer
         self._clock = clock
         self._tickets: dict[TicketKey, Entry[E]] = {}
-        self._by_key: dict[str, set[Entry[E]]] = {}
+        self._by_key: dict[str, Entry[E] | set[Entry[E]]] = {}
         self._waiting: dict[TicketKey, list[E]] = {}
         self._waiting_count = 0
         self._stale: dict[TicketKey, list[Entry[E]]] = {}
@@ -291,7 +304,7 @@ class FeedWorker(Generic[E]):
         entry: Entry[E] = Entry(key, ticket)
         self._tickets[key] = entry
         for name in ticket.keys:
-            self._by_key.setdefault(name, set()).add(entry)
+            self._index(name, entry)
         self._arm(entry)
         if len(self._tickets) > MAX_TICKETS:
             self._evict(next(iter(self._tickets.values())))
@@ -391,13 +404,13 @@ class FeedWorker(Generic[E]):
             return self._all_entries()
         found: set[Entry[E]] = set()
         for name in names:
-            found |= self._by_key.get(name, set())
+            found |= _several(self._by_key.get(name))
         return found
 
     def _all_entries(self) -> "set[Entry[E]]":
         found = set(self._tickets.values())
         for entries in self._by_key.values():
-            found |= entries
+            found |= _several(entries)
         return found
 
     def _drop(self, entry: Entry[E]) -> None:
@@ -410,13 +423,23 @@ class FeedWorker(Generic[E]):
         if not entry.live:
             self._unindex(entry)
 
+    def _index(self, name: str, entry: Entry[E]) -> None:
+        """Note that a ticket rests on a name. Most names have one: a set of its own for each would double a ticket."""
+        known = self._by_key.get(name)
+        if known is None:
+            self._by_key[name] = entry
+        elif isinstance(known, set):
+            known.add(entry)
+        elif known is not entry:
+            self._by_key[name] = {known, entry}
+
     def _unindex(self, entry: Entry[E]) -> None:
         for name in entry.ticket.keys:
-            entries = self._by_key.get(name)
-            if entries is not None:
-                entries.discard(entry)
-                if not entries:
-                    del self._by_key[name]
+            known = self._by_key.get(name)
+            if isinstance(known, set):
+                known.discard(entry)
+            if known is entry or (isinstance(known, set) and not known):
+                del self._by_key[name]
 
     def _ask(self, key: TicketKey) -> None:
         if key in self._requested:
@@ -475,6 +498,13 @@ class FeedWorker(Generic[E]):
                 entry.is_used = False
             if used:
                 self._send(Touch(tuple(used)))
+
+
+def _several(entries: "Entry[E] | set[Entry[E]] | None") -> "set[Entry[E]]":
+    """Return the tickets that rest on a name."""
+    if entries is None:
+        return set()
+    return entries if isinstance(entries, set) else {entries}
 
 
 class _WorkerLink(asyncio.Protocol, Generic[E]):
