@@ -42,7 +42,7 @@ async def test_cut_remediated_and_brought_back(stack: Stack, browser: Browser) -
     await shot(page, "loop/remediation-1280")
 
     assert (await stack.signal_risk("closed", event="b2"))["status"] == 200
-    await page.wait_for_url(re.compile(r"/reports/q3\?view=all"), timeout=20_000)
+    await page.wait_for_url(re.compile(r"/reports/q3\?view=all"), timeout=60_000)
     await expect(page.locator("#live")).to_have_text("live")
     await page.close()
 

@@ -12,7 +12,7 @@ from tests.system.stack import Stack, running_stack
 
 pytestmark = pytest.mark.op
 
-CANARY = "canary: {every: 200ms, timeout: 5s}\n"
+CANARY = "canary: {every: 200ms, timeout: 30s}\n"
 
 
 async def figures(stack: Stack) -> dict[str, float]:

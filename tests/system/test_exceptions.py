@@ -72,7 +72,7 @@ async def test_a_rule_is_put_off_once_and_a_threat_ends_that(stack: Stack, brows
     await stack.signal_risk("open", event="d2", severity="high", disk=False, firewall=True)
     await page.wait_for_url(re.compile(r"/\.gate/fix"))
     await stack.signal_risk("closed", event="d3", disk=False, firewall=True)
-    await page.wait_for_url(stack.url("/one"), timeout=20_000)
+    await page.wait_for_url(stack.url("/one"), timeout=60_000)
     await context.close()
 
 
@@ -105,7 +105,7 @@ async def test_an_owner_grants_some_hours_and_the_page_opens_by_itself(
     await owner.get_by_label("For how long").select_option("1")
     await owner.get_by_role("button", name="Allow it", exact=True).click()
     await expect(owner.get_by_role("heading", level=1)).to_have_text("Allowed")
-    await page.wait_for_url(stack.url("/one"), timeout=20_000)
+    await page.wait_for_url(stack.url("/one"), timeout=60_000)
     await expect(page.locator("#live")).to_have_text("live")
 
     await owner.goto(link)

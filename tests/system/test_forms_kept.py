@@ -96,7 +96,7 @@ async def test_remediation_keeps_a_form_and_files_are_chosen_again(stack: Stack,
     await expect(page.get_by_text("figures 100%.csv")).to_be_visible()
     await shot(page, "forms/fix-with-form")
     await stack.signal_risk("closed", event="f2")
-    await page.wait_for_url(re.compile(r"/\.gate/resume\?f="), timeout=20_000)
+    await page.wait_for_url(re.compile(r"/\.gate/resume\?f="), timeout=60_000)
     upload = {"name": "figures 100%.csv", "mimeType": "text/csv", "buffer": b"a,b\n1,2\n"}
     await page.get_by_label("Choose again").set_input_files(upload)
     await shot(page, "forms/resume-files")

@@ -102,7 +102,7 @@ async def test_the_whole_way_by_keyboard(stack: Stack, browser: Browser) -> None
     await page.keyboard.press("Enter")
     await expect(page.get_by_text("SER-ALICE-1", exact=True).first).to_be_visible()
     await stack.signal_risk("closed", event="k2")
-    await page.wait_for_url(stack.url("/one"), timeout=20_000)
+    await page.wait_for_url(stack.url("/one"), timeout=60_000)
     await page.goto(stack.url("/.gate/me"))
     await press_until(page, "Sign out")
     await page.keyboard.press("Enter")
@@ -172,5 +172,5 @@ async def test_a_rule_is_read_in_the_readers_language_or_marked_as_another(
     )
     assert [each["title"] for each in document["checks"]] == [title]
     await stack.signal_risk("open", event=f"r2-{language}", **HEALTHY)
-    await page.wait_for_url(stack.url("/one"), timeout=20_000)
+    await page.wait_for_url(stack.url("/one"), timeout=60_000)
     await context.close()

@@ -126,7 +126,7 @@ async def test_it_serves_with_the_provider_down_and_recovers() -> None:
 
 async def delivered(stack: Stack, event: str) -> dict[str, object]:
     """Deliver as a sensor does: again, when the connection is lost (it may lead to the stopped worker)."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await stack.signal_risk("open", event=event)

@@ -45,7 +45,7 @@ def fleet(state: dict[str, str]) -> web.Application:
 
 
 async def status_until(person: Person, url: str, wanted: int) -> None:
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(60):
         while (await person.get(url, navigate=False))[0] != wanted:  # noqa: ASYNC110 - a browser asks again
             await asyncio.sleep(0.1)
 

@@ -88,7 +88,7 @@ def test_a_hub_that_cannot_start_says_why_without_a_traceback(tmp_path: Path) ->
         [sys.executable, "-m", "gateway", "hub", "--config", str(config)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
     output = done.stdout + done.stderr

@@ -36,7 +36,7 @@ class Receiver:
         return web.Response(status=204)
 
     async def until(self, kind: str) -> dict:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 for each in self.taken:
                     if each["type"] == f"task.{kind}":
@@ -124,7 +124,7 @@ async def test_a_task_from_detection_to_evidence_and_back(stack: Stack, receiver
 async def test_what_was_not_told_is_told_by_the_next_process(stack: Stack, receiver: Receiver) -> None:
     receiver.refuses = 1000
     await stack.signal_risk("open", event="k1")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not receiver.attempts:  # noqa: ASYNC110 - the receiver is the far side of a process
             await asyncio.sleep(0.02)
     assert stack.process is not None

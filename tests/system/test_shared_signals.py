@@ -53,7 +53,7 @@ async def send(stack: Stack, token: str) -> tuple[int, str]:
     )
 
 
-async def until(is_so: Callable[[], bool], seconds: float = 15) -> None:
+async def until(is_so: Callable[[], bool], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not is_so():  # noqa: ASYNC110 - of a process that knows no events of ours
             await asyncio.sleep(0.02)
@@ -310,6 +310,6 @@ def is_verified(stack: Stack) -> bool:
 async def drained(socket: aiohttp.ClientWebSocketResponse) -> aiohttp.WSMessage:
     """Return the first message that is no tick."""
     while True:
-        message = await socket.receive(timeout=10)
+        message = await socket.receive(timeout=60)
         if message.type is not aiohttp.WSMsgType.TEXT:
             return message

@@ -213,7 +213,7 @@ async def test_back_channel_logout_by_the_provider_cuts_what_is_open():
             assert (ended["issuer"], len(ended["ended"])) == (stack.provider.issuer, 1)
             status, _, _ = await alice.get(stack.url("/one"), navigate=False)
             assert status == 401
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while (message := await cut.receive()).type is aiohttp.WSMsgType.TEXT:
                     continue
             assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 4403)
