@@ -30,6 +30,7 @@ from gateway.feed.protocol import (
     HubReader,
     Invalidate,
     Lease,
+    Leave,
     Serving,
     Settings,
     Stats,
@@ -121,6 +122,7 @@ class Link(asyncio.Protocol):
         self.seq = 0
         self.is_open = False
         self.is_serving = False
+        self.is_leaving = False
         self.heard_mono_s = time.monotonic()
         self._transport: asyncio.Transport | None = None
         self._writer = FrameWriter()
@@ -192,6 +194,8 @@ class Link(asyncio.Protocol):
                 self.hub.handlers.touch(message.sessions)
             case Serving():
                 self.is_serving = True
+            case Leave():
+                self.is_leaving = True
             case Stats():
                 self.hub.handlers.stats(self.worker, message.counters)
             case Hello():
@@ -209,7 +213,10 @@ class Link(asyncio.Protocol):
 
 
 class Member:
-    """A worker process that may hold tickets. Without a `link` it lost it, or has not come back to a new hub yet."""
+    """A worker process that may hold tickets. Without a `link` it lost it, or has not come back to a new hub yet.
+
+    One that `is_leaving` was told to end and is at it: nobody has to kill it unless it takes too long.
+    """
 
     def __init__(self, worker: str, process: ProcessId) -> None:
         self.worker = worker
@@ -218,6 +225,7 @@ class Member:
         self.watch: Watch | None = None
         self.since_mono_s = time.monotonic()
         self.is_condemned = False
+        self.is_leaving = False
         self.is_dead = False
         self.changed = asyncio.Event()
 
@@ -440,6 +448,9 @@ class FeedHub:
                     link = await self._linked(member)
                     sent = _Sent(link, link.acknowledged(link.send(make)))
                 return await self._acknowledged(sent)
+        if member.is_leaving:
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                await self._linked(member)  # until it is dead
         if member.is_dead:
             return None
         if member.is_ourselves:
@@ -493,7 +504,10 @@ class FeedHub:
         log.info("worker-connected", worker=link.worker, pid=link.pid)
 
     def link_lost(self, link: Link) -> None:
-        """Fence the process behind a lost link: it may still hold tickets until its lease runs out."""
+        """Fence the process behind a lost link: it may still hold tickets until its lease runs out.
+
+        One that has said that it leaves is let be: it is a member until it is dead, which is soon.
+        """
         member = self._members.get((link.worker, link.pid))
         if member is None or member.link is not link:
             return
@@ -501,8 +515,11 @@ class FeedHub:
         member.since_mono_s = time.monotonic()
         member.changed.set()
         self._changed.set()
+        member.is_leaving = link.is_leaving
         if member.is_ourselves and self.is_stopping:
             self._forget(member)
+        elif link.is_leaving:
+            log.info("worker-left", worker=member.worker, pid=member.process.pid)
         elif not self.is_stopping and not member.is_ourselves:
             self._condemn(member, "worker-link-lost")
 

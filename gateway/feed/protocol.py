@@ -95,6 +95,10 @@ class Serving(msgspec.Struct, frozen=True, tag="serving"):
     """Worker says: the listener is open."""
 
 
+class Leave(msgspec.Struct, frozen=True, tag="leave"):
+    """Worker says: I end as I was told to, and nothing is open here any more. It still counts until it is dead."""
+
+
 class Stats(msgspec.Struct, frozen=True, tag="stats"):
     """Worker's counters since it started, by metric and label values."""
 
@@ -141,7 +145,7 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
     seconds: float
 
 
-WorkerMessage = Hello | TicketRequest | Ack | Touch | Serving | Stats
+WorkerMessage = Hello | TicketRequest | Ack | Touch | Serving | Leave | Stats
 HubMessage = TicketReply | Invalidate | Settings | Lease | Drain
 
 _encoder = msgspec.msgpack.Encoder()

@@ -31,6 +31,7 @@ from gateway.feed.protocol import (
     HubMessage,
     Invalidate,
     Lease,
+    Leave,
     Serving,
     Settings,
     Stats,
@@ -176,12 +177,12 @@ class FeedWorker(Generic[E]):
         ]
 
     def close(self) -> None:
-        """Leave the feed; open exchanges are the caller's to end."""
+        """Leave the feed. Open exchanges are the caller's to end, before this."""
         self._is_closed = True
         for task in self._tasks:
             task.cancel()
         if self._link is not None:
-            self._link.close()
+            self._link.leave()
         if self._lease_timer is not None:
             self._lease_timer.cancel()
         for entry in self._tickets.values():
@@ -540,6 +541,11 @@ class _WorkerLink(asyncio.Protocol, Generic[E]):
 
     def send(self, message: WorkerMessage) -> None:
         self._writer.send(encode(message))
+
+    def leave(self) -> None:
+        self.send(Leave())
+        if self._transport is not None:
+            self._transport.close()
 
     def close(self) -> None:
         if self._transport is not None:

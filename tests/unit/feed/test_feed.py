@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 
 from compliance.model import Decision, Outcome, Residual
 from gateway.feed import hub_side, worker_side
@@ -379,6 +380,42 @@ async def test_a_broken_link_is_fenced_before_the_next_change_counts(world: Worl
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(world.path))
     assert await asyncio.wait_for(child.wait(), SOON_S) == -9
     assert world.hub.workers == []
+
+
+LEAVING_WORKER = SILENT_WORKER.replace("import Hello", "import Hello, Leave").replace(
+    "while True:",
+    "link.recv(65536)\nlink.sendall(encode(Leave()))\nlink.close()\nsys.stdin.read()\nsys.exit(0)\nwhile True:",
+)
+"""One that was told to end, and ends when its standard input does."""
+
+
+async def test_a_worker_that_leaves_counts_until_it_is_dead_and_is_not_killed(world: World) -> None:
+    """An orderly stop is no error: whichever of hub and workers hears of it first."""
+    with structlog.testing.capture_logs() as lines:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", LEAVING_WORKER, str(world.path), stdin=asyncio.subprocess.PIPE
+        )
+        await until(lambda: any(line["event"] == "worker-left" for line in lines))
+        changing = asyncio.ensure_future(world.hub.invalidate(("device:d1",), "test"))
+        await asyncio.sleep(0.1)
+        assert not changing.done()
+        child.stdin.close()
+        assert await asyncio.wait_for(child.wait(), 10) == 0
+        assert (await asyncio.wait_for(changing, 5)).workers == 0
+    assert [line for line in lines if line["log_level"] not in {"info", "debug"}] == []
+
+
+async def test_a_worker_that_leaves_and_does_not_end_is_fenced(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_side, "ACK_DEADLINE_S", 0.2)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", LEAVING_WORKER, str(world.path), stdin=asyncio.subprocess.PIPE
+    )
+    await until(lambda: any(member.is_leaving for member in world.hub._members.values()))
+    report = await world.hub.invalidate(("device:d1",), "test")
+    assert report.fenced == ("silent",)
+    assert await asyncio.wait_for(child.wait(), 1) == -9
 
 
 async def test_a_worker_that_cannot_be_killed_is_never_left_out(
