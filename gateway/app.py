@@ -56,6 +56,7 @@ from gateway.hub.exception_pages import ExceptionPages
 from gateway.hub.hooks import Delivery, Hooks, SensorConfigFault, hook_sensors
 from gateway.hub.kept_forms import KeptForms
 from gateway.hub.limited_pages import LimitedPages, notice_texts
+from gateway.hub.pace import GivingWay
 from gateway.hub.pages import Pages
 from gateway.hub.remediation import Remediation
 from gateway.hub.remedies import SCHEMAS as REMEDY_SCHEMAS
@@ -776,12 +777,14 @@ class Hub:
             ended=self._sessions_ended,
             clock=utc_now,
         )
+        giving_way = GivingWay(self._is_hurried)
         remediation = Remediation(
             forms=forms,
             exceptions=exceptions,
             tasks=self.remedies.tasks,
             looked_at=self.remedies.looked_at,
             refresh=self.pulls.refresh,
+            giving_way=giving_way,
             desk=self.desk,
             pages=self.pages,
             sign_in=self.sign_in,
@@ -821,6 +824,7 @@ class Hub:
             ),
             clock=utc_now,
             make_code=_reference,
+            giving_way=giving_way,
         )
 
     def _authzen(self) -> AuthZenApi:

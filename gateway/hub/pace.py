@@ -1,8 +1,10 @@
-"""How long one kind of work may hold up the event loop at a stretch, however many pieces of it are ready at once."""
+"""How long one kind of work may hold up the event loop at a stretch, and which kind goes after another."""
 
 import asyncio
 from collections.abc import Callable
 from time import monotonic
+
+from gateway.turns import STEP_ASIDE_S, TURN_S
 
 
 class Pace:
@@ -25,3 +27,20 @@ class Pace:
 
     def _over(self) -> None:
         self._began = None
+
+
+class GivingWay:
+    """Work of which there may be much at once, and which can wait: pages for those who are refused.
+
+    Whoever is refused may ask again a thousand times a second. That must not hold up those for whom access changes.
+    """
+
+    def __init__(self, is_hurried: Callable[[], bool]) -> None:
+        self._is_hurried = is_hurried
+        self._pace = Pace(TURN_S)
+
+    async def turn(self) -> None:
+        """Return when a piece of work may go on: a moment later while something hurried is under way."""
+        if self._is_hurried():
+            await asyncio.sleep(STEP_ASIDE_S)
+        await self._pace.turn()

@@ -31,6 +31,7 @@ from gateway.hub.front import Front, read_front
 from gateway.hub.keeping import Keeping, kept_view
 from gateway.hub.kept_forms import KeptForms
 from gateway.hub.limited_pages import nobody_problem, restricted_problem
+from gateway.hub.pace import GivingWay
 from gateway.hub.pages import Pages, problem, spoken_problem
 from gateway.hub.runtime import Runtime
 from gateway.hub.signin_front import Front as Origin
@@ -142,7 +143,9 @@ class Remediation:
         tasks: TaskDesk,
         looked_at: Callable[[Iterable[str]], None],
         refresh: Callable[[DeviceId], Awaitable[Mapping[str, RefreshResult]]],
+        giving_way: GivingWay,
     ) -> None:
+        self._giving_way = giving_way
         self._forms = forms
         self._exceptions = exceptions
         self._tasks = tasks
@@ -172,6 +175,8 @@ class Remediation:
         if app is None or session is None:
             return await self._sign_in.start(request, kept=kept)
         code, reason = await self._record(front, verdict, app, session)
+        # Records are written together: without this, all who wait for theirs would go on at once.
+        await self._giving_way.turn()
         context = self._context(request, app, session, code)
         if front.kind is ClientKind.BROWSER:
             answer = await self._refusal_page(request, front, verdict, context, kept)

@@ -20,6 +20,7 @@ from gateway.hub import wording
 from gateway.hub.delivery_request import DeliveryRequest
 from gateway.hub.front import FrontFault, read_front
 from gateway.hub.hooks import Hooks
+from gateway.hub.pace import GivingWay
 from gateway.hub.pages import Pages, problem, spoken_problem
 from gateway.hub.remediation import Remediation
 from gateway.hub.shortcut import Accepted, Deliveries
@@ -51,6 +52,7 @@ class HubWeb:
         issuer: Callable[[], str],
         clock: Callable[[], datetime],
         make_code: Callable[[], str],
+        giving_way: GivingWay,
         further: Sequence[web.RouteDef] = (),
     ) -> None:
         self._further = further
@@ -62,6 +64,7 @@ class HubWeb:
         self._issuer = issuer
         self._clock = clock
         self._make_code = make_code
+        self._giving_way = giving_way
 
     def application(self) -> web.Application:
         """Return the application."""
@@ -107,6 +110,7 @@ class HubWeb:
     async def _handed_over(self, request: web.Request) -> web.StreamResponse:
         """Answer a request for an app that a worker may not forward."""
         front = read_front(request)
+        await self._giving_way.turn()
         match front.verdict:
             case SignInVerdict():
                 return await self._remediation.signed_out(request, front.verdict)

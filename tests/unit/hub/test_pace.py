@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.hub.pace import Pace
+from gateway.hub.pace import GivingWay, Pace
 
 
 class Work:
@@ -46,3 +46,27 @@ async def test_a_piece_that_takes_longer_than_a_turn_is_done_all_the_same() -> N
     await work.run(3)
     assert [name for name, _ in work.done] == [0, 1, 2]
     assert len({turn for _, turn in work.done}) == 3
+
+
+async def test_what_can_wait_begins_after_what_is_hurried() -> None:
+    """Many who are refused at once must not hold up a change of access, however many turns of the loop that takes."""
+    hurried, done = asyncio.Event(), []
+    giving_way = GivingWay(lambda: not hurried.is_set())
+
+    async def hurry() -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        done.append("hurried")
+        hurried.set()
+
+    async def page(name: str) -> None:
+        await giving_way.turn()
+        done.append(name)
+
+    await asyncio.gather(page("first"), hurry(), page("second"))
+    assert done == ["hurried", "first", "second"]
+
+
+async def test_what_gives_way_does_not_wait_for_ever() -> None:
+    """Where something is always hurried, it is only late."""
+    await asyncio.wait_for(GivingWay(lambda: True).turn(), 5)

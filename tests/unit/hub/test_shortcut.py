@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.decision.assertion import AssertionSigner
 from gateway.hub import shortcut
+from gateway.hub.pace import GivingWay
 from gateway.hub.pages import Pages, problem
 from gateway.hub.shortcut import Accepted, DeliverySite
 from gateway.hub.web import HubWeb
@@ -101,6 +102,7 @@ async def hub(tmp_path):
         issuer=lambda: "https://login.example",
         clock=lambda: datetime.now(UTC),
         make_code=lambda: "7F3K-9QXM",
+        giving_way=GivingWay(lambda: False),
     )
     runner = web.AppRunner(front.application(), handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()

@@ -10,6 +10,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.decision.assertion import AssertionSigner
+from gateway.hub.pace import GivingWay
 from gateway.hub.pages import Pages
 from gateway.hub.web import HubWeb
 
@@ -61,6 +62,7 @@ async def hub(tmp_path: Path):
         issuer=lambda: "https://login.example",
         clock=lambda: datetime.now(UTC),
         make_code=lambda: "7F3K-9QXM",
+        giving_way=GivingWay(lambda: False),
     ).application()
     runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
