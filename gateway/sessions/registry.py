@@ -26,6 +26,7 @@ from gateway.sessions.model import (
     is_live,
     new_cookie,
     new_session_id,
+    sharing,
 )
 from gateway.sessions.seal import SealBroken, Sealer
 from gateway.sessions.store import SessionStore
@@ -212,7 +213,7 @@ class SessionRegistry:
         session = self._filled(
             Session(
                 id=session_id,
-                user=facts.user,
+                user=sharing(facts.user),
                 created_at=now,
                 last_seen_at=now,
                 ends_at=now + self.lifetimes.absolute,
@@ -235,7 +236,7 @@ class SessionRegistry:
             return None
         fresh = msgspec.structs.replace(
             old,
-            user=facts.user,
+            user=sharing(facts.user),
             last_seen_at=now,
             ends_at=now + self.lifetimes.absolute,
         )

@@ -8,7 +8,7 @@ import msgspec
 
 from compliance.model import User
 from gateway.devices.claim import ClaimedDevice
-from gateway.sessions.model import HostCookie, Session, SessionId
+from gateway.sessions.model import HostCookie, Session, SessionId, shared_text, sharing
 from risk.database import Database, StoreFault
 
 SCHEMA: tuple[str, ...] = (
@@ -47,6 +47,8 @@ SCHEMA: tuple[str, ...] = (
 )
 """Migrations, oldest first. Never change one that was released; append."""
 
+_users = msgspec.json.Decoder(User)
+_devices = msgspec.json.Decoder(tuple[ClaimedDevice, ...])
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -151,8 +153,8 @@ def _session(row: tuple[str, int, int, int, str, str, str | None, bytes | None, 
         created_at=_at(row[1]),
         last_seen_at=_at(row[2]),
         ends_at=_at(row[3]),
-        user=msgspec.json.decode(row[4], type=User),
-        devices=msgspec.json.decode(row[5], type=tuple[ClaimedDevice, ...]),
+        user=sharing(_users.decode(row[4])),
+        devices=_devices.decode(row[5]),
         provider_sid=row[6],
         sealed_id_token=row[7],
         sealed_refresh_token=row[8],
@@ -160,7 +162,9 @@ def _session(row: tuple[str, int, int, int, str, str, str | None, bytes | None, 
 
 
 def _cookie(row: tuple[str, str, str, int]) -> HostCookie:
-    return HostCookie(hash=row[0], session_id=SessionId(row[1]), host=row[2], created_at=_at(row[3]))
+    return HostCookie(
+        hash=row[0], session_id=SessionId(row[1]), host=shared_text(row[2]), created_at=_at(row[3])
+    )
 
 
 def _us(at: datetime) -> int:

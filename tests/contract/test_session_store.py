@@ -91,6 +91,20 @@ async def test_everything_comes_back_after_reopening(opened: Callable[[], Any]) 
         )
 
 
+async def test_what_people_have_in_common_is_there_once(opened: Callable[[], Any]) -> None:
+    async with opened() as store:
+        await store.put(session("a"))
+        await store.put(session("b"))
+        await store.put_cookie(cookie("1"))
+        await store.put_cookie(cookie("2", "b"))
+    async with opened() as store:
+        (one, other), (mine, theirs) = await store.load()
+    for name in ("provider", "issuer", "groups", "roles", "acr", "amr"):
+        assert getattr(one.user, name) is getattr(other.user, name), name
+    assert one.user.subject != other.user.subject
+    assert mine.host is theirs.host
+
+
 async def test_putting_again_replaces_and_keeps_cookies(opened: Callable[[], Any]) -> None:
     changed = session(
         provider_sid=None, sealed_id_token=None, sealed_refresh_token=b"r", ends_at=AT + timedelta(days=1)
