@@ -5,6 +5,7 @@ end, with a default, so that bytes of an older version still read.
 """
 
 from datetime import datetime
+from sys import intern
 
 import msgspec
 
@@ -82,14 +83,15 @@ def pack_posture(posture: Posture) -> bytes:
 def unpack_posture(device_id: DeviceId, packed: bytes) -> Posture:
     """Return the posture that `pack_posture` was given. Raises `msgspec.MsgspecError` for anything else."""
     row = _posture_decoder.decode(packed)
+    facts = [_fact(each) for each in row.facts]
     return Posture(
         device_id=device_id,
         name=row.name,
-        identifiers=tuple(Identifier(each.kind, each.value, each.issuer) for each in row.identifiers),
+        identifiers=tuple(_identifier(each) for each in row.identifiers),
         findings={(each.sensor, each.external_id): _finding(each) for each in row.findings},
-        facts={(each.sensor, each.name): _fact(each) for each in row.facts},
-        heard=row.heard,
-        contested=tuple(Identifier(each.kind, each.value, each.issuer) for each in row.contested),
+        facts={(each.sensor, each.name): each for each in facts},
+        heard={intern(sensor): at for sensor, at in row.heard.items()},
+        contested=tuple(_identifier(each) for each in row.contested),
     )
 
 
@@ -103,6 +105,11 @@ def unpack_signal(packed: bytes) -> Signal:
     return _signal_decoder.decode(packed)
 
 
+def _identifier(row: _IdentifierRow) -> Identifier:
+    # What all devices have in common is there once: of many that are open it would be a quarter.
+    return Identifier(intern(row.kind), row.value, intern(row.issuer))
+
+
 def _finding(row: _FindingRow) -> Finding:
     return Finding(**{name: getattr(row, name) for name in _FindingRow.__struct_fields__})
 
@@ -110,8 +117,8 @@ def _finding(row: _FindingRow) -> Finding:
 def _fact(row: _FactRow) -> Fact:
     # Written out: most of what is unpacked are facts, and a device is unpacked for each of its signals.
     return Fact(
-        name=row.name,
-        sensor=row.sensor,
+        name=intern(row.name),
+        sensor=intern(row.sensor),
         value=row.value,
         observed_at=row.observed_at,
         received_at=row.received_at,

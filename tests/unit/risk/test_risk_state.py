@@ -53,6 +53,16 @@ def test_packing_gives_any_signal_back(text, number, at):
     assert unpack_signal(pack_signal(signal)) == signal
 
 
+def test_what_devices_have_in_common_is_there_once():
+    one, other = (unpack_posture(DeviceId(each), pack_posture(posture(each, f"S{each}"))) for each in "ab")
+    assert one.identifiers[0].kind is other.identifiers[0].kind
+    for (sensor, name), fact in one.facts.items():
+        assert {sensor, name} == {fact.sensor, fact.name}
+        assert other.facts[sensor, name].sensor is fact.sensor
+        assert other.facts[sensor, name].name is fact.name
+    assert next(iter(one.heard)) is next(iter(other.heard)) is next(iter(one.facts.values())).sensor
+
+
 def test_a_posture_is_found_by_id_and_by_identifier():
     state = RiskState()
     state.put(posture())
