@@ -67,6 +67,10 @@ _BUILT_IN = frozenset(
 )
 
 
+MAX_SPELLED = 32_768
+"""Most identifiers of users whose record is remembered, some 300 bytes each; a session has two or three."""
+
+
 def normalise_user(identifier: Identifier) -> Identifier | None:
     r"""Return the identifier in the form that is compared, None when it names nobody.
 
@@ -102,14 +106,10 @@ def normalise_user(identifier: Identifier) -> Identifier | None:
             return None if is_nobody else Identifier(kind, folded, identifier.issuer)
 
 
-@lru_cache(maxsize=65_536)
 def user_record_id(identifier: Identifier) -> UserId | None:
     """Return the id of the record that the identifier names, None when it names nobody."""
-    normal = normalise_user(identifier)
-    if normal is None:
-        return None
-    text = f"{normal.kind}\x1f{normal.issuer}\x1f{normal.value}"
-    return UserId(DeviceId(PREFIX + blake2b(text.encode(), digest_size=10).hexdigest()))
+    found = _spelled(identifier)
+    return None if found is None else found[0]
 
 
 def is_user_id(subject_id: str) -> bool:
@@ -117,10 +117,14 @@ def is_user_id(subject_id: str) -> bool:
     return subject_id.startswith(PREFIX)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=MAX_SPELLED)
 def _spelled(identifier: Identifier) -> tuple[UserId, Identifier] | None:
-    record, normal = user_record_id(identifier), normalise_user(identifier)
-    return None if record is None or normal is None else (record, normal)
+    normal = normalise_user(identifier)
+    if normal is None:
+        return None
+    text = f"{normal.kind}\x1f{normal.issuer}\x1f{normal.value}"
+    record = UserId(DeviceId(PREFIX + blake2b(text.encode(), digest_size=10).hexdigest()))
+    return record, identifier if identifier == normal else normal
 
 
 def spelled(identifiers: Iterable[Identifier]) -> dict[UserId, Identifier]:
