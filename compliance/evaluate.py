@@ -57,6 +57,7 @@ ANY_SERVICE = "*"
 _request_conditions = attrgetter(*REQUEST_KINDS)
 
 _NO_CONTROLS: frozenset[SessionControl] = frozenset()
+_NO_PROFILES: frozenset[str] = frozenset()
 
 
 def decide(
@@ -117,7 +118,7 @@ def entry(policy: AccessPolicy, context: AccessContext, when: Conditions | None 
         mode=policy.mode,
         when=policy.when if when is None else when,
         is_sure=policy.decision is not Outcome.RESTRICT or _is_sure(policy, context),
-        profiles=frozenset(policy.profiles) if policy.decision is Outcome.RESTRICT else frozenset(),
+        profiles=frozenset(policy.profiles) if policy.decision is Outcome.RESTRICT else _NO_PROFILES,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -24,6 +25,16 @@ MAX_CONDITIONAL_RESTRICTIONS = 3
 With more, a request that meets some of them is told of all: an app never learns of less than is in force."""
 MAX_REMEMBERED = 8192
 """Situations kept so that a refusal is recorded with the very inputs it was decided on."""
+
+
+MAX_RESIDUALS = 1_000
+"""Most residuals that are shared by tickets."""
+
+
+@lru_cache(maxsize=MAX_RESIDUALS)
+def _once(rest: Residual) -> Residual:
+    """Return the residual, the same one for all tickets that have an equal one: most have one of a few."""
+    return rest
 
 
 Limits = tuple[frozenset[SessionControl], frozenset[str]]
@@ -123,7 +134,7 @@ class TicketMaker:
             keys=situation.keys,
             session=session_id,
             decision=code,
-            residual=rest,
+            residual=_once(msgspec.structs.replace(rest, valid_until=None)),
             headers=_identity_headers(app, situation, code) if admitted else (),
             variants=tuple(self._variant(each, meaning, app, claims, now) for each in admitted),
             valid_until=max(ends, now + timedelta(milliseconds=50)).timestamp(),

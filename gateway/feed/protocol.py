@@ -28,8 +28,8 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
 
     `keys` are the invalidation keys that the ticket rests on (`session:…`, `user:…`, `device:…`, `identifier:…`).
     `headers` are sent to the app with every admitted request, and those of the one `variants` item whose controls
-    equal the decision's beside them. `valid_until` is unix seconds: the signed assertion ends some time. `decision`
-    is the reference code of the decision record.
+    equal the decision's beside them. `valid_until` is unix seconds: the signed assertion ends some time. The residual's
+    own is left out, so that many tickets have an equal one. `decision` is the reference code of the decision record.
     """
 
     keys: tuple[str, ...]

@@ -79,16 +79,13 @@ def _shared(residual: Residual) -> tuple[Residual, Callable[[RequestFacts], Deci
 
 
 class Entry(Generic[E]):
-    """A ticket with the exchanges that are open under it. `routes` is the enforcer's own.
-
-    The residual's `valid_until` is left out, for tickets differ in it: what counts is the ticket's own.
-    """
+    """A ticket with the exchanges that are open under it. `routes` is the enforcer's own."""
 
     __slots__ = ("decide", "expiry", "is_used", "key", "live", "routes", "ticket")
 
     def __init__(self, key: TicketKey, ticket: Ticket) -> None:
         self.key = key
-        residual, self.decide = _shared(msgspec.structs.replace(ticket.residual, valid_until=None))
+        residual, self.decide = _shared(ticket.residual)
         self.ticket = msgspec.structs.replace(ticket, residual=residual)
         self.live: set[E] = set()
         self.routes: dict[Any, Any] = {}

@@ -257,6 +257,15 @@ def test_a_ticket_ends_at_the_nearest_moment_that_could_change_it() -> None:
     assert ticket.valid_until == (NOW + timedelta(seconds=5)).timestamp()
 
 
+def test_tickets_that_are_left_with_the_same_policies_share_them() -> None:
+    """However long each of them lives."""
+    admin = AccessPolicy(name="admin", decision=Outcome.BLOCK, when=Conditions(paths=("/admin",)))
+    (_, one), (_, another) = make(admin), make(admin, ends=NOW + timedelta(seconds=5))
+    assert one.valid_until != another.valid_until
+    assert one.residual is another.residual
+    assert one.residual.valid_until is None
+
+
 def test_the_assertion_verifies_by_the_published_keys_and_says_what_was_decided() -> None:
     signer, ticket = make(
         AccessPolicy(name="some", decision=Outcome.RESTRICT, controls=(SessionControl.READ_ONLY,)),

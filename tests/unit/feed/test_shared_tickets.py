@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
 
 import pytest
 
@@ -35,13 +34,13 @@ class Enforcer:
         raise AssertionError(seconds)
 
 
-def residual(path: str, valid_until: datetime) -> Residual:
+def residual(path: str) -> Residual:
     """Return what is decided by the path, of different parts each time, as it comes over the feed."""
     entry = ResidualEntry(
         policy="admin area", outcome=Outcome.BLOCK, reason="", controls=frozenset(), step_up=None, mode=Mode.ENFORCE,
         when=Conditions(paths=(path,)),
     )  # fmt: skip
-    return Residual(entries=(entry,), constant=None, valid_until=valid_until)
+    return Residual(entries=(entry,), constant=None, valid_until=None)
 
 
 def ticket(session: str, *keys: str, path: str = "/admin") -> Ticket:
@@ -49,7 +48,7 @@ def ticket(session: str, *keys: str, path: str = "/admin") -> Ticket:
     until = time.time() + 60 + len(session)
     return Ticket(
         keys=(f"session:{session}", *keys), session=session, decision="CODE", headers=(), variants=(),
-        residual=residual(path, datetime.fromtimestamp(until, UTC)), valid_until=until,
+        residual=residual(path), valid_until=until,
     )  # fmt: skip
 
 
