@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from compliance.analysis import escalation
-from compliance.analysis.inputs import OTHER, Inputs, Surroundings, Variable, unique
+from compliance.analysis.inputs import OTHER, TOLD, Inputs, Surroundings, Variable, unique
 from compliance.conditions import INPUTS
 from compliance.conditions.facts import sure_rules, tie_to_rule
 from compliance.evaluate import ANY_SERVICE, folded
@@ -59,11 +59,17 @@ class Space(Inputs):
         self._add_service(unique(name for each in assigned for name in each.services if name != ANY_SERVICE))
 
     def _add_service(self, names: Sequence[str]) -> None:
-        """Add whether a service identity asks, and which; it has no name and no address of a person."""
+        """Add whether a service identity asks, and which.
+
+        It has no name and no address of a person, and whether it is in a group is always known.
+        """
         others = [(name, {"service": name}) for name in (*names, "some-service")]
         self.add("service", [("", {}), *others])
+        is_person = self.is_in("service", [""])
         for key in ("user", "email"):
-            self.tie(self.is_in("service", [""]), self.is_in(key, [OTHER]))
+            self.tie(is_person, self.is_in(key, [OTHER]))
+        for word in ("groups", "roles"):
+            self.tie(is_person, self.is_in(f"{word} {TOLD}", [True]))
 
     # --- what ties inputs together ---------------------------------------------------------------------
 
