@@ -87,6 +87,9 @@ from gateway.pulls.hub import Pulls, RefreshResult
 from gateway.pulls.ingest import Ingest
 from gateway.pulls.store import CursorStore
 from gateway.scheduling import ask_for_short_turns
+from gateway.service_tokens import store as service_token_tables
+from gateway.service_tokens.admin import TokenApi
+from gateway.service_tokens.registry import ServiceTokens
 from gateway.sessions import sqlite as session_tables
 from gateway.sessions.endings import Endings
 from gateway.sessions.model import Session
@@ -113,6 +116,7 @@ SCHEMAS = {
     "pulls": pull_tables.SCHEMA,
     "deliveries": delivery_tables.SCHEMA,
     "fragments": fragment_tables.SCHEMA,
+    "service-tokens": service_token_tables.SCHEMA,
     **REMEDY_SCHEMAS,
 }
 PRUNE_EVERY_S = 600.0
@@ -196,9 +200,16 @@ class Hub:
             random_bytes=secrets.token_bytes,
             on_ended=self._session_ended,
         )
+        self.service_tokens = ServiceTokens(
+            service_token_tables.SqliteTokenStore(self.database),
+            self.changed,
+            clock=utc_now,
+            random_bytes=secrets.token_bytes,
+        )
         self.desk = Desk(
             runtime=lambda: self._runtime,
             sessions=self.sessions,
+            service_tokens=self.service_tokens,
             postures=self.risk,
             maker=TicketMaker(
                 self.signer,
@@ -273,9 +284,12 @@ class Hub:
             on_session_changed=self._session_changed,
         )
         self.shared_signals = self._shared_signals()
+        self._publish_figures(loaded.revision)
+
+    def _publish_figures(self, revision: str) -> None:
         self.metrics.registry.register(self.shared_signals.figures())
         self.metrics.registry.register(DeviceFigures(self.risk))
-        self.metrics.build.labels(__version__, loaded.revision).set(1)
+        self.metrics.build.labels(__version__, revision).set(1)
         self._note_reload(is_ok=True)
 
     # --- life cycle ------------------------------------------------------------------------------------------
@@ -289,6 +303,8 @@ class Hub:
         await self.sessions.load()
         await self.sign_in.load()
         self.sessions.start()
+        await self.service_tokens.load()
+        self.service_tokens.start()
         self.recorder.start()
         await self.deliveries.start()
         await self.fragments.load()
@@ -312,6 +328,7 @@ class Hub:
         admin.router.add_routes(self.remedies.admin_routes())
         admin.router.add_routes(self.shared_signals.admin_routes())
         admin.router.add_routes(device_routes(self.devices))
+        admin.router.add_routes(TokenApi(self.service_tokens, self._is_app, utc_now).routes())
         known = Devices(self.risk.posture, self.risk.resolve)
         admin.router.add_routes(delivery_routes(self.deliveries, self.again, self.standings, known))
         await self._listen_unix(admin, "admin.sock")
@@ -350,6 +367,7 @@ class Hub:
             await provider.stop()
         await self.intake.stop()
         await self.sessions.stop()
+        await self.service_tokens.stop()
         self.triage.drain()
         await self.incidents.stop()
         await self.remedies.stop()
@@ -497,6 +515,9 @@ class Hub:
         if sessions:
             await self.changed(tuple(session_key(each.id) for each in sessions), "signed-out-everywhere")
 
+    def _is_app(self, name: str) -> bool:
+        return self._runtime.app(name) is not None
+
     def _app_name(self, host: str, path: str) -> str:
         return self._runtime.app_name_at(host, path)
 
@@ -522,6 +543,7 @@ class Hub:
         now = utc_now()
         for session_id in session_ids:
             self.sessions.touch(session_id, now)
+            self.service_tokens.touch(session_id, now)
 
     def _delivered(self, delivery: Delivery) -> None:
         figures = self.metrics.of_sensor(delivery.sensor)
@@ -782,6 +804,7 @@ class Hub:
             forms=forms,
             exceptions=exceptions,
             tasks=self.remedies.tasks,
+            service_tokens=self.service_tokens,
             looked_at=self.remedies.looked_at,
             refresh=self.pulls.refresh,
             giving_way=giving_way,

@@ -50,6 +50,7 @@ from gateway.wire.forwarded import Address, TrustedNetworks
 from gateway.wire.origin import is_own_origin, is_preflight, parse_origin
 from gateway.wire.prefix import PathRewrite
 from gateway.wire.request import RequestHead
+from gateway.wire.service_token import DIGEST_PREFIX, presented_token, token_digest
 from gateway.wire.spare import unpack
 from gateway.wire.target import readings
 
@@ -149,7 +150,7 @@ class Worker:
             return self._to_app(app, (), UNLIMITED)
         digest = head.memo.session
         if digest == "":
-            digest = head.memo.session = self._session_digest(head)
+            digest = head.memo.session = self._identity_digest(head)
         if digest is None:
             return self._to_hub(exchange, SignIn(app.name))
         key = TicketKey(digest, head.host, app.name, self._evidence(exchange, app))
@@ -199,7 +200,11 @@ class Worker:
         page = parse_origin(origin)
         return page is not None and any(parse_origin(each.encode()) == page for each in app.websocket_origins)
 
-    def _session_digest(self, head: RequestHead) -> str | None:
+    def _identity_digest(self, head: RequestHead) -> str | None:
+        """Return the digest of the service token or else of the session cookie that a request presents."""
+        token = presented_token(head)
+        if token is not None:
+            return token_digest(token)
         cookie = find_cookie(head.header(b"cookie"), self._cookie)
         return None if cookie is None else hashlib.sha256(cookie).hexdigest()
 
@@ -543,6 +548,9 @@ class Worker:
         keeps_form = False
         if verdict is not None:
             headers.append((VERDICT_HEADER, encode_verdict(verdict)))
+            digest = head.memo.session
+            if digest is not None and digest.startswith(DIGEST_PREFIX):
+                headers.append((b"X-Gate-Service", digest.encode()))
             if isinstance(verdict, SignIn | Refused) and _is_own_form(exchange):
                 keeps_form = exchange.head.length <= FORM_BYTES
                 headers.append((b"X-Gate-Form", b"sent" if keeps_form else b"too-large"))

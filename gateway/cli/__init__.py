@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "incidents": "list what happened to devices, with the measured exposure window",
     "tasks": "list what has to be fixed on devices, assign it, note it, link tickets",
     "revoke": "end the sessions of a user or a device, or one session, now",
+    "service-token": "make, list, rotate and revoke the tokens of programs that use apps",
     "sensor": "list, add, try and rotate sensors, and send what one would send",
     "device": "look at device records; settle, merge, split, override, import",
     "ssf": "show, verify and manage the streams of Shared Signals",

@@ -135,7 +135,8 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
             profiles=tuple(sorted(decision.profiles)),
             step_up=decision.step_up,
             user=context.user,
-            session=session[:UNITS_OF_SESSION_SHOWN],
+            # The id of a service token opens nothing: whoever looks into a leak wants all of it.
+            session=session if context.user.is_service else session[:UNITS_OF_SESSION_SHOWN],
             device_id=context.device_id,
             device_name=context.device_name,
             device_source=context.device_source,
@@ -198,16 +199,8 @@ def _lines(record: DecisionRecord) -> Iterator[str]:
 
 
 def _inputs(record: DecisionRecord) -> Iterator[str]:
-    user, at = record.user, record.decided_at
-    yield f"  user       {_user(user)}"
-    groups = ", ".join(sorted(user.groups)) or "none"
-    yield f"  groups     {groups if user.are_groups_known else 'not known'}"
-    if user.roles:
-        yield f"  roles      {', '.join(sorted(user.roles))}"
-    signed_in = "time not told" if user.auth_at is None else _ago(user.auth_at, at)
-    amr = "not told" if user.amr is None else ", ".join(user.amr) or "none"
-    yield f"  sign-in    {signed_in}, acr {user.acr or 'not told'}, amr {amr}"
-    yield f"  session    {record.session}"
+    at = record.decided_at
+    yield from _holder(record)
     if record.device_id is None:
         yield f"  device     unknown: {_why_unknown(record)}"
     else:
@@ -227,6 +220,24 @@ def _inputs(record: DecisionRecord) -> Iterator[str]:
         yield f"  fact       {_one_line(f'{fact.name} {said}')}"
     yield f"  request    {record.app}: {record.method} {_one_line(record.path)} ({record.client_kind})"
     yield f"  client     {record.client}, networks {', '.join(record.networks) or 'none'}"
+
+
+def _holder(record: DecisionRecord) -> Iterator[str]:
+    """Yield who asked: a person with their sign-in, or a service identity with its token."""
+    user = record.user
+    if user.is_service:
+        yield f"  service    {_one_line(user.subject)}"
+        yield f"  token      {record.session}"
+        return
+    yield f"  user       {_user(user)}"
+    groups = ", ".join(sorted(user.groups)) or "none"
+    yield f"  groups     {groups if user.are_groups_known else 'not known'}"
+    if user.roles:
+        yield f"  roles      {', '.join(sorted(user.roles))}"
+    signed_in = "time not told" if user.auth_at is None else _ago(user.auth_at, record.decided_at)
+    amr = "not told" if user.amr is None else ", ".join(user.amr) or "none"
+    yield f"  sign-in    {signed_in}, acr {user.acr or 'not told'}, amr {amr}"
+    yield f"  session    {record.session}"
 
 
 def _why_unknown(record: DecisionRecord) -> str:

@@ -38,6 +38,9 @@ def person_identifiers(user: User) -> tuple[Identifier, ...]:
     >>> person_identifiers(User(provider="p", issuer="https://op.example", subject="7"))
     (Identifier(kind='iss-sub', value='7', issuer='https://op.example'), Identifier(kind='sub', value='7', issuer=''))
     """
+    if user.is_service:
+        # A person may have the same subject: what is told of either must not decide about the other.
+        return (Identifier("iss-sub", user.subject, user.issuer),)
     found = [Identifier("iss-sub", user.subject, user.issuer), Identifier("sub", user.subject)]
     if user.email and user.email in user.names:
         found.append(Identifier("email", user.email))

@@ -10,7 +10,7 @@ import msgspec
 from cachetools import LRUCache
 
 from compliance.evaluate import depends_on_request
-from compliance.model import AccessPolicy, Outcome, Residual, ResidualEntry, SessionControl
+from compliance.model import AccessPolicy, Outcome, Residual, ResidualEntry, SessionControl, User
 from compliance.residual import residual
 from gateway.config.schema import App
 from gateway.controls.effective import Profiles
@@ -25,7 +25,8 @@ MAX_CONDITIONAL_RESTRICTIONS = 3
 With more, a request that meets some of them is told of all: an app never learns of less than is in force."""
 MAX_REMEMBERED = 8192
 """Situations kept so that a refusal is recorded with the very inputs it was decided on."""
-
+SERVICE_SUBJECT = "service:"
+"""How the subject of a service identity begins in what apps are told."""
 
 MAX_RESIDUALS = 1_000
 """Most residuals that are shared by tickets."""
@@ -147,7 +148,7 @@ class TicketMaker:
         return {
             "iss": self._issuer,
             "aud": host,
-            "sub": user.subject,
+            "sub": told_subject(user),
             "email": user.email,
             "email_verified": user.email in user.names,
             "name": user.name,
@@ -156,6 +157,7 @@ class TicketMaker:
             "jti": self._make_id(),
             "gate": {
                 "app": app.name,
+                **({"service": user.subject} if user.is_service else {}),
                 "provider": user.provider,
                 "decision_id": code,
                 "device_id": context.device_id,
@@ -225,13 +227,18 @@ def _identity_headers(app: App, situation: Situation, code: str) -> tuple[tuple[
     if app.identity_headers:
         groups = ",".join(group.replace("%", "%25").replace(",", "%2C") for group in sorted(user.groups))
         headers += [
-            (b"X-Gate-User", header_text(user.subject)),
+            (b"X-Gate-User", header_text(told_subject(user))),
             # An address that the provider does not vouch for is no identity: only the assertion has it, marked.
             (b"X-Gate-Email", header_text(user.email if user.email in user.names else "")),
             (b"X-Gate-Name", header_text(user.name)),
             (b"X-Gate-Groups", header_text(groups)),
         ]
     return tuple(headers)
+
+
+def told_subject(user: User) -> str:
+    """Return the subject as apps are told it: a service identity is never taken for the person of that subject."""
+    return f"{SERVICE_SUBJECT}{user.subject}" if user.is_service else user.subject
 
 
 def header_text(text: str) -> bytes:

@@ -59,6 +59,8 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
 class TicketRequest(msgspec.Struct, frozen=True, tag="ticket?"):
     """Worker asks: may the holder of this cookie use this app? `cookie` is the SHA-256 of the cookie value, hex.
 
+    For a service token it is what stands for that (`gateway.wire.service_token.token_digest`).
+
     `host` is the public host of the request, for a cookie counts on its own host only. `evidence` is the DER of the
     device certificate of this connection or trusted hop, empty without one.
     """

@@ -64,7 +64,7 @@ E = TypeVar("E")
 
 
 class TicketKey(NamedTuple):
-    """What a ticket is for. `cookie` is the SHA-256 of the cookie value, hex; `evidence` the device certificate."""
+    """What a ticket is for. `cookie` is the digest of cookie or service token; `evidence` the device certificate."""
 
     cookie: str
     host: str

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from cachetools import LRUCache
 
 from compliance.evaluate import decide
-from compliance.model import ClientKind, Decision, PolicyTrace, RequestFacts
+from compliance.model import AccessPolicy, ClientKind, Decision, PolicyTrace, RequestFacts
 from compliance.why import why
 from gateway.config.schema import App
 from gateway.decision.context import DeviceEvidence, Interpret, PostureSource, Situation, situation
@@ -22,8 +22,11 @@ from gateway.devices.resolve import Strength, identify_device
 from gateway.feed.protocol import Ticket, TicketRequest
 from gateway.hub.runtime import Runtime
 from gateway.observe.metrics import Metrics
+from gateway.service_tokens.model import OTHER_APP
+from gateway.service_tokens.registry import ServiceTokens
 from gateway.sessions.model import Session
 from gateway.sessions.registry import SessionRegistry
+from gateway.wire.service_token import DIGEST_PREFIX
 from risk.model import DeviceId, Posture
 
 MAX_LATEST = 4096
@@ -58,6 +61,7 @@ class Desk:
         *,
         runtime: Callable[[], Runtime],
         sessions: SessionRegistry,
+        service_tokens: ServiceTokens,
         postures: Postures,
         maker: TicketMaker,
         recorder: DecisionRecorder,
@@ -67,6 +71,7 @@ class Desk:
     ) -> None:
         self._runtime = runtime
         self._sessions = sessions
+        self._service_tokens = service_tokens
         self._postures = postures
         self._maker = maker
         self._recorder = recorder
@@ -84,13 +89,15 @@ class Desk:
     def ticket(self, request: TicketRequest) -> Ticket | None:
         """Return the ticket that a worker asks for; None when the cookie names no live session on that host.
 
+        A live service token counts on every host; it is refused at the apps that it is not for.
+
         Workers that ask for the same, with nothing changed in between, get the same: after a change each of them asks
         for every session with open streams.
         """
         now = self._clock()
         runtime = self._runtime()
         app = runtime.app(request.app)
-        session = self._sessions.lookup(request.cookie, request.host, now)
+        session = self._presented(request, now)
         if app is None or session is None:
             return None
         key, epoch = (session.id, app.name, request.host, request.evidence), self._postures.epoch
@@ -106,6 +113,17 @@ class Desk:
             latest = self._latest[key] = _Latest(session, runtime, epoch, ticket)
         return latest.ticket
 
+    def _presented(self, request: TicketRequest, now: datetime) -> Session | None:
+        if request.cookie.startswith(DIGEST_PREFIX):
+            return self._service_tokens.lookup(request.cookie, now)
+        return self._sessions.lookup(request.cookie, request.host, now)
+
+    def _policies_of(self, app: App, session: Session) -> tuple[AccessPolicy, ...]:
+        """Return the policies that decide: those of the app, unless a service token is for others only."""
+        if session.user.is_service and not self._service_tokens.may_use(session.id, app.name):
+            return OTHER_APP
+        return self._runtime().policies_of(app.name)
+
     def _made(
         self, app: App, session: Session, request: TicketRequest, runtime: Runtime, now: datetime
     ) -> Ticket:
@@ -113,10 +131,10 @@ class Desk:
         ticket = self._maker.make(
             app,
             facts,
-            runtime.policies_of(app.name),
+            self._policies_of(app, session),
             session_id=session.id,
             host=request.host,
-            session_ends=self._sessions.ends_at(session),
+            session_ends=self.ends_at(session),
             profiles=runtime.profiles,
         )
         issued = self._maker.issued[ticket.decision]
@@ -174,11 +192,11 @@ class Desk:
         if known is not None or session is None:
             return known
         facts = self.situation(session, app.name, evidence, self._clock())
-        return Issued(facts, self._runtime().policies_of(app.name), session.id)
+        return Issued(facts, self._policies_of(app, session), session.id)
 
     def ends_at(self, session: Session) -> datetime:
-        """Return when the session ends unless it is used again."""
-        return self._sessions.ends_at(session)
+        """Return when the session ends unless it is used again; a service token does not end by not being used."""
+        return session.ends_at if session.user.is_service else self._sessions.ends_at(session)
 
     def sessions_on(self, device: str) -> frozenset[str]:
         """Return the sessions that lately had a ticket resting on this device, by our id of it or its name."""

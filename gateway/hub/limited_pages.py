@@ -238,11 +238,12 @@ def notice_texts(ambience: Ambience) -> tuple[NoticeTexts, ...]:
 
 
 def restricted_problem(
-    front: Front, verdict: Refused, code: str, checks: Sequence[dict[str, object]], *, reason: str
+    verdict: Refused, code: str, checks: Sequence[dict[str, object]], *, reason: str, fix_url: str | None
 ) -> web.Response:
     """Return what a program is told whose request or response a limit of the session stopped.
 
     `checks` are what is wrong with the device, `reason` is why the session is limited, in the language that is spoken.
+    `fix_url` is where a person sees what to do, None for a service identity.
     """
     assert verdict.control is not None  # noqa: S101 - the caller has looked
     is_rate = verdict.control is Limit.RATE
@@ -257,7 +258,7 @@ def restricted_problem(
         control=verdict.control.value,
         restrictions=[each.value for each in verdict.controls],
         reason=reason or None,
-        remediation_url=f"{front.origin}{FIX_PATH}?c={code}" if code else f"{front.origin}{FIX_PATH}",
+        remediation_url=fix_url,
         checks=list(checks),
     )
 

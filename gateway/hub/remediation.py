@@ -34,14 +34,15 @@ from gateway.hub.limited_pages import nobody_problem, restricted_problem
 from gateway.hub.pace import GivingWay
 from gateway.hub.pages import Pages, problem, spoken_problem
 from gateway.hub.runtime import Runtime
+from gateway.hub.signin_front import TOKEN_CHALLENGE, referring_path
 from gateway.hub.signin_front import Front as Origin
-from gateway.hub.signin_front import referring_path
 from gateway.hub.texts import text
 from gateway.hub.views import AppState, Offer, RemediationView, status_payload
 from gateway.hub.wording import PageContext
 from gateway.pulls.hub import RefreshOutcome, RefreshResult
 from gateway.remediation.forms import Lost
 from gateway.remediation.task_desk import TaskDesk
+from gateway.service_tokens.registry import ServiceTokens
 from gateway.sessions.model import Session
 from risk.database import StoreFault, StoreOverloaded
 from risk.model import RISK_ORDER, DeviceId, RiskLevel
@@ -72,6 +73,9 @@ ANSWERED = (RefreshOutcome.CHANGED, RefreshOutcome.UNCHANGED)
 
 MOST_APPS = 12
 """Most other apps that the page lists."""
+
+SERVICE_HEADER = "X-Gate-Service"
+"""What a worker names a service token by, on requests that it hands over."""
 
 STREAM_MAX_S = 3600.0
 """A status stream ends after this long; the browser opens it again by itself."""
@@ -141,6 +145,7 @@ class Remediation:
         forms: KeptForms,
         exceptions: ExceptionPages,
         tasks: TaskDesk,
+        service_tokens: ServiceTokens,
         looked_at: Callable[[Iterable[str]], None],
         refresh: Callable[[DeviceId], Awaitable[Mapping[str, RefreshResult]]],
         giving_way: GivingWay,
@@ -149,6 +154,7 @@ class Remediation:
         self._forms = forms
         self._exceptions = exceptions
         self._tasks = tasks
+        self._service_tokens = service_tokens
         self._looked_at = looked_at
         self._refresh = refresh
         self._desk = desk
@@ -165,12 +171,16 @@ class Remediation:
 
     async def signed_out(self, request: web.Request, verdict: SignInFirst) -> web.StreamResponse:
         """Answer a request that needs a sign-in; a form that it sends is kept until afterwards."""
+        if SERVICE_HEADER in request.headers:
+            return self._bad_token(request, verdict.app)
         return await self._sign_in.start(request, kept=await self._forms.keep(request, verdict.app))
 
     async def refused(self, request: web.Request, front: Front, verdict: Refused) -> web.StreamResponse:
         """Answer a request that was refused: record it, then a page, a redirect to the page, or a problem."""
         app = self._runtime().app(verdict.app)
-        session = self._sign_in.session_of(request)
+        session = self._who(request)
+        if session is None and SERVICE_HEADER in request.headers:
+            return self._bad_token(request, verdict.app)
         kept = await self._forms.keep(request, verdict.app)
         if app is None or session is None:
             return await self._sign_in.start(request, kept=kept)
@@ -178,14 +188,45 @@ class Remediation:
         # Records are written together: without this, all who wait for theirs would go on at once.
         await self._giving_way.turn()
         context = self._context(request, app, session, code)
-        if front.kind is ClientKind.BROWSER:
+        is_service = session.user.is_service
+        if front.kind is ClientKind.BROWSER and not is_service:
             answer = await self._refusal_page(request, front, verdict, context, kept)
         else:
             checks = self._checks(front, app, session, context)
-            answer = self._refusal_problem(front, verdict, context, reason, checks)
+            answer = self._refusal_problem(front, verdict, context, reason, checks, is_service=is_service)
         if code and not answer.prepared:
             answer.headers["X-Gate-Decision-Id"] = code
         return answer
+
+    def _who(self, request: web.Request) -> Session | None:
+        """Return who sent a request that was handed over: a service identity by its token, else who is signed in."""
+        digest = request.headers.get(SERVICE_HEADER)
+        if digest is None:
+            return self._sign_in.session_of(request)
+        return self._service_tokens.lookup(digest, self._clock())
+
+    def _bad_token(self, request: web.Request, app: str) -> web.Response:
+        """Answer a request with a service token that does not count, or not any more. Source: RFC 6750 section 3."""
+        token, now = self._service_tokens.find(request.headers[SERVICE_HEADER]), self._clock()
+        state = "unknown" if token is None else token.state(now).value
+        log.info(
+            "service-token-refused",
+            why=state,
+            app=app,
+            token_id=None if token is None else token.id,
+            client=read_front(request).client,
+        )
+        response = spoken_problem(
+            401,
+            f"service-token-{state}",
+            text("program_token_title"),
+            text(f"program_token_{state}"),
+            app=app,
+            ended_at=None if token is None else token.ended_at.isoformat(timespec="seconds"),
+        )
+        for challenge in ('Bearer error="invalid_token"', TOKEN_CHALLENGE):
+            response.headers.add("WWW-Authenticate", challenge)
+        return response
 
     def _checks(
         self, front: Front, app: App, session: Session, context: PageContext
@@ -263,15 +304,20 @@ class Remediation:
         context: PageContext,
         reason: AccessReason | None,
         checks: list[dict[str, object]],
+        *,
+        is_service: bool,
     ) -> web.Response:
-        """Return what a program is told: codes to go by, and texts for people in the language that they prefer."""
+        """Return what a program is told: codes to go by, and texts for people in the language that they prefer.
+
+        A service identity has no page to open and no stronger sign-in.
+        """
         code = context.reference
-        step = None if reason is None else next_step(reason)
-        url = f"{front.origin}/.gate/fix?c={quote(code)}"
+        step = None if reason is None or is_service else next_step(reason)
+        url = None if is_service else f"{front.origin}/.gate/fix?c={quote(code)}"
         said = context.reason(verdict.policy, verdict.reason).text
         if verdict.control is not None:
-            return restricted_problem(front, verdict, code, checks, reason=said)
-        if verdict.outcome is Outcome.STEP_UP:
+            return restricted_problem(verdict, code, checks, reason=said, fix_url=url)
+        if verdict.outcome is Outcome.STEP_UP and not is_service:
             return self._step_up_problem(front, verdict, code)
         if verdict.outcome is Outcome.REMEDIATE:
             return spoken_problem(
@@ -290,7 +336,9 @@ class Remediation:
             403,
             "access-blocked",
             text("program_blocked_title"),
-            said or text("program_blocked_detail"),
+            text("program_token_step_up")
+            if verdict.outcome is Outcome.STEP_UP
+            else said or text("program_blocked_detail"),
             reference=code,
             app=verdict.app,
             why=reason,
@@ -322,7 +370,7 @@ class Remediation:
     async def failed(self, request: web.Request, front: Front, verdict: Failed) -> web.StreamResponse:
         """Answer a request whose app gave no usable answer, or that nobody may send."""
         app = self._runtime().app(verdict.app)
-        session = self._sign_in.session_of(request)
+        session = self._who(request)
         code = await self._record_failure(request, front, verdict, app, session)
         context = self._context(request, app, session, code)
         view = wording.error(context, verdict.code, status=verdict.status, action_url=request.raw_path)

@@ -24,6 +24,7 @@ from gateway.hub.pages import spoken_problem
 from gateway.hub.signin_addresses import KeptAddresses
 from gateway.hub.signin_backchannel import BackChannelLogout
 from gateway.hub.signin_front import (
+    TOKEN_CHALLENGE,
     Front,
     Fronts,
     add_cookie,
@@ -32,6 +33,7 @@ from gateway.hub.signin_front import (
     finished,
     is_browser,
     is_cookie_name,
+    is_program,
     query_of,
     redirect,
     referring_path,
@@ -256,6 +258,8 @@ class SignIn:
             headers={"WWW-Authenticate": 'Gate realm="sign-in"'},
             sign_in_url=front.origin + self.sign_in_path(referring_path(request, front)),
         )
+        if is_program(request):
+            response.headers.add("WWW-Authenticate", TOKEN_CHALLENGE)
         return finished(response)
 
     # --- where a sign-in leads to -------------------------------------------------------------------------

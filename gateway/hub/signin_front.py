@@ -23,6 +23,8 @@ from gateway.sessions.registry import SessionRegistry
 MAX_QUERY = 65536
 MAX_HOST = 261
 MAX_COOKIE_SUFFIX = 64
+TOKEN_CHALLENGE = 'Basic realm="service token", charset="UTF-8"'  # noqa: S105 - asks for one
+"""What makes git and its like ask for name and password. Never sent to a browser, which would ask the person."""
 HOME_OF_LOGIN_HOST = "/.gate/me"
 """Where people land on a login host that is no app: who they are, on which device, what is known of it."""
 
@@ -127,6 +129,15 @@ def plain_host(scheme: str, host: str) -> str:
 def is_browser(request: web.Request) -> bool:
     """Return whether the worker took this request for a person's navigation."""
     return request.headers.get("X-Gate-Client-Kind", "api") == "browser"
+
+
+def is_program(request: web.Request) -> bool:
+    """Return whether no browser can have sent this: browsers tell what fetches, and call themselves Mozilla."""
+    headers = request.headers
+    is_fetched = any(
+        name in headers for name in ("Sec-Fetch-Mode", "Sec-Fetch-Site", "Origin", "X-Requested-With")
+    )
+    return not is_fetched and not headers.get("User-Agent", "").startswith(("Mozilla/", "Opera/"))
 
 
 def client_address(request: web.Request | DeliveryRequest) -> str:

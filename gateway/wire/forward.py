@@ -10,6 +10,7 @@ from gateway.wire.cookies import without_own
 from gateway.wire.fields import CRLF, Field, list_members
 from gateway.wire.headers import PASSES_UPSTREAM, connection_options
 from gateway.wire.request import CHUNKED, RequestHead
+from gateway.wire.service_token import AUTHORIZATION, holds_token
 
 _NONE: frozenset[bytes] = frozenset()
 _USUALLY_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
@@ -79,11 +80,13 @@ def _lines_for_app(head: RequestHead, replaced: frozenset[bytes]) -> list[bytes]
 
 
 def _passing_lines(head: RequestHead, replaced: frozenset[bytes]) -> list[bytes]:
-    """Return the client's lines that pass unchanged."""
+    """Return the client's lines that pass unchanged; a service token never does."""
     passes = PASSES_UPSTREAM
     connection = head.header(b"connection")
     if connection is not None and connection not in _HARMLESS_CONNECTION:
         replaced |= connection_options(connection)
+    if holds_token(head):
+        replaced |= {AUTHORIZATION}
     fields = zip(head.lines, head.headers, strict=True)
     if replaced:
         return [line for line, (name, _) in fields if passes[name] and name not in replaced]

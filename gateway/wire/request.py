@@ -53,7 +53,7 @@ class Memo:
     """What was worked out from a block of header fields, kept for further requests with the very same block.
 
     `passing` holds the lines that pass to an upstream, by the names that we replace. `session` is the gatekeeper's:
-    the digest of the session cookie, None without one, "" while nobody has looked.
+    the digest of the session cookie or service token, None without one, "" while nobody has looked.
     """
 
     __slots__ = ("passing", "session")

@@ -621,6 +621,11 @@ TEXTS: dict[str, str] = {
     "program_sign_in_title": "Sign-in required",
     "program_sign_in_detail": "Nobody is signed in: open `sign_in_url` in a browser.",
     "program_nobody_detail": "Nobody is signed in here.",
+    "program_token_title": "This service token is not valid",
+    "program_token_unknown": "There is no such service token here. Look whether id and secret are whole.",
+    "program_token_expired": "It has expired. Whoever runs the gateway can make another one.",
+    "program_token_revoked": "It was revoked. Whoever runs the gateway can make another one.",
+    "program_token_step_up": "A stronger sign-in is needed, and a service token cannot give one.",
     # what rules are called that have no title of their own, what they ask for, and what was seen
     "rule_risk": "Device risk",
     "rule_findings": "Open findings",

@@ -17,10 +17,13 @@ from gateway.decision.judge import Judge
 from gateway.decision.recorder import DecisionRecorder
 from gateway.decision.ticket import TicketMaker
 from gateway.devices.claim import ClaimedDevice
+from gateway.feed.hub_side import Enforcement
 from gateway.feed.protocol import Ticket, TicketRequest
 from gateway.hub.desk import Desk
 from gateway.hub.runtime import make_runtime
 from gateway.observe.metrics import Metrics
+from gateway.service_tokens.registry import ServiceTokens
+from gateway.service_tokens.store import SqliteTokenStore
 from gateway.sessions.model import cookie_hash
 from gateway.sessions.registry import SessionRegistry, SignInFacts
 from gateway.sessions.seal import Sealer
@@ -68,8 +71,13 @@ async def counter(tmp_path: Path) -> AsyncIterator[Counter]:
         SqliteSessionStore(database), Sealer([b"k" * 32]), config.sessions,
         now=clock, random_bytes=secrets.token_bytes,
     )  # fmt: skip
+
+    async def changed(_keys: tuple[str, ...], _why: str) -> Enforcement:
+        return Enforcement(workers=1, cut=0, fenced=(), seconds=0.0)
+
+    tokens = ServiceTokens(SqliteTokenStore(database), changed, clock=clock, random_bytes=secrets.token_bytes)
     desk = Desk(
-        runtime=lambda: runtime, sessions=sessions, postures=state,
+        runtime=lambda: runtime, sessions=sessions, service_tokens=tokens, postures=state,
         maker=TicketMaker(
             AssertionSigner(ec.generate_private_key(ec.SECP256R1())), issuer="https://gate.example",
             make_code=lambda: secrets.token_hex(8), make_id=lambda: secrets.token_hex(8),
