@@ -130,7 +130,7 @@ async def test_the_journal_is_copied_into_the_file_beside_the_writer(
         finally:
             connection.close()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while alone() != [("copied",)]:  # noqa: ASYNC110 - of a thread that knows no events of ours
             await asyncio.sleep(0.01)
     database.close()

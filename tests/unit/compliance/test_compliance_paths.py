@@ -79,6 +79,6 @@ def test_no_pattern(pattern):
 def test_no_path_is_expensive(path):
     """Sixteen wildcards against a path of 16 KiB: backtracking would take for ever, not milliseconds."""
     matches = compile_paths(["/**/*a*a*a*b/**/*c*c*c/**/*a*a*b/**/x"])
-    started = time.perf_counter()
+    started = time.process_time()
     assert not matches(path)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1

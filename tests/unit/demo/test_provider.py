@@ -129,7 +129,7 @@ async def test_code_flow_gives_verified_claims(world: World) -> None:
     assert claims["groups"] == ["staff", "engineering"]
     assert claims["device_id"] == "PGD-7Q4-0001"
     assert (claims["acr"], claims["amr"]) == ("basic", ["pwd"])
-    assert abs(claims["auth_time"] - time.time()) < 5
+    assert abs(claims["auth_time"] - time.time()) < 60
 
     bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
     info = (await world.browser.fetch(f"{world.issuer}/userinfo", headers=bearer)).json()

@@ -78,7 +78,7 @@ class Connection:
         return await self.answer()
 
     async def answer(self):
-        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 5)
+        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 60)
         lines = head.decode().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines[1:] if line)
         body = await self.reader.readexactly(int(headers["Content-Length"]))
@@ -91,7 +91,8 @@ def post(path, body, *fields):
 
 
 @pytest.fixture
-async def hub(tmp_path):
+async def hub(tmp_path, monkeypatch):
+    monkeypatch.setattr(shortcut, "PATIENCE_S", 60.0)
     hooks = Hooks()
     front = HubWeb(
         sign_in=Rest(),
@@ -166,7 +167,7 @@ async def test_a_slow_delivery_is_left_to_the_application(hub, monkeypatch) -> N
     monkeypatch.setattr(shortcut, "PATIENCE_S", 0.01)
     link = await connect()
     link.writer.write(post("/.gate/hooks/edr", b'{"a": 1}')[:-3])
-    await asyncio.wait_for(hooks.begun.wait(), 5)
+    await asyncio.wait_for(hooks.begun.wait(), 60)
     assert ways(hooks) == ["Request"]
 
 
@@ -231,11 +232,11 @@ async def test_what_was_taken_is_finished_though_its_sender_hung_up(hub) -> None
     hooks.go_on.clear()
     link = await connect()
     link.writer.write(post("/.gate/hooks/edr", b"{}"))
-    await asyncio.wait_for(hooks.begun.wait(), 5)
+    await asyncio.wait_for(hooks.begun.wait(), 60)
     link.writer.transport.abort()
     await asyncio.sleep(0.05)
     hooks.go_on.set()
-    await asyncio.wait_for(hooks.done.wait(), 5)
+    await asyncio.wait_for(hooks.done.wait(), 60)
     assert hooks.sent == 0
 
 
@@ -254,10 +255,10 @@ async def test_a_delivery_under_way_is_answered_before_the_end(hub) -> None:
     hooks.go_on.clear()
     link, idle = await connect(), await connect()
     link.writer.write(post("/.gate/hooks/edr", b"{}"))
-    await asyncio.wait_for(hooks.begun.wait(), 5)
+    await asyncio.wait_for(hooks.begun.wait(), 60)
     stopping = asyncio.ensure_future(hooks.runner.cleanup())
     await asyncio.sleep(0.02)
     hooks.go_on.set()
     assert (await link.answer())[0] == 200
-    await asyncio.wait_for(stopping, 5)
+    await asyncio.wait_for(stopping, 60)
     assert await idle.reader.read() == b""

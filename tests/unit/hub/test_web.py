@@ -78,11 +78,11 @@ async def test_a_delivery_is_enforced_though_its_sender_hung_up(hub) -> None:
     hooks, _, path = hub
     _, writer = await asyncio.open_unix_connection(str(path))
     writer.write(b"POST /.gate/hooks/edr HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-    await asyncio.wait_for(hooks.begun.wait(), 5)
+    await asyncio.wait_for(hooks.begun.wait(), 60)
     writer.transport.abort()
     await asyncio.sleep(0.05)  # the server notices the end of the connection and cancels its handler
     hooks.go_on.set()
-    await asyncio.wait_for(hooks.enforced.wait(), 5)
+    await asyncio.wait_for(hooks.enforced.wait(), 60)
 
 
 async def test_a_fault_of_ours_is_an_answer_with_a_reference(hub) -> None:

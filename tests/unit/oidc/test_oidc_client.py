@@ -487,6 +487,6 @@ async def settle() -> None:
 
 async def until(condition: Any) -> None:
     """Wait for real input and output on loopback, bounded by the test's time-out."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - another loop's input and output, not a time
             await asyncio.sleep(0.005)

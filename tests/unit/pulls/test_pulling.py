@@ -111,7 +111,7 @@ class Rig:
 
     async def run(self, kind, *, options=None, **pull):
         """Ask one product until its first look is over."""
-        given = {"url": self.url, "interval": 3600.0, "timeout": 2.0, **pull}
+        given = {"url": self.url, "interval": 3600.0, "timeout": 60.0, **pull}
         sensor = Sensor(
             name=kind,
             kind=kind,
@@ -129,7 +129,7 @@ class Rig:
         return None if found is None else self.state.posture(found)
 
 
-async def until(done, most_s=10):
+async def until(done, most_s=60):
     async with asyncio.timeout(most_s):
         while not done():  # noqa: ASYNC110 - the condition is somebody else's
             await asyncio.sleep(0.005)
