@@ -21,7 +21,10 @@ TIMEOUT_S = 600.0
 
 def add_deliveries(actions: Any) -> None:
     """Declare the actions on `posturegate sensor`'s subparsers."""
-    _action(actions, "status", "print when each sensor was last heard, how often, and what was wrong last")
+    status = _action(
+        actions, "status", "print when each sensor was last heard, how often, and what was wrong last"
+    )
+    status.add_argument("name", metavar="NAME", nargs="?", default="", help="this sensor (default: all)")
     listed = _action(actions, "deliveries", "list what became of the newest deliveries")
     listed.add_argument("name", metavar="NAME", nargs="?", default="", help="of this sensor (default: all)")
     listed.add_argument(
@@ -86,7 +89,7 @@ def _request(arguments: argparse.Namespace) -> tuple[str, str, Any]:
     """Return method, path and body. Raises `ValueError`."""
     match arguments.action:
         case "status":
-            return "GET", "/sensors", None
+            return "GET", f"/sensors?{urlencode({'sensor': arguments.name})}", None
         case "deliveries":
             query = {"sensor": arguments.name, "most": str(max(0, arguments.most)), **_times(arguments)}
             return "GET", f"/deliveries?{urlencode(query)}", None
@@ -188,22 +191,27 @@ def _lines(arguments: argparse.Namespace, answer: dict[str, Any]) -> Iterator[st
                 yield from _status_lines(each)
         case "deliveries":
             yield from (_delivery_line(each) for each in answer["deliveries"])
-            yield f"{len(answer['deliveries'])} deliveries"
+            yield _counted(len(answer["deliveries"]), "delivery", "deliveries")
         case "delivery":
             yield from delivery_lines(answer)
         case "replay":
             for each in answer["outcomes"]:
                 yield from _outcome_lines(each)
-            yield f"{len(answer['outcomes'])} deliveries{' looked at, nothing changed' * arguments.dry_run}"
+            count = _counted(len(answer["outcomes"]), "delivery", "deliveries")
+            yield f"{count}{' looked at, nothing changed' * arguments.dry_run}"
         case "dead-letters":
             for each in answer["dead_letters"]:
                 yield from _letter_lines(each)
-            yield f"{len(answer['dead_letters'])} dead letters"
+            yield _counted(len(answer["dead_letters"]), "dead letter", "dead letters")
         case "retry":
             yield from (f"{each['id']}  {_settled(each)}: {each['text']}" for each in answer["outcomes"])
             yield f"{len(answer['outcomes'])} tried{', nothing changed' * arguments.dry_run}"
         case _:
             yield f"{answer['discarded']} discarded"
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
 
 
 def _letter_lines(each: Mapping[str, Any]) -> Iterator[str]:

@@ -11,13 +11,14 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gateway.cli import EXIT_FAILED, EXIT_INVALID, EXIT_OK, add_config_argument
+from gateway.cli.adding import GENERIC_BODY, SCHEMES, added_lines, new_secret, scheme_for
 from gateway.cli.deliveries import add_deliveries, run_deliveries
 from gateway.config.schema import Basic, Bearer, Hmac, Sensor, StandardWebhooks
 from plugins.verify import parse_message, parse_signing_secret, sign
@@ -25,7 +26,9 @@ from plugins.verify import parse_message, parse_signing_secret, sign
 if TYPE_CHECKING:
     from gateway.config.load import LoadedConfig
 
-SCHEMES = ("standard-webhooks", "bearer", "basic", "hmac")
+ASKED = frozenset({"cloudflare"})
+"""Kinds that have no webhook."""
+
 MAPPED = frozenset({"generic", "cloudevents"})
 """Kinds that read nothing without the operator's own mapping."""
 
@@ -48,7 +51,11 @@ def add_sending(actions: Any) -> None:
     )
     added.add_argument("kind", metavar="KIND")
     added.add_argument("name", metavar="NAME")
-    added.add_argument("--scheme", choices=SCHEMES, default="standard-webhooks")
+    added.add_argument(
+        "--scheme",
+        choices=SCHEMES,
+        help="how it proves itself (default: what the product of the kind can send)",
+    )
     add_config_argument(added)
     sent = actions.add_parser(
         "send", help="sign a payload as a sensor of the configuration does, and deliver it"
@@ -94,10 +101,11 @@ def run_sending(arguments: argparse.Namespace) -> int:
 
 
 def _list(loaded: "LoadedConfig", _arguments: argparse.Namespace) -> int:
-    rows = [("NAME", "KIND", "SCHEME", "SILENT AFTER", "WEBHOOK")]
+    rows = [("NAME", "KIND", "SCHEME", "SILENT AFTER", "ADDRESS")]
     for sensor in loaded.config.sensors:
         silence = "never" if sensor.max_silence is None else f"{sensor.max_silence / 3600:g} h"
-        rows.append((sensor.name, sensor.kind, _scheme(sensor), silence, _url(loaded, sensor.name)))
+        address = _url(loaded, sensor.name, "posture" if sensor.kind in ASKED else "hooks")
+        rows.append((sensor.name, sensor.kind, _scheme(sensor), silence, address))
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -117,61 +125,48 @@ def _add(loaded: "LoadedConfig", arguments: argparse.Namespace) -> int:
         raise Unusable("a name has lower-case letters, digits and hyphens, and begins and ends with none")
     if any(sensor.name == arguments.name for sensor in loaded.config.sensors):
         raise Unusable(f"there is a sensor `{arguments.name}` already; `rotate` changes its secret")
-    file = Path("secrets") / f"sensor-{arguments.name}"
-    print("\n".join(_section(loaded, arguments, file)))
+    if arguments.kind in ASKED:
+        raise Unusable(f"kind `{arguments.kind}` delivers nothing, its product asks: see docs/sensors.md")
+    lines = added_lines(
+        arguments.kind,
+        arguments.name,
+        arguments.scheme or scheme_for(arguments.kind),
+        url=_url(loaded, arguments.name),
+        config=loaded.path.name,
+        sample=next(iter(sample_payloads(arguments.kind)), {}),
+        has_sensors=bool(loaded.config.sensors),
+    )
+    print("\n".join(lines))
     return EXIT_OK
 
 
-def _section(loaded: "LoadedConfig", arguments: argparse.Namespace, file: Path) -> Iterator[str]:
-    secret = new_secret(arguments.scheme)
-    yield f"# 1. Keep the secret beside {loaded.path.name}, for the gateway alone:"
-    yield f"mkdir -p secrets && (umask 077; printf %s {shlex.quote(secret)} > {file})"
-    yield ""
-    yield f"# 2. Add to {loaded.path.name}, then `posturegate check` and `posturegate reload`:"
-    yield "sensors:"
-    yield f"  - name: {arguments.name}"
-    yield f"    kind: {arguments.kind}"
-    yield "    max_silence: null      # or how long it may say nothing before that counts, such as 26h"
-    yield "    auth:"
-    yield f"      scheme: {arguments.scheme}"
-    yield f"      secrets: [{{file: {file}}}]"
-    yield from {
-        "basic": [f"      username: {arguments.name}"],
-        "hmac": ["      signature_header: X-Hub-Signature-256", "      prefix: sha256="],
-    }.get(arguments.scheme, [])
-    yield ""
-    yield "# 3. A first delivery; `posturegate sensor send` does the same:"
-    yield from curl_lines(arguments.scheme, _url(loaded, arguments.name), arguments.name, str(file))
+def sample_payloads(kind: str) -> list[Any]:
+    """Return payloads of a kind that are read whole, those first that need no options.
 
+    Of `generic` it is one that the mapping of `sensor add` reads.
+    """
+    from gateway.config.sensors import installed  # noqa: PLC0415 - lazy: `--help` must not pay for it
 
-def curl_lines(scheme: str, url: str, name: str, file: str) -> Iterator[str]:
-    """Yield a shell command that delivers `body.json` with the secret in `file`."""
-    head = f"curl -sS {url} -H 'Content-Type: application/json' --data-binary @body.json"
-    match scheme:
-        case "bearer":
-            yield f'{head} -H "Authorization: Bearer $(cat {file})"'
-        case "basic":
-            yield f'{head} -u "{name}:$(cat {file})"'
-        case "hmac":
-            yield f"mac=$(openssl dgst -sha256 -hmac \"$(cat {file})\" -r body.json | cut -d' ' -f1)"
-            yield f'{head} -H "X-Hub-Signature-256: sha256=$mac"'
-        case _:
-            yield "id=msg_$(openssl rand -hex 12); now=$(date +%s)"
-            yield f"key=$(sed 's/^whsec_//' {file} | base64 -d | od -An -v -tx1 | tr -d ' \\n')"
-            yield 'mac=$( (printf "%s.%s." "$id" "$now"; cat body.json) |'
-            yield '  openssl dgst -sha256 -mac HMAC -macopt hexkey:"$key" -binary | base64)'
-            yield f'{head} -H "webhook-id: $id" -H "webhook-timestamp: $now" -H "webhook-signature: v1,$mac"'
+    if kind == "generic":
+        return [GENERIC_BODY]
+    samples = [
+        each
+        for each in installed().sensor(kind).samples
+        if each.expected and not each.rejected and not each.headers
+    ]
+    return [each.payload for each in sorted(samples, key=lambda each: bool(each.options))]
 
 
 def _rotate(loaded: "LoadedConfig", arguments: argparse.Namespace) -> int:
-    sensor = _sensor(loaded, arguments.name)
+    sensor = sensor_named(loaded, arguments.name)
     scheme = _scheme(sensor)
     if scheme not in SCHEMES:
         raise Unusable(f"the scheme `{scheme}` has no secret of ours")
-    file = Path("secrets") / f"sensor-{sensor.name}-{datetime.now(UTC):%Y%m%d}"
+    file = Path("secrets") / f"sensor-{sensor.name}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
     line = loaded.origins.get(f"sensors[{loaded.config.sensors.index(sensor)}].name", str(loaded.path))
     secret = new_secret(scheme)
-    print(f"(umask 077; printf %s {shlex.quote(secret)} > {file})   # the new secret")
+    print(f"# Beside {loaded.path.name}, the new secret:")
+    print(f"mkdir -p secrets && (umask 077; printf %s {shlex.quote(secret)} > {file})")
     print(f"1. {line}: add {{file: {file}}} to `secrets`, beside the old one, and `posturegate reload`")
     print("2. give the sender the new secret")
     print(
@@ -180,18 +175,11 @@ def _rotate(loaded: "LoadedConfig", arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def new_secret(scheme: str) -> str:
-    """Return a fresh secret of 256 bits, as the scheme writes it."""
-    if scheme == "standard-webhooks":
-        return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-    return secrets.token_urlsafe(32)
-
-
 # --- send ----------------------------------------------------------------------------------------------
 
 
 def _send(loaded: "LoadedConfig", arguments: argparse.Namespace) -> int:
-    sensor = _sensor(loaded, arguments.name)
+    sensor = sensor_named(loaded, arguments.name)
     body = _read(arguments.file)
     url = arguments.url or _url(loaded, sensor.name)
     headers = {"Content-Type": "application/json", **signed_headers(sensor, body, time.time())}
@@ -217,11 +205,10 @@ def _read(file: str) -> bytes:
 
 def _test_event(loaded: "LoadedConfig", arguments: argparse.Namespace) -> int:
     """Deliver a test event; return whether the sender was believed and every payload understood."""
-    from gateway.config.sensors import installed  # noqa: PLC0415 - lazy: `--help` must not pay for it
     from gateway.hub.hooks import as_test_event  # noqa: PLC0415
     from plugins.payload import PayloadFault, parse_payloads  # noqa: PLC0415
 
-    sensor = _sensor(loaded, arguments.name)
+    sensor = sensor_named(loaded, arguments.name)
     if arguments.file is not None:
         try:
             payloads = parse_payloads(_read(arguments.file))
@@ -229,8 +216,7 @@ def _test_event(loaded: "LoadedConfig", arguments: argparse.Namespace) -> int:
             raise Unusable(f"`{arguments.file}`: {fault.code}: {fault}") from fault
     else:
         # The samples of a mapping are of other people's products.
-        samples = () if sensor.kind in MAPPED else installed().sensor(sensor.kind).samples
-        payloads = [sample.payload for sample in samples if sample.expected and not sample.headers][:1]
+        payloads = [] if sensor.kind in MAPPED else sample_payloads(sensor.kind)[:1]
     body = json.dumps(as_test_event(payloads)).encode()
     url = arguments.url or _url(loaded, sensor.name)
     headers = {"Content-Type": "application/json", **signed_headers(sensor, body, time.time())}
@@ -311,7 +297,8 @@ def _hmac_headers(auth: Hmac, body: bytes, message_id: str, now_s: float) -> dic
 # --- of a configuration --------------------------------------------------------------------------------
 
 
-def _sensor(loaded: "LoadedConfig", name: str) -> Sensor:
+def sensor_named(loaded: "LoadedConfig", name: str) -> Sensor:
+    """Return a sensor of the configuration. Raises `Unusable` without one of this name."""
     from gateway.config.errors import did_you_mean  # noqa: PLC0415 - lazy: `--help` must not pay for it
 
     names = [sensor.name for sensor in loaded.config.sensors]
@@ -324,6 +311,6 @@ def _scheme(sensor: Sensor) -> str:
     return str(type(sensor.auth).__struct_config__.tag)
 
 
-def _url(loaded: "LoadedConfig", name: str) -> str:
+def _url(loaded: "LoadedConfig", name: str, page: str = "hooks") -> str:
     parts = urlsplit(loaded.config.public_url)
-    return f"{parts.scheme}://{parts.netloc}/.gate/hooks/{name}"
+    return f"{parts.scheme}://{parts.netloc}/.gate/{page}/{name}"

@@ -1,4 +1,4 @@
-"""`posturegate sensor test KIND FILE [--options YAML]`: what a payload becomes; `check KIND`: is a plugin sound.
+"""`posturegate sensor test KIND FILE [--options YAML | --sensor NAME]`: what a payload becomes; `check KIND`.
 
 The other actions are those of `sending` and `deliveries`. Nothing is stored or sent here. Exit code 0: every item is
 understood; 1: something is rejected, or nothing comes of it; 2: the kind, the file or the options cannot be used.
@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from gateway.cli.sending import add_sending, run_sending
+from gateway.cli import add_config_argument
+from gateway.cli.sending import Unusable, add_sending, run_sending, sensor_named
 from plugins.bounds import PluginFault
 from plugins.catalog import Catalog, OptionsFault
 from plugins.contract import Normalized
@@ -35,9 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     test.add_argument(
         "file", metavar="FILE", help="file with the body of one delivery; `-` reads standard input"
     )
-    test.add_argument(
+    given = test.add_mutually_exclusive_group()
+    given.add_argument(
         "--options", metavar="YAML", help="the sensor's options, as YAML text or as a YAML file"
     )
+    given.add_argument(
+        "--sensor", metavar="NAME", help="with the options of this sensor of the configuration"
+    )
+    add_config_argument(test)
     check = actions.add_parser(
         "check", help="hold an installed plugin to the contract: its samples, and damage to them"
     )
@@ -62,7 +68,8 @@ def run(arguments: argparse.Namespace, out: TextIO | None = None, catalog: Catal
         print(f"posturegate sensor test: {error}", file=sys.stderr)
         return 2
     except OptionsFault as error:
-        print(f"posturegate sensor test: options.{error.path}: {error.text}", file=sys.stderr)
+        where = f"options.{error.path}".removesuffix(".")
+        print(f"posturegate sensor test: {where}: {error.text}", file=sys.stderr)
         return 2
     except PayloadFault as error:
         print(f"the body is refused with 400 {error.code}: {error}", file=stream)
@@ -90,7 +97,9 @@ def _check(kind: str, out: TextIO, catalog: Catalog | None) -> int:
 
 def _normalized(arguments: argparse.Namespace, catalog: Catalog) -> Normalized:
     facade = catalog.sensor(arguments.kind)
-    options = facade.parse_options(_options(getattr(arguments, "options", None)))
+    name = getattr(arguments, "sensor", None)
+    given = _options(getattr(arguments, "options", None)) if name is None else _configured(arguments, name)
+    options = facade.parse_options(given)
     payloads = parse_payloads(_body(arguments.file))
     return facade.normalize(payloads, options, sensor=SENSOR_NAME, received_at=datetime.now(UTC), headers={})
 
@@ -107,6 +116,22 @@ def _body(name: str) -> bytes:
     if len(body) > MAX_FILE_BYTES:
         raise _Usage(f"`{name}`: larger than {MAX_FILE_BYTES} bytes")
     return body
+
+
+def _configured(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
+    """Return the options of a sensor of the configuration."""
+    from gateway.cli.proving import load_unproven  # noqa: PLC0415 - lazy: rarely needed
+
+    loaded = load_unproven(arguments.config)
+    if loaded is None:
+        raise _Usage(f"`{arguments.config}` cannot be loaded")
+    try:
+        sensor = sensor_named(loaded, name)
+    except Unusable as error:
+        raise _Usage(str(error)) from error
+    if sensor.kind != arguments.kind:
+        raise _Usage(f"`{name}` is of kind `{sensor.kind}`")
+    return dict(sensor.options)
 
 
 def _options(given: str | None) -> dict[str, Any]:
@@ -130,6 +155,10 @@ def _options(given: str | None) -> dict[str, Any]:
         value = value["options"]
     if value is None:
         return {}
+    if isinstance(value, dict) and "sensors" in value:
+        raise _Usage(
+            f"{where}: is a whole configuration: `--sensor NAME --config {where}` takes one sensor of it"
+        )
     if not isinstance(value, dict):
         raise _Usage(f"{where}: options are a mapping")
     return value

@@ -61,8 +61,12 @@ def delivery_routes(
 
 
 def _log_routes(log: DeliveryLog, standings: Standings, devices: Devices) -> list[web.RouteDef]:
-    async def status(_request: web.Request) -> web.Response:
-        return json_answer({"sensors": standings.all()})
+    async def status(request: web.Request) -> web.Response:
+        name = request.query.get("sensor", "")
+        found = [each for each in standings.all() if name in ("", each.sensor)]
+        if name and not found:
+            raise AgainFault(f"no sensor `{name}` is configured", is_missing=True)
+        return json_answer({"sensors": found})
 
     async def listed(request: web.Request) -> web.Response:
         query = request.query

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from gateway.cli.sending import SCHEMES
+from gateway.cli.adding import SCHEMES
 from tests.system.stack import LoopbackResolver, Stack, running_stack
 
 pytestmark = [pytest.mark.op, pytest.mark.asyncio(loop_scope="module")]
@@ -64,13 +64,10 @@ async def test_what_add_prints_works_as_it_stands() -> None:
         printed = await asyncio.gather(*(added(stack, scheme) for scheme in SCHEMES))
         told = dict(zip(SCHEMES, printed, strict=True))
         text = stack.config_path.read_text()
-        mapping = text[text.index("    options:\n") : text.index("compliance:\n")]
-        sections = "".join(f"{section_of(said)}\n{mapping}" for said in told.values())
+        sections = "".join(f"{section_of(said)}\n" for said in told.values())
         stack.config_path.write_text(text.replace("sensors:\n", f"sensors:\n{sections}", 1))
         await stack.start()
-        body = json.dumps(BODY).encode()
-        (stack.folder / "body.json").write_bytes(body)
-        await asyncio.gather(*(as_told(stack, scheme, said, body) for scheme, said in told.items()))
+        await asyncio.gather(*(as_told(stack, scheme, said) for scheme, said in told.items()))
 
 
 async def added(stack: Stack, scheme: str) -> str:
@@ -83,10 +80,11 @@ async def added(stack: Stack, scheme: str) -> str:
     return said
 
 
-async def as_told(stack: Stack, scheme: str, said: str, body: bytes) -> None:
+async def as_told(stack: Stack, scheme: str, said: str) -> None:
     """Deliver with the curl line that was printed, then with `sensor send`."""
-    script = said[said.index("\n", said.index("# 3.")) + 1 :]
+    script = said[said.index("\n", said.index("# 4.")) + 1 :]
     arguments = (await shell(script, stack.folder)).splitlines()
+    body = (stack.folder / "body.json").read_bytes()
     status, answer = await delivered(arguments, body)
     assert (status, answer["enforced"]) == (200, True), (scheme, answer)
     await send_and_status(stack, f"new-{scheme}", ["--config", str(stack.config_path)])
@@ -118,6 +116,8 @@ async def test_sending_to_a_running_gateway_and_its_counts() -> None:
         code, said = await stack.cli("sensor", "status", *config)
         assert code == 0, said
         assert re.search(r"edr \(generic\): last heard .*\n.*\n  deliveries accepted 1", said), said
+        assert (await stack.cli("sensor", "status", "edr", *config))[1].count("quota") == 1
+        assert (await stack.cli("sensor", "status", "other", *config))[0] == 1
         code, said = await stack.cli("sensor", "list", *config)
         assert code == 0, said
         assert re.search(
@@ -147,6 +147,7 @@ async def stopped() -> AsyncIterator[Stack]:
         (["add", "genric", "x"], "did you mean `generic`"),
         (["add", "generic", "Not A Name"], "a name has"),
         (["add", "generic", "edr"], "already"),
+        (["add", "cloudflare", "warp"], "its product asks"),
         (["status"], "no running gateway answers"),
     ],
 )

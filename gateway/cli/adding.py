@@ -1,0 +1,169 @@
+"""What a new sensor needs, as `posturegate sensor add` prints it: a section, its secret, and a first delivery."""
+
+import base64
+import json
+import secrets
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.config.schema import Basic, Bearer, Hmac, StandardWebhooks
+from plugins.verify import parse_message
+from risk.values import Secret
+
+SCHEMES = ("standard-webhooks", "bearer", "basic", "hmac")
+
+GITHUB = {"signature_header": "X-Hub-Signature-256", "prefix": "sha256="}
+"""The signature that most senders mean who name no other."""
+
+SIGNED: dict[str, dict[str, str]] = {
+    "kolide": {"signature_header": "Authorization"},
+    "crowdstrike": {
+        "signature_header": "X-Cs-Primary-Signature",
+        "encoding": "base64",
+        "timestamp_header": "X-Cs-Delivery-Timestamp",
+        "timestamp_format": "rfc3339",
+        "message": "{body}{timestamp}",
+    },
+}
+"""Kinds whose product signs its deliveries in a way of its own: the fields of `hmac`."""
+
+SENT_BY = {"generic": "standard-webhooks", "jamf": "basic"} | dict.fromkeys(SIGNED, "hmac")
+"""The scheme of a kind whose product cannot send, or does better than, a bearer header."""
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "generic": (
+        "options:                  # where the values stand in its JSON: docs/sensors.md",
+        "  device: [{kind: serial, path: serial}]",
+        "  level: {path: severity}",
+        "  title: title",
+        "  external_id: id",
+        "  resolves: {path: status, equals: [resolved, closed]}",
+    ),
+    "cloudevents": (
+        "options:",
+        "  kind: falco             # the kind that reads what is in the envelope",
+    ),
+}
+"""What a kind cannot do without, to begin with."""
+
+GENERIC_BODY = {
+    "serial": "SN-1",
+    "severity": "high",
+    "title": "Disk encryption is off",
+    "id": "c1",
+    "status": "open",
+}
+"""A payload that the options of `generic` above read."""
+
+Auth = StandardWebhooks | Bearer | Basic | Hmac
+
+
+def scheme_for(kind: str) -> str:
+    """Return the scheme that the product of a kind can send."""
+    return SENT_BY.get(kind, "bearer")
+
+
+def new_secret(scheme: str) -> str:
+    """Return a fresh secret of 256 bits, as the scheme writes it."""
+    if scheme == "standard-webhooks":
+        return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    return secrets.token_urlsafe(32)
+
+
+def auth_for(kind: str, name: str, scheme: str, secret: str) -> Auth:
+    """Return how deliveries of a new sensor prove who sent them."""
+    both = (Secret(secret),)
+    match scheme:
+        case "bearer":
+            return Bearer(secrets=both)
+        case "basic":
+            return Basic(secrets=both, username=name)
+        case "hmac":
+            return Hmac(secrets=both, **_signed(kind))  # type: ignore[arg-type]
+        case _:
+            return StandardWebhooks(secrets=both)
+
+
+def _signed(kind: str) -> dict[str, str]:
+    return SIGNED.get(kind, GITHUB)
+
+
+def section_lines(kind: str, name: str, scheme: str, file: Path) -> Iterator[str]:
+    """Yield the section of a new sensor, as an item of `sensors`, whose secret is in `file`."""
+    yield f"  - name: {name}"
+    yield f"    kind: {kind}"
+    yield "    max_silence: null      # or how long it may say nothing before that counts, such as 26h"
+    yield "    auth:"
+    yield f"      scheme: {scheme}"
+    yield f"      secrets: [{{file: {file}}}]"
+    if scheme == "basic":
+        yield f"      username: {name}"
+    if scheme == "hmac":
+        yield from (f"      {field}: {json.dumps(value)}" for field, value in _signed(kind).items())
+    yield from (f"    {line}" for line in OPTIONS.get(kind, ()))
+
+
+def added_lines(
+    kind: str, name: str, scheme: str, *, url: str, config: str, sample: Any, has_sensors: bool
+) -> Iterator[str]:
+    """Yield what `sensor add` prints. `sample` is a payload of the kind; `has_sensors`: there is a list already."""
+    file, secret = Path("secrets") / f"sensor-{name}", new_secret(scheme)
+    yield f"# 1. Keep the secret beside {config}, for the gateway alone:"
+    yield f"mkdir -p secrets && (umask 077; printf %s {shlex.quote(secret)} > {file})"
+    yield ""
+    where = f"to the list `sensors:` of {config}" if has_sensors else f"to {config}"
+    yield f"# 2. Add {where}, then `posturegate check` and `posturegate reload`:"
+    if not has_sensors:
+        yield "sensors:"
+    yield from section_lines(kind, name, scheme, file)
+    yield ""
+    yield f"# 3. Prove address, secret and mapping; this changes nothing: posturegate sensor test-event {name}"
+    yield ""
+    yield f"# 4. A first delivery (`posturegate sensor send {name} body.json` does the same), beside {config}:"
+    yield f"printf %s {shlex.quote(json.dumps(sample, separators=(',', ':')))} > body.json"
+    yield from curl_lines(auth_for(kind, name, scheme, secret), url, str(file))
+
+
+def curl_lines(auth: Auth, url: str, file: str) -> Iterator[str]:
+    """Yield a shell command that delivers `body.json` with the secret in `file`."""
+    head = f"curl -sS {url} -H 'Content-Type: application/json' --data-binary @body.json"
+    match auth:
+        case Bearer():
+            yield f'{head} -H "Authorization: Bearer $(cat {file})"'
+        case Basic(username=username):
+            yield f'{head} -u "{username}:$(cat {file})"'
+        case Hmac():
+            yield from _signed_lines(auth, head, file)
+        case StandardWebhooks():
+            yield "id=msg_$(openssl rand -hex 12); now=$(date +%s)"
+            yield f"key=$(sed 's/^whsec_//' {file} | base64 -d | od -An -v -tx1 | tr -d ' \\n')"
+            yield 'mac=$( (printf "%s.%s." "$id" "$now"; cat body.json) |'
+            yield '  openssl dgst -sha256 -mac HMAC -macopt hexkey:"$key" -binary | base64)'
+            yield f'{head} -H "webhook-id: $id" -H "webhook-timestamp: $now" -H "webhook-signature: v1,$mac"'
+
+
+_SHELL: Mapping[str, str] = {
+    "body": "cat body.json",
+    "timestamp": 'printf %s "$now"',
+    "id": 'printf %s "$id"',
+}
+
+
+def _signed_lines(auth: Hmac, head: str, file: str) -> Iterator[str]:
+    sent = ""
+    if auth.timestamp_header:
+        yield f"now=$(date -u +{'%s' if auth.timestamp_format == 'epoch' else '%Y-%m-%dT%H:%M:%SZ'})"
+        sent += f' -H "{auth.timestamp_header}: $now"'
+    if auth.id_header:
+        yield "id=msg_$(openssl rand -hex 12)"
+        sent += f' -H "{auth.id_header}: $id"'
+    parts = parse_message(auth.message, auth.timestamp_header, auth.id_header)
+    said = [
+        _SHELL[part] if is_value else f"printf %s {shlex.quote(part)}" for part, is_value in parts if part
+    ]
+    written = "base64" if auth.encoding == "base64" else "od -An -v -tx1 | tr -d ' \\n'"
+    yield f"mac=$( ({'; '.join(said)}) |"
+    yield f'  openssl dgst -sha256 -hmac "$(cat {file})" -binary | {written})'
+    yield f'{head}{sent} -H "{auth.signature_header}: {auth.prefix}$mac"'
