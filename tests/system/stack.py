@@ -323,6 +323,13 @@ class Stack:
         lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("event") == name]
 
+    async def logged(self, name: str, *, after: int = 0) -> list[dict[str, Any]]:
+        """Return the log lines of one event behind the first `after`, once there are any: they may come late."""
+        async with asyncio.timeout(READY_S):
+            while len(found := self.events(name)) <= after:  # noqa: ASYNC110 - a file, which tells of nothing
+                await asyncio.sleep(0.05)
+        return found[after:]
+
     async def cli(self, *arguments: str) -> tuple[int, str]:
         """Run a `posturegate` command; return its exit code and output."""
         process = await asyncio.create_subprocess_exec(
