@@ -13,9 +13,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import structlog
 
-from gateway.config.schema import Server
 from gateway.listeners import hold_run_dir, reserved, shared_listener
 from gateway.observe.logs import configure_logs
 from gateway.tasks import spawn
@@ -31,15 +31,24 @@ INVALID_CONFIG = 2
 _PR_SET_PDEATHSIG = 1
 
 
-def supervise(config_path: str, workers: int, server: Server) -> int:
+class Household(msgspec.Struct, frozen=True):
+    """What the supervisor has to know of the configuration; `drain` is in seconds."""
+
+    workers: int
+    listen: str
+    run_dir: str
+    drain: float
+
+
+def supervise(config_path: str, household: Household) -> int:
     """Run hub and workers until SIGTERM or SIGINT; return the exit code. Raises `ListenFault`."""
     configure_logs()
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))  # until there is a handler
-    lock = hold_run_dir(Path(server.run_dir))
-    listener = shared_listener(server.listen)
+    lock = hold_run_dir(Path(household.run_dir))
+    listener = shared_listener(household.listen)
     try:
-        with reserved(server.listen):
-            return asyncio.run(Supervisor(config_path, workers, server, listener).run())
+        with reserved(household.listen):
+            return asyncio.run(Supervisor(config_path, household, listener).run())
     finally:
         os.close(lock)
 
@@ -70,16 +79,9 @@ def die_with_parent() -> None:
 class Supervisor:
     """Keeps the children running and passes signals on."""
 
-    def __init__(
-        self,
-        config_path: str,
-        workers: int,
-        server: Server,
-        listener: socket.socket | None = None,
-    ) -> None:
+    def __init__(self, config_path: str, household: Household, listener: socket.socket | None = None) -> None:
         self._config_path = config_path
-        self._workers = workers
-        self._server = server
+        self._household = household
         self._listener = listener
         self._children: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
@@ -94,7 +96,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._pass_on_hangup)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
         keepers = [spawn(self._keep("hub", self._hub_command()), name="keep-hub")]
-        for number in range(1, self._workers + 1):
+        for number in range(1, self._household.workers + 1):
             name = f"w{number}"
             keepers.append(spawn(self._keep(name, self._worker_command(name)), name=f"keep-{name}"))
         await self._stopping.wait()
@@ -116,7 +118,7 @@ class Supervisor:
             "--name",
             name,
             "--run-dir",
-            self._server.run_dir,
+            self._household.run_dir,
         )
         return command if self._listener is None else (*command, "--listen-fd", str(self._listener.fileno()))
 
@@ -157,7 +159,7 @@ class Supervisor:
             if child.returncode is None:
                 child.terminate()
         try:
-            async with asyncio.timeout(self._server.drain + 5):
+            async with asyncio.timeout(self._household.drain + 5):
                 await asyncio.gather(*(child.wait() for child in self._children.values()))
         except TimeoutError:
             for name, child in self._children.items():
