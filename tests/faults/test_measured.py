@@ -1,30 +1,17 @@
 """What a change cost, as the gateway tells it itself: the incident with its timeline, and the histograms."""
 
 import json
-import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import aiohttp
-
 from tests.faults.test_revocation import close_code, open_socket, status
-from tests.faults.world import World, new_http, running_world, signal_body
+from tests.faults.world import World, metric, new_http, running_world, signal_body
 
 
 async def incidents(world: World, *arguments: str) -> list[dict]:
     code, output = await world.cli("incidents", "--json", *arguments, "--config", str(world.config_path))
     assert code == 0, output
     return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
-
-
-async def metric(world: World, name: str) -> float:
-    async with (
-        aiohttp.ClientSession() as http,
-        http.get(f"http://127.0.0.1:{world.ops_port}/metrics") as response,
-    ):
-        text = await response.text()
-    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
-    return float(found[1]) if found else 0.0
 
 
 async def test_an_incident_from_observation_to_access_restored(tmp_path: Path) -> None:

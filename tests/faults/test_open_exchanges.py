@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.faults.test_measured import explained, metric
+from tests.faults.test_measured import explained
 from tests.faults.test_revocation import close_code, open_socket
-from tests.faults.world import SOON_S, Seat, World, new_http, running_world, signal_body
+from tests.faults.world import SOON_S, Seat, World, metric, new_http, running_world, signal_body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

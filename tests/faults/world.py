@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import sys
@@ -371,6 +372,17 @@ class World:
         async with asyncio.timeout(90):
             while await self.deliver(http, body, sensor=sensor, within_s=6) // 100 != 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
+
+
+async def metric(world: World, name: str) -> float:
+    """Return a metric of the gateway by its name with labels, 0 as long as there is none."""
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(f"http://127.0.0.1:{world.ops_port}/metrics") as response,
+    ):
+        text = await response.text()
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
 
 
 def signal_body(
