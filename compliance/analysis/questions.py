@@ -353,7 +353,7 @@ class Analysis:
                     policy, example = found
                     yield Finding(
                         kind=FindingKind.OPEN, app=app, policy=policy.name, example=example,
-                        text=f"can be reached {text}",
+                        text=f"{REACHED}{text}",
                     )  # fmt: skip
         except TooHard:
             text = "not decided: there is too much to look at"
@@ -427,6 +427,10 @@ HOLES: tuple[tuple[str, Conditions], ...] = (
     ("from a device at high risk", Conditions(risk=(RiskLevel.HIGH,))),
 )
 """How open an app can be; each is worth knowing, and may be what is wanted."""
+
+
+REACHED = "can be reached "
+"""What the text of a finding about an open app begins with; the words of its hole follow."""
 
 
 def _block(when: Conditions) -> AccessPolicy:

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the analysis. Returns 1 when an assertion or a policy fails its purpose, 2 for a bad configuration."""
-    from compliance.analysis.questions import FindingKind, Verdict  # noqa: PLC0415 - lazy: `--help` must not pay for it
+    import msgspec  # noqa: PLC0415 - lazy: `--help` must not pay for it
+
+    from compliance.analysis.questions import FindingKind, Verdict  # noqa: PLC0415
     from compliance.analysis.solver import TooHard  # noqa: PLC0415
     from gateway.cli.proving import load_unproven  # noqa: PLC0415
-    from gateway.decision.analysis import analysis_of, compared_devices, prove  # noqa: PLC0415
+    from gateway.decision.analysis import compared_devices, differences_of, findings_of, prove  # noqa: PLC0415
     from gateway.hub.runtime import make_runtime  # noqa: PLC0415
 
     loaded = load_unproven(arguments.file or arguments.config)
@@ -41,13 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_INVALID
     meaning = make_runtime(loaded.config, loaded.revision)
     answers = list(prove(meaning, loaded.config.never))
-    findings = analysis_of(loaded.config).findings()
+    findings = list(findings_of(meaning))
     differences: list[Difference] | None = None
     devices: list[DeviceDifference] | None = None
     if other is not None:
-        before = other.config.access.policies
+        before = msgspec.structs.replace(loaded.config, access=other.config.access)
         try:
-            differences = list(analysis_of(loaded.config, before=before).differences(before))
+            differences = list(differences_of(meaning, make_runtime(before, other.revision)))
             then = make_runtime(other.config, other.revision)
             devices = list(compared_devices(meaning, then, datetime.now(UTC)))
         except TooHard:
@@ -77,21 +79,47 @@ def _lines(
             yield f"            let in by {answer.policy}:"
             yield from _example(answer.example)
     for finding in findings:
-        if finding.policy and not finding.app:
+        if not finding.app:
             yield f"{finding.kind:<11} {_place_of(loaded, finding.policy)}  {finding.policy}: {finding.text}"
-            continue
-        by = f" (policy {finding.policy})" if finding.policy else ""
-        yield f"{finding.kind:<11} app {finding.app}: {finding.text}{by}"
-        if finding.example is not None:
-            yield from _example(finding.example)
-    for difference in differences or ():
-        which = "newly let in" if difference.is_newly_let_in else "no longer let in"
-        yield f"{which} at {difference.app}, by {difference.policy}:"
-        yield from _example(difference.example)
+    for lines in _by_app(_of_app(each) for each in findings if each.app):
+        yield from lines
+    for lines in _by_app(_of_difference(each) for each in differences or ()):
+        yield from lines
     if differences is not None and not differences:
         yield "both sets let in the same requests"
     if not answers and not findings:
         yield "nothing found"
+
+
+_AtApp = tuple[str, str, "Given | None"]
+"""An app, what is said of it with `{}` in its place, and an example."""
+
+
+def _of_app(finding: "Finding") -> _AtApp:
+    by = f" (policy {finding.policy})" if finding.policy else ""
+    return finding.app, f"{finding.kind:<11} {{}}: {finding.text}{by}", finding.example
+
+
+def _of_difference(difference: "Difference") -> _AtApp:
+    which = "newly let in" if difference.is_newly_let_in else "no longer let in"
+    return difference.app, f"{which} at {{}}, by {difference.policy}:", difference.example
+
+
+def _by_app(said: Iterable[_AtApp]) -> Iterator[list[str]]:
+    """Yield what is said of apps, once for all of which the same is said; the example is one at the first of them."""
+    import msgspec  # noqa: PLC0415 - lazy: `--help` must not pay for it
+
+    alike: dict[str, list[_AtApp]] = {}
+    for each in said:
+        _, text, example = each
+        bare = None if example is None else msgspec.structs.replace(example, app="", host=None)
+        alike.setdefault(f"{text} {bare!r}", []).append(each)
+    for group in alike.values():
+        apps = [app for app, _, _ in group]
+        noun = "app" if len(apps) == 1 else "apps"
+        _, text, example = group[0]
+        example_lines = [] if example is None else list(_example(example))
+        yield [text.format(f"{noun} {', '.join(apps)}"), *example_lines]
 
 
 def _device_lines(devices: Sequence["DeviceDifference"] | None) -> Iterator[str]:

@@ -1,14 +1,15 @@
 """The analysis of the policies of a configuration: what bounds its requests, and whether examples hold."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from ipaddress import ip_network
 
 import msgspec
 
 from compliance.analysis.devices import DeviceDifference, device_differences
 from compliance.analysis.inputs import Surroundings
-from compliance.analysis.questions import Analysis, Answer, Verdict
+from compliance.analysis.questions import HOLES, REACHED, Analysis, Answer, Difference, Finding, Verdict
 from compliance.analysis.supposed import Requirements
 from compliance.evaluate import misses
 from compliance.model import AccessPolicy, Outcome, SessionControl
@@ -91,16 +92,72 @@ def is_let_in(given: Given, meaning: Meaning) -> bool:
     return suppose(given, meaning).decision.outcome in {Outcome.ALLOW, Outcome.RESTRICT}
 
 
-def pared(given: Given, never: Never, meaning: Meaning) -> Given:
-    """Return the example without what does not matter: it breaks the assertion all the same, by the evaluator."""
+def pared(given: Given, is_example: Callable[[Given], bool], kept: tuple[str, ...] = ()) -> Given:
+    """Return the example without what does not matter: it is one all the same, by the evaluator.
+
+    How long a rule has failed, and what is `kept`, is part of the answer, even where it would be one without that, too.
+    """
     usual = Given(app=given.app)
     for key in Given.__struct_fields__:
-        # How long a rule has failed is part of the answer, even where the evaluator would let in without it, too.
-        if key != "failing" and getattr(given, key) != getattr(usual, key):
+        if key not in {"failing", *kept} and getattr(given, key) != getattr(usual, key):
             shorter = msgspec.structs.replace(given, **{key: getattr(usual, key)})
-            if breaks(shorter, never, meaning):
+            if is_example(shorter):
                 given = shorter
     return given
+
+
+def findings_of(meaning: Meaning) -> Iterator[Finding]:
+    """Yield what the analysis finds; examples of how open an app is are without what does not matter."""
+    holes = {text: AccessPolicy(name="", decision=Outcome.BLOCK, when=when) for text, when in HOLES}
+    alike: dict[tuple[str, str, str], Given] = {}
+    for finding in analysis_of(meaning.config).findings():
+        if finding.example is None:
+            yield finding
+            continue
+        hole = holes[finding.text.removeprefix(REACHED)]
+        key = (finding.text, finding.policy, repr(_anywhere(finding.example)))
+        if key not in alike:
+            alike[key] = pared(finding.example, partial(_is_hole, hole=hole, meaning=meaning), _OF_HOLES)
+        yield msgspec.structs.replace(finding, example=_at(alike[key], finding.example))
+
+
+_OF_HOLES = ("device", "compliance", "risk")
+"""What the holes are about."""
+
+
+def _is_hole(given: Given, hole: AccessPolicy, meaning: Meaning) -> bool:
+    supposed = suppose(given, meaning)
+    is_in = supposed.decision.outcome in {Outcome.ALLOW, Outcome.RESTRICT}
+    return is_in and not misses(hole, supposed.context, supposed.request)
+
+
+def differences_of(after: Meaning, before: Meaning) -> Iterator[Difference]:
+    """Yield requests that only one of two sets of access policies lets in, without what does not matter.
+
+    `before` has other access policies than `after`, and all else alike. Raises `TooHard`.
+    """
+    policies = before.config.access.policies
+    alike: dict[tuple[bool, str, str], Given] = {}
+    for each in analysis_of(after.config, before=policies).differences(policies):
+        ins, outs = (after, before) if each.is_newly_let_in else (before, after)
+        key = (each.is_newly_let_in, each.policy, repr(_anywhere(each.example)))
+        if key not in alike:
+            alike[key] = pared(each.example, partial(_is_difference, ins=ins, outs=outs))
+        yield msgspec.structs.replace(each, example=_at(alike[key], each.example))
+
+
+def _is_difference(given: Given, ins: Meaning, outs: Meaning) -> bool:
+    return is_let_in(given, ins) and not is_let_in(given, outs)
+
+
+def _anywhere(given: Given) -> Given:
+    return msgspec.structs.replace(given, app="", host=None)
+
+
+def _at(given: Given, other: Given) -> Given:
+    """Return an example as one at the app of another."""
+    host = None if given.host is None else other.host
+    return msgspec.structs.replace(given, app=other.app, host=host)
 
 
 def breaks(given: Given, never: Never, meaning: Meaning) -> bool:
@@ -126,7 +183,8 @@ def prove(meaning: Meaning, nevers: Sequence[Never]) -> Iterator[Answer]:
         answer = analysis.prove(never)
         if answer.example is not None:
             if breaks(answer.example, never, meaning):
-                answer = msgspec.structs.replace(answer, example=pared(answer.example, never, meaning))
+                example = pared(answer.example, partial(breaks, never=never, meaning=meaning))
+                answer = msgspec.structs.replace(answer, example=example)
             else:
                 answer = Answer(
                     never=never.name, verdict=Verdict.UNDECIDED, app=answer.app, policy=answer.policy

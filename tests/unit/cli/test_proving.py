@@ -175,7 +175,8 @@ def test_how_open_an_app_is(write, capsys):
     path = write(BASE.replace("[noncompliant, unknown]", "[noncompliant]"))
     assert main(["analyze", path]) == 0
     said = capsys.readouterr().out
-    assert "app wiki: can be reached from a device that we do not know (policy staff)" in said
+    assert "apps wiki, payroll: can be reached from a device that we do not know (policy staff)" in said
+    assert "GET / of wiki with groups staff, device unknown, compliance unknown, risk unknown\n" in said
 
 
 def test_two_sets_are_compared_by_example(write, capsys):
@@ -183,8 +184,8 @@ def test_two_sets_are_compared_by_example(write, capsys):
     before = write(BASE.replace("groups: [staff]", "groups: [staff, guests]"), "before.yaml")
     assert main(["analyze", now, "--against", before]) == 0
     said = capsys.readouterr().out
-    assert "no longer let in at wiki, by staff:" in said
-    assert "groups guests" in said
+    assert "no longer let in at apps wiki, payroll, by staff:" in said
+    assert "GET / of wiki with groups guests" in said
     assert "newly" not in said
     assert main(["analyze", now, "--against", now]) == 0
     assert "both sets let in the same requests" in capsys.readouterr().out
