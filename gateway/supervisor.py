@@ -123,8 +123,13 @@ class Supervisor:
         return command if self._listener is None else (*command, "--listen-fd", str(self._listener.fileno()))
 
     async def _keep(self, name: str, command: Sequence[str]) -> None:
-        """Start a child again whenever it ends, until we stop."""
+        """Start a child again whenever it ends, until we stop.
+
+        A hub that finds its configuration invalid ends all of us, unless it has been running by it: then a file that it
+        reads may only be away for the moment, and nobody is let in until it is back.
+        """
         failures = 0
+        is_first = True
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
@@ -135,10 +140,11 @@ class Supervisor:
             code = await child.wait()
             if self._stopping.is_set():
                 return
-            if name == "hub" and code == INVALID_CONFIG:
+            if name == "hub" and code == INVALID_CONFIG and is_first:
                 self._exit_code = code
                 self._stopping.set()
                 return
+            is_first = False
             failures = 1 if loop.time() - started > STEADY_S else failures + 1
             log.error("child-ended", child=name, exit_code=code, restarts=failures)
 

@@ -21,18 +21,19 @@ import structlog
 import uvloop
 
 from compliance.model import ClientKind, Decision, RequestFacts
+from gateway.config.locations import WithoutCountries
 from gateway.config.schema import ClientCertificates, HealthCheck, Limits, Tls
 from gateway.controls.effective import Limit
 from gateway.controls.meter import Meters
 from gateway.decision.enforce import is_admitted, strictest
-from gateway.decision.routing import NamedNetworks, RouteTable, is_below
+from gateway.decision.routing import RouteTable, is_below
 from gateway.decision.verdict import HEADER as VERDICT_HEADER
 from gateway.decision.verdict import Failed, NoSuchHost, Refused, SignIn, Verdict, encode_verdict
 from gateway.devices.forwarded import ForwardedCertificateRefused, parse_client_cert
 from gateway.feed.settings import WorkerApp, WorkerSettings, decode_settings
 from gateway.feed.worker_side import Entry, FeedWorker, TicketKey
 from gateway.limited import LimitedSessions, Met
-from gateway.locations import named_networks
+from gateway.locations import Locations
 from gateway.memory import collect_seldom, leave_out_what_stays
 from gateway.observe.logs import EventLines, configure_logs
 from gateway.proxy.balance import UpstreamGroup
@@ -68,6 +69,9 @@ FORM_BYTES = 64 * 1024 * 1024
 FORM_TYPES = (b"application/x-www-form-urlencoded", b"multipart/form-data")
 MAX_ADDRESSES = 10_000
 STATS_EVERY_S = 2.0
+LOCATE_AGAIN_S = 2.0
+"""How often a country database is tried again that cannot be read."""
+CANNOT_CHECK, CANNOT_CHECK_STATUS = "cannot-check", 503
 RESERVED_COOKIES = (b"gate", b"gate-start", b"__Host-gate", b"__Host-gate-start")
 UNLIMITED = ResponseRules(reserved_cookies=RESERVED_COOKIES)
 """What holds for every response of an app; session controls add to it."""
@@ -89,7 +93,7 @@ class Worker:
         self._feed: FeedWorker[Exchange] = FeedWorker(name, pid, self)
         self._settings: WorkerSettings | None = None
         self._routes = RouteTable(())
-        self._networks = NamedNetworks({})
+        self._locations = Locations()
         self._limited = LimitedSessions(Meters(run_dir / "meters", name))
         self._networks_of: dict[Address, frozenset[str]] = {}
         self._pools: dict[_PoolKey, Upstreams] = {}
@@ -103,6 +107,9 @@ class Worker:
         self._cuts: Counter[tuple[str, str]] = Counter()
         self._cut_lines = EventLines("exchanges-cut")
         self._public: set[Exchange] = set()
+        self._is_lost = False
+        """Whether nobody can be let in, for no country is known and the configuration wants that refused."""
+        self._locating: asyncio.Task[None] | None = None
         self.ended_event = asyncio.Event()
 
     # --- life cycle ------------------------------------------------------------------------------------------
@@ -116,8 +123,9 @@ class Worker:
         """Stop listening, give open exchanges `seconds` to finish, then end them and leave the feed."""
         if self._front is not None:
             await self._front.drain(seconds)
-        if self._reporting is not None:
-            self._reporting.cancel()
+        for task in (self._reporting, self._locating):
+            if task is not None:
+                task.cancel()
         self._feed.close()
         for pool in (*self._pools.values(), *self._hub_pools):
             pool.close()
@@ -148,6 +156,8 @@ class Worker:
             exchange.context = _PUBLIC
             self._public.add(exchange)
             return self._to_app(app, (), UNLIMITED)
+        if self._is_lost:
+            return self._to_hub(exchange, Failed(app.name, CANNOT_CHECK_STATUS, CANNOT_CHECK))
         digest = head.memo.session
         if digest == "":
             digest = head.memo.session = self._identity_digest(head)
@@ -303,7 +313,9 @@ class Worker:
         return True
 
     def _still(self, exchange: Exchange, app: WorkerApp, evidence: bytes) -> WorkerApp | None:
-        """Return an exchange's app as it is configured now; None when a new request like it would go elsewhere."""
+        """Return an exchange's app as it is configured now; None when a new request like it would not go there."""
+        if self._is_lost:
+            return None
         head = exchange.head
         found = self._routes.find(head.host, head.target.path)
         if found is app:
@@ -352,8 +364,8 @@ class Worker:
         decoded = decode_settings(settings)
         self._settings = decoded
         former, self._routes = self._routes, RouteTable(decoded.apps)
-        self._networks = _named_networks(decoded)
-        self._networks_of.clear()
+        self._locations.configure(decoded.networks, decoded.country_database)
+        self._located()
         self._limited.configure(decoded)
         self._cookie = b"__Host-gate" if decoded.is_https else b"gate"
         self._refresh_pools(decoded)
@@ -366,6 +378,23 @@ class Worker:
             if self._tls is not None and decoded.tls is not None:
                 self._renew_certificates(self._tls, decoded.tls)
         return self._cut_private(former)
+
+    def _located(self) -> None:
+        """Decide by the locations as they were read; those that could not be are tried again, until they can be."""
+        self._networks_of.clear()
+        assert self._settings is not None  # noqa: S101 - locations come with them
+        is_refusing = self._settings.without_country_database is WithoutCountries.REFUSE
+        self._is_lost = is_refusing and not self._locations.is_told
+        if self._locations.fault and (self._locating is None or self._locating.done()):
+            log.error("country-database-unreadable", error=self._locations.fault, is_refusing=self._is_lost)
+            self._locating = spawn(self._keep_locating(), name="worker-locate")
+
+    async def _keep_locating(self) -> None:
+        while self._locations.fault:
+            await asyncio.sleep(LOCATE_AGAIN_S)
+            self._locations.read()
+        log.info("country-database-readable")
+        self._located()
 
     def drain(self, seconds: float) -> None:
         """Finish what is open and end, as the hub says."""
@@ -440,7 +469,7 @@ class Worker:
         if known is None:
             if len(self._networks_of) >= MAX_ADDRESSES:
                 self._networks_of.clear()
-            known = self._networks_of[address] = self._networks.containing(address)
+            known = self._networks_of[address] = self._locations.networks.containing(address)
         return known
 
     def _refusal(
@@ -607,6 +636,7 @@ class Worker:
         while True:
             await asyncio.sleep(STATS_EVERY_S)
             figures = {**self.counters, "tickets": float(self._feed.ticket_count)}
+            figures["without_country_database"] = float(bool(self._locations.fault))
             front = self._front
             if front is not None:
                 figures |= {"connections": front.stats.accepted, "requests": front.stats.requests}
@@ -693,15 +723,6 @@ def _is_public(head: RequestHead, app: WorkerApp) -> bool:
     if app.cors_preflights and is_preflight(head):
         return not target.is_ambiguous
     return not target.is_ambiguous and any(is_below(target.path, prefix) for prefix in app.public_paths)
-
-
-def _named_networks(settings: WorkerSettings) -> NamedNetworks:
-    """Return the named locations; without the country database no address is in any country."""
-    try:
-        return named_networks(settings.networks, settings.country_database)
-    except OSError as error:
-        log.error("country-database-unreadable", error=str(error))
-        return named_networks(settings.networks, None)
 
 
 def _networks(cidrs: tuple[str, ...]) -> TrustedNetworks:

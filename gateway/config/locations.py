@@ -1,6 +1,7 @@
 """Named locations: address ranges written out or in files, and countries. Part of `gateway.config.schema`."""
 
 from collections.abc import Iterator
+from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +31,13 @@ class Network(Strict, frozen=True):
     cidrs: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     countries: tuple[str, ...] = ()
+
+
+class WithoutCountries(StrEnum):
+    """What a worker does that starts while the country database cannot be read."""
+
+    REFUSE = "refuse"
+    UNKNOWN = "unknown"
 
 
 class RangeFault(Exception):

@@ -15,7 +15,7 @@ from gateway.config.asked import CloudflareAccess
 from gateway.config.authzen import AuthZen
 from gateway.config.certificates import ClientCertificate
 from gateway.config.deliveries import Deliveries
-from gateway.config.locations import Network
+from gateway.config.locations import Network, WithoutCountries
 from gateway.config.profiles import BannerMode, SessionProfile
 from gateway.config.pulls import Pull
 from gateway.config.remediation import PageSettings, Remediation
@@ -495,6 +495,8 @@ class Config(Strict, frozen=True):
     Field: networks: named locations for access policies.
     Field: country_database: file in MaxMind's format (`.mmdb`) that tells the country of an address, for `countries` of
         networks; read on every load.
+    Field: without_country_database: what a worker does that starts while that file cannot be read, until it can be:
+        `refuse` (503 for every app) or `unknown` (takes every country for `unknown`).
     Field: risk: how findings become a risk level.
     Field: compliance: what makes a device compliant.
     Field: access: who may use what, when.
@@ -523,6 +525,7 @@ class Config(Strict, frozen=True):
     devices: tuple[DeviceSource, ...] = ()
     networks: tuple[Network, ...] = ()
     country_database: str | None = None
+    without_country_database: WithoutCountries = WithoutCountries.REFUSE
     risk: Risk = Risk()
     compliance: Compliance = Compliance()
     access: Access = Access()

@@ -3,7 +3,7 @@
 import msgspec
 
 from gateway.config.certificates import ClientCertificate
-from gateway.config.locations import Network
+from gateway.config.locations import Network, WithoutCountries
 from gateway.config.profiles import BannerMode, SessionProfile
 from gateway.config.schema import App, ClientCertificates, Config, DeviceCertificate, HealthCheck, Limits, Tls
 from gateway.controls.notice import NoticeTexts
@@ -52,6 +52,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     apps: tuple[WorkerApp, ...]
     profiles: tuple[SessionProfile, ...] = ()
     country_database: str | None = None
+    without_country_database: WithoutCountries = WithoutCountries.REFUSE
     workers: int = 1
     notices: tuple[NoticeTexts, ...] = ()
     reasons: LocalisedTexts = LocalisedTexts()
@@ -86,6 +87,7 @@ def worker_settings(
         or any(isinstance(each.auth, ClientCertificate) and each.auth.header for each in config.sensors),
         networks=config.networks,
         country_database=config.country_database,
+        without_country_database=config.without_country_database,
         apps=tuple(_worker_app(app, config.server.limits) for app in (config.apps if apps is None else apps)),
         profiles=config.session_profiles,
         workers=max(1, worker_count(config.server.workers)),

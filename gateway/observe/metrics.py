@@ -9,7 +9,7 @@ WINDOW_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25
 
 LAG_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 
-WORKER_GAUGES = frozenset({"open_connections", "open_exchanges", "tickets"})
+WORKER_GAUGES = frozenset({"open_connections", "open_exchanges", "tickets", "without_country_database"})
 """Worker figures that go up and down; all others only rise."""
 
 

@@ -1,12 +1,14 @@
 """A country database that is replaced under a running gateway counts from the reload on, in every worker."""
 
+import asyncio
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.system.stack import Person, running_stack
-from tests.system.test_loop import HEALTHY
+from tests.system.test_loop import HEALTHY, until
+from tests.system.test_loop_deaths import children, command, kill
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit" / "config"))
 from country_samples import write_countries
@@ -24,6 +26,41 @@ compliance:
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+FILED = """\
+networks: [{name: embargoed, files: [embargoed.txt]}]
+compliance:
+"""
+
+
+async def test_a_hub_that_dies_while_a_file_of_locations_is_away_comes_back_with_the_file() -> None:
+    """Until then nobody is let in, and the workers stay: nobody has to start anything."""
+    async with running_stack(starts=False) as stack:
+        ranges = stack.config_path.parent / "embargoed.txt"
+        ranges.write_text("192.0.2.0/24\n")
+        stack.write_config(POLICY, **{"compliance:\n": FILED})
+        await stack.start()
+        await stack.signal_risk("open", event="e-start", **HEALTHY)
+        alice = Person()
+        try:
+            assert (await alice.sign_in(stack.url("/")))[0] == 200
+            away = ranges.rename(ranges.with_suffix(".away"))
+            kill(next(pid for pid in children(stack.process.pid) if b"hub" in command(pid)))
+            await until(lambda: bool(stack.events("configuration-invalid")))
+            assert "embargoed.txt" in stack.events("configuration-invalid")[0]["fault"]
+
+            async def is_refused() -> bool:
+                return (await alice.get(stack.url("/"), navigate=False))[0] == 503
+
+            while not await is_refused():  # noqa: ASYNC110 - until the lease of the workers has run out
+                await asyncio.sleep(0.2)
+            away.rename(ranges)
+            await until(lambda: len(stack.events("hub-started")) == 2)
+            await stack.ready()
+            assert (await alice.get(stack.url("/"), navigate=False))[0] == 200
+        finally:
+            await alice.close()
 
 
 async def test_a_new_database_counts_from_the_reload_on() -> None:
