@@ -454,12 +454,14 @@ class Hub:
 
     # --- changes ---------------------------------------------------------------------------------------------
 
-    async def changed(self, keys: tuple[str, ...], reason: str) -> Enforcement:
+    async def changed(
+        self, keys: tuple[str, ...], reason: str, meanwhile: Callable[[], None] | None = None
+    ) -> Enforcement:
         """Enforce what follows from a change of `keys` everywhere, then wake the pages that wait for it.
 
-        Raises `NotEnforced`.
+        `meanwhile` is done once the workers have been told. Raises `NotEnforced`.
         """
-        report = await self.feed.invalidate(keys, reason)
+        report = await self.feed.invalidate(keys, reason, meanwhile)
         self.changes.announce(keys)
         if report.cut or report.fenced:
             seconds = round(report.seconds, 6)
@@ -475,23 +477,20 @@ class Hub:
     async def _enforce_devices(self, devices: frozenset[DeviceId], _received_ns: int) -> Enforcement | None:
         """Enforce what follows for devices and users; of many, some at a time, so that others have their turn."""
         reports: list[Enforcement] = []
-        evaluated_ns = 0
+        evaluation = _Evaluation(self.risk, self.desk, devices if len(devices) <= MAX_EVALUATED else ())
         waiting = list(devices)
         for at in range(0, len(waiting), ENFORCED_AT_ONCE):
-            keys = self._keys_of(
-                waiting[at : at + ENFORCED_AT_ONCE], is_evaluated=len(devices) <= MAX_EVALUATED
-            )
+            keys = self._keys_of(waiting[at : at + ENFORCED_AT_ONCE])
             if keys:
-                evaluated_ns = evaluated_ns or time.monotonic_ns()
-                reports.append(await self.changed(tuple(keys), "sensor"))
+                reports.append(await self.changed(tuple(keys), "sensor", evaluation))
         if not reports:
             return None
         self.shared_signals.transmitter.look(devices)
         report = reports[0] if len(reports) == 1 else joined(reports)
-        return msgspec.structs.replace(report, evaluated_mono_ns=evaluated_ns)
+        return msgspec.structs.replace(report, evaluated_mono_ns=evaluation.done_mono_ns)
 
-    def _keys_of(self, devices: Iterable[DeviceId], *, is_evaluated: bool) -> list[str]:
-        """Return the invalidation keys of devices and users; where asked, work out what their postures mean now."""
+    def _keys_of(self, devices: Iterable[DeviceId]) -> list[str]:
+        """Return the invalidation keys of devices and users."""
         keys: list[str] = []
         for device_id in devices:
             if is_user_id(device_id):
@@ -500,8 +499,6 @@ class Hub:
             posture = self.risk.posture(device_id)
             if posture is not None:
                 keys += device_keys(posture, device_id)
-                if is_evaluated:
-                    self.desk.interpret(posture)
         return keys
 
     async def _enforce_late(self, changed: frozenset[DeviceId]) -> None:
@@ -969,6 +966,22 @@ def _acknowledges_early() -> bool:
     if os.environ.get("POSTUREGATE_TESTING") != "1":
         raise RuntimeError(f"{ACK_EARLY} breaks the gateway on purpose; nothing but its own tests may set it")
     return True
+
+
+class _Evaluation:
+    """Works out what the postures of changed devices mean, once: for the tickets that workers are about to ask for."""
+
+    def __init__(self, risk: RiskState, desk: Desk, devices: Iterable[DeviceId]) -> None:
+        self._risk = risk
+        self._desk = desk
+        self._devices = devices
+        self.done_mono_ns: int | None = None
+
+    def __call__(self) -> None:
+        if self.done_mono_ns is None:
+            for posture in filter(None, map(self._risk.posture, self._devices)):
+                self._desk.interpret(posture)
+            self.done_mono_ns = time.monotonic_ns()
 
 
 def _reference() -> str:

@@ -70,7 +70,7 @@ class Enforcement(msgspec.Struct, frozen=True):
     """How a change was enforced: by how many workers, how many open exchanges ended, who had to be fenced.
 
     `by_worker` are the seconds from the announcement to each worker's acknowledgement; `cuts` are by app.
-    `evaluated_mono_ns` is when it was known what the change means, where that was worked out before the announcement.
+    `evaluated_mono_ns` is when it was known what the change means, where that was worked out before anybody asked.
     """
 
     workers: int
@@ -241,6 +241,7 @@ class _Round:
     def __init__(self) -> None:
         self.keys: dict[str, None] = {}
         self.reasons: dict[str, None] = {}
+        self.meanwhile: list[Callable[[], None]] = []
         self.done: asyncio.Future[_Spread] = asyncio.get_running_loop().create_future()
 
 
@@ -347,11 +348,14 @@ class FeedHub:
 
     # --- changes ---------------------------------------------------------------------------------------------
 
-    async def invalidate(self, keys: tuple[str, ...], reason: str) -> Enforcement:
+    async def invalidate(
+        self, keys: tuple[str, ...], reason: str, meanwhile: Callable[[], None] | None = None
+    ) -> Enforcement:
         """Make every worker enforce what follows from a change of `keys`; return once that is so.
 
-        Calls of one turn of the event loop are announced together. A caller that is cancelled leaves the announcement
-        on its way. Raises `NotEnforced` when a worker could neither be reached nor killed.
+        Calls of one turn of the event loop are announced together. `meanwhile` is work that the workers will ask for:
+        it is done while they are at it already. A caller that is cancelled leaves the announcement on its way. Raises
+        `NotEnforced` when a worker could neither be reached nor killed.
         """
         started = time.monotonic()
         current = self._round
@@ -361,6 +365,8 @@ class FeedHub:
             loop.call_later(EARLY_S if self._acknowledges_early else 0, self._announce, current)
         current.keys.update(dict.fromkeys(keys))
         current.reasons[reason] = None
+        if meanwhile is not None:
+            current.meanwhile.append(meanwhile)
         if self._acknowledges_early:
             return Enforcement(0, 0, (), 0.0)
         spread = await asyncio.shield(current.done)
@@ -384,6 +390,8 @@ class FeedHub:
 
         told = None if self._are_strangers_about else self._tell(invalidate)
         spawn(self._run(current, invalidate, told), name="feed-round")
+        for work in current.meanwhile:
+            work()
 
     async def _run(
         self, current: _Round, make: Callable[[int], HubMessage], told: "_Announcement | None"

@@ -218,6 +218,29 @@ async def test_each_caller_of_a_round_is_told_of_its_own_cuts(world: World) -> N
         assert set(mine.by_worker) == {"w1"}
 
 
+async def test_what_workers_will_ask_for_is_worked_out_once_they_have_been_told(world: World) -> None:
+    async with worker(world) as (feed, _):
+        await admit(feed)
+        (link,) = world.hub._links()
+        sent, seen = link.seq, []
+        await world.hub.invalidate(
+            ("device:d1",), "test", lambda: seen.append((link.seq - sent, len(world.requests)))
+        )
+        assert seen == [(1, 1)]
+        assert len(world.requests) == 2
+
+
+async def test_a_fault_while_working_ahead_stops_no_announcement(world: World) -> None:
+    async with worker(world) as (feed, _):
+        exchange = await admit(feed)
+        world.outcome = Outcome.BLOCK
+        faults: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+        await world.hub.invalidate(("device:d1",), "test", lambda: 1 / 0)
+        assert exchange.was_cut
+        assert len(faults) == 1
+
+
 async def test_who_gives_up_waiting_does_not_stop_what_he_announced(world: World) -> None:
     """A sensor that hangs up, or a browser that leaves, must not leave a change half enforced."""
     async with worker(world) as (feed, _):
