@@ -19,7 +19,6 @@ def told(text: str) -> None:
     print(text)  # noqa: T201 - what was done is shown when a run fails
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("workers", [2, 0])
 async def test_under_kills_stops_stalls_and_reloads_no_rule_is_broken(tmp_path: Path, workers: int) -> None:
     """With `workers: 0` there is nobody to kill but everybody: the same rules without faults."""
@@ -37,7 +36,6 @@ async def test_under_kills_stops_stalls_and_reloads_no_rule_is_broken(tmp_path: 
     }
 
 
-@pytest.mark.timeout(120)
 async def test_a_gateway_that_acknowledges_before_it_enforces_is_caught(tmp_path: Path) -> None:
     broken = {"POSTUREGATE_TESTING": "1", app.ACK_EARLY: "1"}
     report = await run(

@@ -6,12 +6,9 @@ A longer one, with another seed: `python -m tests.faults.mixed --seconds N --see
 import os
 from pathlib import Path
 
-import pytest
-
 from tests.faults.mixed import differences, faults_of, run
 
 
-@pytest.mark.timeout(120)
 async def test_after_a_mixed_load_the_store_holds_what_was_accepted(tmp_path: Path) -> None:
     report = await run(tmp_path, seconds=5, seed=int(os.environ.get("MIXED_SEED", "77")))
     assert report.faults == []

@@ -23,7 +23,7 @@ from tests.op.provider import RunningProvider, client, running_provider
 from tests.ports import free_ports
 
 SENSOR_SECRET = "sensor-secret-of-the-system-tests"
-READY_S = 60.0
+READY_S = 150.0
 STOP_S = 60.0
 HEALTHY = {"kind": "heartbeat", "condition": "hb", "title": ""}
 """What `Stack.signal_risk` adds for a sensor that only says that all is well."""

@@ -6,8 +6,6 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.timeout(300)  # a gateway, a provider and ten steps, and a machine that may be busy
-
 STEPS = (
     "Nobody is signed in",
     "Ana signs in",

@@ -57,7 +57,6 @@ def section_of(said: str) -> str:
     return said[said.index("  - name:") : said.index("\n\n# 3.")]
 
 
-@pytest.mark.timeout(300)  # twelve commands, and a machine that may be busy
 async def test_what_add_prints_works_as_it_stands() -> None:
     """The secret file, the section, the curl line and `sensor send`, for every scheme."""
     async with running_stack(workers=1, starts=False) as stack:
