@@ -583,7 +583,16 @@ class DeviceInputs(Inputs):
     # --- a rule ----------------------------------------------------------------------------------------
 
     def fails(self, rule: ComplianceRule, age: float) -> Literal:
-        """Return the literal that the device has failed a rule for so long, as far as evidence shows."""
+        """Return the literal that the device has failed a rule for so long, as far as evidence shows.
+
+        It is the same for rules of both sets that mean the same, so that nothing has to be proven of it.
+        """
+        key = (rule_key(rule), age)
+        if key not in self._known:
+            self._known[key] = self._fails(rule, age)
+        return self._known[key]
+
+    def _fails(self, rule: ComplianceRule, age: float) -> Literal:
         match rule:
             case FactRule():
                 return self.fails_fact(rule, age)

@@ -37,6 +37,9 @@ from risk.model import SensorRules
 MAX_MOMENTS = 60
 """Most instants that are looked at: each date of an exemption or a `warn_until` that is still to come is one."""
 
+MAX_SPLITS = 5_000
+"""Most splits of one search. Only rules that let several findings pass need many."""
+
 Question = ComplianceState | Outcome | SessionControl
 """Is the state at least this bad, is at least this demanded, is this control brought?"""
 
@@ -86,7 +89,7 @@ def device_differences(
 ) -> Iterator[DeviceDifference]:
     """Yield devices that two sets treat differently, one at least for each way in which they differ from `now` on.
 
-    Raises `TooHard`.
+    Raises `TooHard` when it gives up, perhaps after some of them.
     """
     if before == after:
         return
@@ -141,7 +144,7 @@ class _Comparison:
         return self._pared(found)
 
     def _solved(self, *goals: Literal) -> tuple[int, ...] | None:
-        return self._prepared.solve(self._inputs.domains, self._inputs.meaning(goals))
+        return self._prepared.solve(self._inputs.domains, self._inputs.meaning(goals), max_steps=MAX_SPLITS)
 
     def _difference(self, device: SupposedDevice) -> DeviceDifference:
         return DeviceDifference(

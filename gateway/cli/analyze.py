@@ -46,24 +46,37 @@ def run(arguments: argparse.Namespace) -> int:
     findings = list(findings_of(meaning))
     differences: list[Difference] | None = None
     devices: list[DeviceDifference] | None = None
+    is_whole = True
     if other is not None:
         before = msgspec.structs.replace(loaded.config, access=other.config.access)
         try:
             differences = list(differences_of(meaning, make_runtime(before, other.revision)))
-            then = make_runtime(other.config, other.revision)
-            devices = list(compared_devices(meaning, then, datetime.now(UTC)))
         except TooHard:
             print("the difference of the two sets is too large to decide", file=sys.stderr)
             return EXIT_FAILED
+        devices = []
+        try:
+            for each in compared_devices(
+                meaning, make_runtime(other.config, other.revision), datetime.now(UTC)
+            ):
+                devices.append(each)
+        except TooHard:
+            is_whole = False
     if arguments.json:
         print(_json(answers, findings, differences, devices))
     else:
-        print("\n".join([*_lines(loaded, answers, findings, differences), *_device_lines(devices)]))
+        print(
+            "\n".join(
+                [*_lines(loaded, answers, findings, differences), *_device_lines(devices, is_whole=is_whole)]
+            )
+        )
+    if not is_whole:
+        print("whether more devices are treated differently is too much to decide", file=sys.stderr)
     bad = {FindingKind.UNREACHABLE, FindingKind.SHADOWED, FindingKind.CLOSED}
     is_bad = any(each.verdict is Verdict.REFUTED for each in answers) or any(
         each.kind in bad for each in findings
     )
-    return EXIT_FAILED if is_bad else EXIT_OK
+    return EXIT_FAILED if is_bad or not is_whole else EXIT_OK
 
 
 def _lines(
@@ -122,7 +135,7 @@ def _by_app(said: Iterable[_AtApp]) -> Iterator[list[str]]:
         yield [text.format(f"{noun} {', '.join(apps)}"), *example_lines]
 
 
-def _device_lines(devices: Sequence["DeviceDifference"] | None) -> Iterator[str]:
+def _device_lines(devices: Sequence["DeviceDifference"] | None, *, is_whole: bool) -> Iterator[str]:
     from compliance.analysis.supposed import said_of  # noqa: PLC0415 - lazy: `--help` must not pay for it
 
     for each in devices or ():
@@ -130,7 +143,7 @@ def _device_lines(devices: Sequence["DeviceDifference"] | None) -> Iterator[str]
         yield f"            at {each.device.at:%Y-%m-%d %H:%M} UTC: {said_of(each.device)}"
         for which, side in (("before", each.before), ("now", each.after)):
             yield from (f"            {which}: {text}" for text in side.because)
-    if devices is not None and not devices:
+    if devices is not None and not devices and is_whole:
         yield "both sets treat every device alike"
 
 

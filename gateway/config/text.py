@@ -35,6 +35,7 @@ _HINTS = (
     ("but got '<stream end>'", "a bracket or a quote that was opened is not closed"),
     ("expected ',' or '}'", "close `{` with `}`, and put commas between the entries"),
     ("expected ',' or ']'", "close `[` with `]`, and put commas between the entries"),
+    ("undefined alias", "put a text that begins with `*` into quotes"),
     ("expected a single document", "one file holds one document"),
 )
 
