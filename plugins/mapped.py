@@ -26,7 +26,7 @@ from plugins.mapping import (
     compiled_expression,
     paths,
 )
-from plugins.payload import MAX_ITEMS, Step, digest, follow, parse_path, parse_time, text_of
+from plugins.payload import MAX_ITEMS, MAX_PATH_RESULTS, Step, digest, follow, parse_path, parse_time, text_of
 from plugins.reading import ItemFault, is_junk_identifier, is_nobody
 from risk.model import Identifier, Severity, Signal, SignalType
 
@@ -100,9 +100,12 @@ class _Reader:
         self.used: dict[str, str] = {}
 
     def values(
-        self, field: str, source: Source, is_meant: Callable[[Any], bool] = lambda value: value is not None
+        self,
+        field: str,
+        source: Source,
+        is_meant: Callable[[Any], bool] = lambda value: value is not None and value != "",
     ) -> list[Any]:
-        """Return all values of the first path that leads to one that is meant.
+        """Return all values of the first path that leads to one that is meant; a list at its end is its elements.
 
         Without one: the literal, else whatever any path leads to, null included.
         """
@@ -111,7 +114,7 @@ class _Reader:
         route = _routes.of(source)
         rest: list[Any] = []
         for path, begins, steps in route.paths:
-            found = follow(self._root(begins), steps)
+            found = _elements(follow(self._root(begins), steps))
             if any(is_meant(value) for value in found):
                 self.used[field] = path
                 return found
@@ -152,17 +155,27 @@ class _Reader:
         route = _routes.of(source)
         if route.key is not None and isinstance(self._item, dict):
             value = self._item.get(route.key)
-            if value is not None:
-                self.used[field] = route.key
-            elif route.literal is not None:
+            if value.__class__ is list:
+                value = next((each for each in value if each is not None), None)
+            if (value is None or value == "") and route.literal is not None:
                 value = route.literal
                 self.used[field] = f"literal {value!r}"
+            elif value is not None:
+                self.used[field] = route.key
             return value
         return next((value for value in self.values(field, source) if value is not None), None)
 
     def text(self, field: str, source: Source) -> str:
         """Return the first value as text, "" without one."""
         return _word(self.first(field, source))
+
+
+def _elements(found: list[Any]) -> list[Any]:
+    """Return what a path leads to, with the elements of lists in their place."""
+    if not any(value.__class__ is list for value in found):
+        return found
+    lists = (value if value.__class__ is list else (value,) for value in found)
+    return [each for values in lists for each in values][:MAX_PATH_RESULTS]
 
 
 Item = tuple[Any, tuple[Any, ...]]

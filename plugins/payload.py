@@ -49,20 +49,36 @@ _FIRST = re.compile(rb"[ \t\r\n]*([\[{])")
 _RAW_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SURROGATE = re.compile(f"[{chr(0xD800)}-{chr(0xDFFF)}]")
+_CLOCK = r"(?P<clock>\d\d:\d\d(?::\d\d)?)"
+_ZONE = r"(?P<zone>[Zz]|UTC|GMT|[+-]\d\d:?\d\d)?"
+_WEEKDAY = r"(?:[A-Za-z]{3,9}(?:, ?| ))?"
 _TIME = re.compile(
-    r"(?P<date>\d{4}-\d\d-\d\d)[Tt ](?P<clock>\d\d:\d\d:\d\d)(?:[.,](?P<fraction>\d{1,12}))?"
-    r"\s*(?P<zone>[Zz]|UTC|GMT|[+-]\d\d:?\d\d)?",
-    re.ASCII,
+    rf"(?P<date>\d{{4}}-\d\d-\d\d)[Tt ]{_CLOCK}(?:[.,](?P<fraction>\d{{1,12}}))?\s*{_ZONE}", re.ASCII
 )
-_NAMED_TIME = re.compile(
-    r"(?:[A-Za-z]{3}, ?)?(?P<day>\d{1,2})[ -](?P<month>[A-Za-z]{3})[ -](?P<year>\d{4}),? "
-    r"(?P<clock>\d\d:\d\d:\d\d)(?P<fraction>)\s*(?P<zone>[Zz]|UTC|GMT|[+-]\d\d:?\d\d)?",
-    re.ASCII,
+_MONTH, _DAY, _YEAR = r"(?P<month>[A-Za-z]{3,9})", r"(?P<day>\d{1,2})", r"(?P<year>\d{4})"
+_NAMED_TIMES = tuple(
+    re.compile(rf"{_WEEKDAY}{pattern}\s*{_ZONE}(?P<fraction>)", re.ASCII)
+    for pattern in (
+        rf"{_DAY}[ -]{_MONTH}[ -]{_YEAR},? {_CLOCK}",
+        rf"{_MONTH} {_DAY},? {_YEAR},? {_CLOCK}",
+        rf"{_MONTH} {{1,2}}{_DAY} {_CLOCK} {_YEAR}",
+    )
 )
-"""The date of RFC 5322, and what products make of it: `02 Mar 2026 09:00:00 +0000`, `02-Mar-2026 09:00:00`."""
+"""Dates with the name of the month: that of RFC 5322 and what products make of it (`02 Mar 2026 09:00:00 +0000`,
+`02-Mar-2026 09:00:00`, `2 March 2026 09:00 GMT`), the American order (`Mar 2, 2026 09:00:00`), that of `ctime`
+(`Mon Mar  2 09:00:00 2026`).
+"""
+
+_BASIC_TIME = re.compile(
+    rf"(\d{{4}})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(?:[.,](\d{{1,12}}))?{_ZONE.replace('?P<zone>', '')}", re.ASCII
+)
+"""The basic form of ISO 8601: `20260302T090000Z`."""
 
 _EPOCH_TIME = re.compile(r"\d{9,19}(\.\d{1,9})?", re.ASCII)
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECONDS_FROM = 1e11
 """A bare number from here on counts milliseconds (in seconds it would lie in the year 5138)."""
@@ -286,9 +302,9 @@ def _check_text(text: str) -> None:
 def parse_time(value: Any) -> datetime | None:
     """Return the instant in UTC, None when the value is no time or means *not set* (year 1, year 9999, 0).
 
-    Reads RFC 3339 with any number of fraction digits up to picoseconds, offsets with and without a colon, no
-    offset (taken as UTC), dates with the name of the month (RFC 5322), and unix time in seconds, milliseconds or
-    nanoseconds as a number or digits.
+    Reads RFC 3339 with any number of fraction digits up to picoseconds or without seconds, offsets with and without a
+    colon, no offset (taken as UTC), the basic form of ISO 8601, dates with the name of the month, and unix time in
+    seconds, milliseconds, microseconds or nanoseconds as a number or digits.
 
     Example:
     >>> parse_time("2024-02-14T22:06:37.782+0500").isoformat()
@@ -309,10 +325,23 @@ def parse_time(value: Any) -> datetime | None:
 
 
 def _with_words(text: str) -> datetime | None:
-    match = _NAMED_TIME.fullmatch(text)
-    if match is None or (month := match["month"].lower()) not in _MONTHS:
+    for pattern in _NAMED_TIMES:
+        if (match := pattern.fullmatch(text)) is not None:
+            month = _month(match["month"])
+            return _from_text(match, f"{match['year']}-{month:02}-{int(match['day']):02}") if month else None
+    basic = _BASIC_TIME.fullmatch(text)
+    if basic is None:
         return None
-    return _from_text(match, f"{match['year']}-{_MONTHS.index(month) + 1:02}-{int(match['day']):02}")
+    year, month_, day, hour, minute, second, fraction, zone = basic.groups()
+    fraction = f".{fraction}" if fraction else ""
+    return parse_time(f"{year}-{month_}-{day}T{hour}:{minute}:{second}{fraction}{zone or ''}")
+
+
+def _month(name: str) -> int:
+    """Return the number of a month by its English name or the first three letters of it, 0 for anything else."""
+    given = name.lower()
+    matching = (number for number, month in enumerate(_MONTHS, start=1) if given in (month, month[:3]))
+    return next(matching, 0)
 
 
 def _from_text(match: re.Match[str], date: str) -> datetime | None:

@@ -91,3 +91,45 @@ def test_any_payload_has_a_defined_result(payload):
     )
     assert not found.signals
     assert found.rejections
+
+
+def test_a_path_to_a_list_means_its_elements():
+    """Products list names where there may be several, and an engineer names the field, not its first place."""
+    options = {
+        "device": [{"kind": "hostname", "path": ["names.dns", "name"]}],
+        "level": {"path": "severity"},
+        "external_id": "ids",
+        "actions": ["fix"],
+        "resolves": {"path": "tags", "equals": ["fixed"]},
+        "facts": {"first": "tags"},
+    }
+    payload = {
+        "names": {"dns": [None, "lt-1", "lt-2"]},
+        "name": "other",
+        "severity": ["high"],
+        "ids": ["c1", "c2"],
+        "fix": ["Do this.", "Then that."],
+        "tags": ["seen", "open"],
+    }
+    (signal,) = normalised(options, payload).signals
+    assert [each.value for each in signal.device_ids] == ["lt-1"]
+    assert (signal.level, signal.external_id, signal.resolves) == ("high", "c1", False)
+    assert signal.recommended_actions == ("Do this.", "Then that.")
+    assert signal.facts == {"first": "seen"}
+    (closing,) = normalised(options, payload | {"tags": ["seen", "fixed"]}).signals
+    assert closing.resolves
+    (other,) = normalised(options, payload | {"names": {"dns": []}}).signals
+    assert [each.value for each in other.device_ids] == ["other"]
+
+
+def test_an_empty_text_is_no_value_where_there_is_another():
+    options = {
+        "device": [{"kind": "hostname", "path": ["fqdn", "name"]}],
+        "level": {"path": "severity", "default": "low"},
+        "title": {"path": "title", "value": "Something"},
+        "external_id": ["id", "number"],
+    }
+    payload = {"fqdn": "", "name": "lt-1", "severity": "", "title": "", "id": "", "number": 7}
+    (signal,) = normalised(options, payload).signals
+    assert [each.value for each in signal.device_ids] == ["lt-1"]
+    assert (signal.level, signal.title, signal.external_id) == ("low", "Something", "7")

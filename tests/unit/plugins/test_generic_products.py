@@ -19,6 +19,9 @@ NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 PARTS = dict(re.findall(r"^## ([^\n(]+?) *(?:\([^\n]*)?\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE))
 
 ESET = {"sensor-device-uuid": "5d6d0b1e-0000-4000-8000-00000000e014", "hostname": "lt-fin-014.corp.example"}
+TENABLE = {"sensor-device-uuid": "cf165808-6a31-48e1-9cf3-c6c3174df51d"}
+GRAVITY = {"sensor-device-id": "59a1604e", "hostname": "lt-fin-014.corp.example"}
+CISCO = {"sensor-device-uuid": "0f6b1f0a-1c2d-4e3f-8a9b-0c1d2e3f4a5b", "hostname": "LT-FIN-014"}
 EXPECTED = {
     "Suricata": [("detection", "high", {"hostname": "lt-fin-014", "ip": "10.20.0.14"}, "1:2024217", False)],
     "Zeek": [("detection", "high", {"hostname": "lt-fin-014", "ip": "10.20.0.14"}, "Intel::Notice", False)],
@@ -101,6 +104,27 @@ EXPECTED = {
     "ESET": [
         ("detection", "critical", ESET, "Win32/Agent.X:file:///C:/Temp/a.exe", False),
         ("detection", "medium", ESET, "Rare script host [F0500]:1234", False),
+    ],
+    "Tenable Vulnerability Management": [
+        ("exposure", "critical", TENABLE | {"hostname": "lt-fin-014.corp.example"}, "9062:0:TCP", False),
+        ("remediation", None, TENABLE | {"hostname": "10.20.0.14"}, "157288:443:TCP", True),
+    ],
+    "Bitdefender GravityZone": [
+        ("remediation", None, GRAVITY, "av:275a021b", True),
+        ("detection", "high", GRAVITY, "6690e2c5", False),
+        ("detection", "high", GRAVITY | {"hostname": "LT-FIN-014"}, "hd:8b3f1918", False),
+    ],
+    "Cisco Secure Endpoint": [
+        ("detection", "medium", CISCO, "6180352115244793858", False),
+        ("remediation", None, CISCO, "6180352115244793858", True),
+    ],
+    "Tanium": [
+        ("detection", "high", {"hostname": "lt-fin-014"}, "00000000-0000-0000-5370-4a274d06f4ec", False),
+        ("remediation", None, {"hostname": "lt-fin-015"}, "00000000-0000-0000-5371-4a274d06f4ec", True),
+    ],
+    "NinjaOne": [
+        ("detection", "high", {"sensor-device-id": "7"}, "2f0a-14", False),
+        ("remediation", None, {"sensor-device-id": "7"}, "2f0a-13", True),
     ],
 }
 

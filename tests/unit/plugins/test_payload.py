@@ -240,10 +240,25 @@ def test_times_of_every_clock(value):
         "14-Feb-2024 17:06:37",
         "14-FEB-2024, 17:06:37 Z",
         "2024-02-14 17:06:37 UTC",
+        "Feb 14 2024 17:06:37 UTC",
+        "February 14, 2024 17:06:37",
+        "Wed Feb 14 17:06:37 2024",
+        "Wed Feb 14 17:06:37 2024 UTC",
+        "Wednesday, 14 February 2024 17:06:37 +0000",
+        "20240214T170637Z",
+        "20240214T180637+0100",
     ],
 )
 def test_times_with_words(value):
     assert parse_time(value) == NOON.replace(microsecond=0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["14 Feb 2024 17:06 GMT", "14 February 2024 17:06 GMT", "2024-02-14T17:06Z", "2024-02-14 18:06 +01:00"],
+)
+def test_times_without_seconds(value):
+    assert parse_time(value) == NOON.replace(second=0, microsecond=0)
 
 
 @pytest.mark.parametrize(
@@ -254,6 +269,9 @@ def test_times_with_words(value):
         "",
         "yesterday",
         "31-Feb-2024 17:06:37",
+        "14 Febr 2024 17:06:37",
+        "02/14/2024 17:06:37",
+        "20240230T170637Z",
         "14-Fev-2024 17:06:37",
         "14-02-2024 17:06:37",
         "14 Feb 24 17:06:37",
