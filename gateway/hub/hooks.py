@@ -512,7 +512,10 @@ class Hooks:
             result = await self._store(sensor, normalized, taking)
             enforcement = await self._wait_enforced(result, received_ns)
         enforced_in_s = (self._mono_ns() - received_ns) / 1e9
-        self._observe(taking.delivery(200, "accepted", enforced_in_s=enforced_in_s, enforcement=enforcement))
+        delivery = taking.delivery(200, "accepted", enforced_in_s=enforced_in_s, enforcement=enforcement)
+        # When the answer has left, which is in this turn of the event loop: the sender does not wait for our books.
+        soon = asyncio.get_running_loop().call_soon
+        soon(self._observe, delivery)
         answer: dict[str, Any] = {
             "accepted": result.accepted,
             "duplicates": result.duplicates,
@@ -532,7 +535,9 @@ class Hooks:
             answer["pull_required"] = {"resources": list(normalized.pulls), "configured": is_asked}
         return Accepted(
             msgspec.json.encode(answer),
-            lambda: self._on_answered(sensor.name, taking.id, (self._mono_ns() - received_ns) / 1e9),
+            lambda: soon(
+                self._on_answered, sensor.name, taking.id, (self._mono_ns() - received_ns) / 1e9
+            ),
         )
 
     async def _try(self, sensor: HookSensor, taking: _Taking, payloads: Sequence[Any]) -> web.Response:

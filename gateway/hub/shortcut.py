@@ -192,7 +192,7 @@ class Accepted:
 
     __slots__ = ("body", "is_sent")
 
-    def __init__(self, body: bytes, is_sent: Callable[[], None]) -> None:
+    def __init__(self, body: bytes, is_sent: Callable[[], object]) -> None:
         self.body = body
         self.is_sent = is_sent
 
