@@ -26,7 +26,9 @@ ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
 async def chromium() -> AsyncIterator[Browser]:
     """Give a headless browser that is gone afterwards."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=EXECUTABLE, args=list(ARGUMENTS))
+        browser = await playwright.chromium.launch(
+            executable_path=EXECUTABLE, args=list(ARGUMENTS), timeout=120_000
+        )
         try:
             yield browser
         finally:
