@@ -215,7 +215,7 @@ async def known_after(history):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    # One message is said once: of two that differ in nothing but when they expire, the second is a repetition.
+    # A message that comes again with the same content, but another time of reception or expiry, changes nothing.
     st.lists(told_of_devices(), min_size=1, max_size=9, unique_by=lambda each: (each.sensor, each.event_id)),
     st.randoms(),
 )
