@@ -3,21 +3,23 @@
 Times are stored as unix microseconds. Journals are read and pruned in the order of their row ids, which is
 the order of arrival, so no index by time is written for every signal.
 
-What signals and message ids are found by is *filed* later, for many of them at once: each would change a page of its
-own, a whole page is written for it, and a sender waits for that. Until then they are at the end of their journals:
-signals behind `risk_filed`, message ids in `risk_seen_lately`.
+What signals and message ids are found by, and the postures of devices, are *filed* later, for many of them at once
+(`risk.filing`). Until then they are at the end of their journals: signals behind `risk_filed`, message ids in
+`risk_seen_lately`, postures in `risk_devices_lately`, where the newest of a device counts.
 """
 
 import asyncio
 import contextlib
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
-from itertools import chain
+from functools import lru_cache
+from itertools import chain, islice
 from typing import Any
 
 from risk.database import Database, StoreFault, StoreOverloaded
+from risk.filing import Step, file_signals, plan
 from risk.model import DeviceId, Signal
 from risk.packing import unpack_signal
 from risk.store import (
@@ -71,6 +73,10 @@ SCHEMA: tuple[str, ...] = (
     CREATE TABLE risk_seen_lately (id INTEGER PRIMARY KEY, key BLOB NOT NULL, digest BLOB NOT NULL,
         received_at INTEGER NOT NULL);
     """,
+    """
+    CREATE TABLE risk_devices_lately (id INTEGER PRIMARY KEY, device_id TEXT NOT NULL, keys TEXT,
+        posture BLOB NOT NULL);
+    """,
 )
 """Migrations of the tables of this package, all named `risk_…`; appended to, never edited."""
 
@@ -85,14 +91,7 @@ _AT_ONCE = (64, 32, 16, 8, 4, 2, 1)
 """Rows of one statement. INVARIANT: few sizes, so that every statement stays prepared; 64 rows of 8 are under the
 limit of parameters."""
 
-_DEVICES = (
-    "INSERT INTO risk_devices VALUES",
-    " ON CONFLICT (device_id) DO UPDATE SET keys = excluded.keys, posture = excluded.posture",
-)
-_POSTURES = (
-    "INSERT INTO risk_devices VALUES",
-    " ON CONFLICT (device_id) DO UPDATE SET posture = excluded.posture",
-)
+_DEVICES = ("INSERT INTO risk_devices_lately (device_id, keys, posture) VALUES", "")
 _USERS = ("INSERT OR REPLACE INTO risk_users VALUES", "")
 _SIGNALS = ("INSERT INTO risk_signals (received_at, sensor, device_id, signal) VALUES", "")
 _SEEN = ("INSERT INTO risk_seen_lately (key, digest, received_at) VALUES", "")
@@ -106,16 +105,13 @@ _PARTS = ("INSERT INTO risk_parts (id, part) VALUES", "")
 
 MIN_UNFILED = 500
 QUIET_S = 0.3
-"""So many signals, or message ids, are filed once nothing has been committed for so long."""
+"""So many signals, message ids or postures are filed once nothing has been committed for so long."""
 
-MAX_UNFILED = 12_000
-"""From so many on, what waits is filed while deliveries go on."""
+MAX_UNFILED = 40_000
+"""From so many on, what waits is filed while deliveries go on. The more there are, the more of them share a page."""
 
 MAX_WAITING = 2 * MAX_UNFILED
 """Most that may wait to be filed; deliveries wait for it then."""
-
-FILED_AT_ONCE = 1000
-"""Most signals, and message ids, that one transaction files: some milliseconds."""
 
 
 @lru_cache(maxsize=64)
@@ -151,33 +147,6 @@ def insert_rows(
             at += size
 
 
-def _file(connection: sqlite3.Connection) -> None:
-    """File what is not filed yet."""
-    while _file_some(connection):
-        pass
-
-
-def _file_some(connection: sqlite3.Connection) -> bool:
-    """File some of what is not filed yet, oldest first; return whether there may be more."""
-    (through,) = connection.execute("SELECT through FROM risk_filed").fetchone()
-    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM risk_signals").fetchone()
-    upto = min(through + FILED_AT_ONCE, newest)
-    connection.execute(
-        "INSERT INTO risk_signals_of SELECT device_id, id FROM risk_signals"
-        " WHERE id > ? AND id <= ? AND device_id IS NOT NULL ORDER BY device_id, id",
-        (through, upto),
-    )
-    connection.execute("UPDATE risk_filed SET through = ?", (upto,))
-    some = "(SELECT id FROM risk_seen_lately ORDER BY id LIMIT ?)"
-    filed = connection.execute(
-        "INSERT OR REPLACE INTO risk_seen (key, digest, received_at)"  # noqa: S608 - our own text
-        f" SELECT key, digest, received_at FROM risk_seen_lately WHERE id IN {some} ORDER BY id",
-        (FILED_AT_ONCE,),
-    ).rowcount
-    connection.execute(f"DELETE FROM risk_seen_lately WHERE id IN {some}", (FILED_AT_ONCE,))  # noqa: S608
-    return upto < newest or filed == FILED_AT_ONCE
-
-
 def _merge(connection: sqlite3.Connection, gone: MergedRow) -> None:
     """Make a record part of another. Its signals have to be filed."""
     connection.execute("INSERT OR REPLACE INTO risk_merged VALUES (?, ?)", (gone.device_id, gone.into))
@@ -196,18 +165,63 @@ def _instant(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def read_devices(connection: sqlite3.Connection, after: str, most: int) -> list[DeviceRow]:
-    """Return up to `most` device records of a file behind an id, in the order of ids."""
+class _Lately:
+    """The journal of postures: of each device the newest, and the keys that were told last."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._newest: dict[DeviceId, tuple[str | None, bytes]] = {}
+        journal = connection.execute(
+            "SELECT device_id, keys, posture FROM risk_devices_lately"
+            " WHERE device_id NOT IN (SELECT device_id FROM risk_merged) ORDER BY id"
+        )
+        for device_id, keys, posture in journal:
+            known = self._newest.get(device_id)
+            self._newest[device_id] = known[0] if keys is None and known is not None else keys, posture
+        self._ids = sorted(self._newest)
+
+    def over(self, filed: list[DeviceRow], after: str, most: int) -> list[DeviceRow]:
+        """Return up to `most` records behind an id, in the order of ids; `filed` are so many of those in the file."""
+        upto = len(self._ids) if len(filed) < most else bisect_right(self._ids, filed[-1].device_id)
+        lately = self._ids[bisect_right(self._ids, after) : upto]
+        if not lately:
+            return filed
+        rows = {row.device_id: row for row in filed}
+        for device_id in lately:
+            keys, posture = self._newest[device_id]
+            known = rows.get(device_id)
+            rows[device_id] = DeviceRow(device_id, (known.keys if known else "") if keys is None else keys, posture)
+        return [rows[device_id] for device_id in sorted(rows)[:most]]
+
+
+def _read_devices(connection: sqlite3.Connection, lately: _Lately, after: str, most: int) -> list[DeviceRow]:
     query = "SELECT device_id, keys, posture FROM risk_devices WHERE device_id > ? ORDER BY device_id LIMIT ?"
-    return [DeviceRow(*row) for row in connection.execute(query, (after, most))]
+    filed = [DeviceRow(*row) for row in connection.execute(query, (after, most))]
+    return lately.over(filed, after, most)
 
 
 def read_all_devices(connection: sqlite3.Connection) -> Iterator[list[DeviceRow]]:
-    """Yield every device record of a file, some at a time; for who only reads it."""
+    """Yield every device record of a file, some at a time; for who only reads it, while another writes it."""
     after = ""
-    while rows := read_devices(connection, after, LOADED_AT_ONCE):
-        yield rows
-        after = rows[-1].device_id
+    with _snapshot(connection):
+        lately = _Lately(connection)
+        while rows := _read_devices(connection, lately, after, LOADED_AT_ONCE):
+            yield rows
+            after = rows[-1].device_id
+
+
+def _planned(connection: sqlite3.Connection) -> list[Step]:
+    with _snapshot(connection):
+        return plan(connection)
+
+
+@contextlib.contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Have several queries see the same."""
+    connection.execute("SAVEPOINT reading")
+    try:
+        yield
+    finally:
+        connection.execute("RELEASE reading")
 
 
 def read_users(connection: sqlite3.Connection) -> list[UserRow]:
@@ -227,11 +241,22 @@ class SqliteRiskStore:
         self._tidying: asyncio.Task[None] | None = None
         self._quiet: asyncio.TimerHandle | None = None
         self._has_all_unfiled = False
-        """Whether `_lately` has all of them: not those that an earlier process has left."""
+        """Whether `_lately` has all of them."""
+        self._loading: _Lately | None = None
+        """Kept while `load` goes through the devices."""
 
     async def load(self, after: str = "", most: int = LOADED_AT_ONCE) -> list[DeviceRow]:
         """Return the device records whose ids come after `after`, up to `most`, in the order of their ids."""
-        return await self._database.read(partial(read_devices, after=after, most=most))
+
+        def run(connection: sqlite3.Connection) -> list[DeviceRow]:
+            if not after or self._loading is None:
+                self._loading = _Lately(connection)
+            rows = _read_devices(connection, self._loading, after, most)
+            if not rows:
+                self._loading = None
+            return rows
+
+        return await self._database.read(run)
 
     async def load_merged(self) -> list[MergedRow]:
         """Return every record that was merged into another, in no order."""
@@ -258,21 +283,26 @@ class SqliteRiskStore:
         return await self._database.read(run)
 
     async def recent_seen(self, most: int) -> tuple[list[SeenRow], bool]:
-        """Return up to `most` message ids, oldest first, and whether there are no others."""
-        await self._file_all()
+        """Return up to `most` message ids, and whether there are no others; those filed together are in no order."""
+        await self._learn()
 
-        def run(connection: sqlite3.Connection) -> tuple[list[SeenRow], bool]:
-            newest = "SELECT key, digest, received_at FROM risk_seen ORDER BY id DESC LIMIT ?"
-            rows = connection.execute(newest, (most + 1,)).fetchall()
-            kept = [SeenRow(key, digest, _instant(at)) for key, digest, at in reversed(rows[:most])]
-            return kept, len(rows) <= most
+        def run(connection: sqlite3.Connection) -> dict[bytes, SeenRow]:
+            found: dict[bytes, SeenRow] = {}
+            newest = "SELECT key, digest, received_at FROM {} ORDER BY id DESC LIMIT ?"
+            with _snapshot(connection):
+                rows = connection.execute(newest.format("risk_seen_lately"), (-1,)).fetchall()
+                rows += connection.execute(newest.format("risk_seen"), (most + 1 + len(rows),)).fetchall()
+            for key, digest, at in rows:
+                # A key may be there again, older.
+                found.setdefault(key, SeenRow(key, digest, _instant(at)))
+            return found
 
-        return await self._database.read(run)
+        found = await self._database.read(run)
+        return list(islice(found.values(), most))[::-1], len(found) <= most
 
     async def seen(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the content digests of those message ids that were accepted before."""
-        if not self._has_all_unfiled:
-            await self._file_all()
+        await self._learn()
         lately = {key: digest for key in keys if (digest := self._lately.get(key)) is not None}
         older = [key for key in keys if key not in lately]
 
@@ -289,8 +319,7 @@ class SqliteRiskStore:
 
     async def commit(self, batch: Batch) -> None:
         """Make the batch durable, or change nothing."""
-        devices = [(row.device_id, row.keys, row.posture) for row in batch.devices if row.keys is not None]
-        known = [(row.device_id, "", row.posture) for row in batch.devices if row.keys is None]
+        devices = [(row.device_id, row.keys, row.posture) for row in batch.devices]
         users = [(row.user_id, row.posture) for row in batch.users]
         signals = [(_micros(row.received_at), row.sensor, row.device_id, row.signal) for row in batch.signals]
         seen = [(row.key, row.digest, _micros(row.received_at)) for row in batch.seen]
@@ -302,9 +331,8 @@ class SqliteRiskStore:
 
         def run(connection: sqlite3.Connection) -> None:
             insert_rows(connection, _DEVICES, devices)
-            insert_rows(connection, _POSTURES, known)
             if batch.merged:
-                _file(connection)
+                file_signals(connection)
             for gone in batch.merged:
                 _merge(connection, gone)
             insert_rows(connection, _USERS, users)
@@ -321,7 +349,7 @@ class SqliteRiskStore:
             self._has_all_unfiled = False
             raise
         self._lately.update((row.key, row.digest) for row in batch.seen)
-        self._unfiled += max(len(signals), len(seen))
+        self._unfiled += max(len(signals), len(seen), len(devices))
 
     async def tidy(self) -> None:
         """File what waits once it is worth it: in a quiet moment, or beside deliveries. Raises as `commit`."""
@@ -347,13 +375,26 @@ class SqliteRiskStore:
         async with self._filing:
             began = dict(self._lately)
             self._unfiled = 0
-            while await self._database.put_off(_file_some):
-                pass
-            self._has_all_unfiled = True
+            for step in await self._database.read(_planned):
+                await self._database.put_off(step.run)
             # What was committed meanwhile may be filed or not, and is found here in either case.
             for key, digest in began.items():
                 if self._lately.get(key) == digest:
                     del self._lately[key]
+
+    async def _learn(self) -> None:
+        """Know what an earlier process, or a commit that nobody waited for, has left to be filed."""
+        if self._has_all_unfiled:
+            return
+
+        def run(connection: sqlite3.Connection) -> list[tuple[bytes, bytes]]:
+            return connection.execute("SELECT key, digest FROM risk_seen_lately ORDER BY id").fetchall()
+
+        # Behind every commit that has begun.
+        rows = await self._database.write(run)
+        self._lately.update(rows)
+        self._unfiled = max(self._unfiled, len(rows))
+        self._has_all_unfiled = True
 
     async def signals(self, device_id: DeviceId, most: int) -> list[Signal]:
         """Return the newest signals of a device, newest first."""

@@ -126,7 +126,10 @@ class RiskStore(Protocol):
         """Return every part that is not taken yet, in the order of their ids."""
 
     async def recent_seen(self, most: int) -> tuple[list[SeenRow], bool]:
-        """Return up to `most` message ids, oldest first, and whether there are no others."""
+        """Return up to `most` message ids, oldest first, and whether there are no others.
+
+        Those that came soon after one another may be in another order.
+        """
 
     async def seen(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the content digests of those message ids that were accepted before."""

@@ -2,21 +2,26 @@
 
 import asyncio
 import signal as signal_module
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
 
+import risk.filing as filing_module
 import risk.sqlite as sqlite_module
 from risk.database import Database, StoreFault
+from risk.filing import plan
 from risk.intake import Intake
 from risk.memory import MemoryRiskStore
 from risk.model import DeviceId, Identifier, Severity, Signal, SignalType
 from risk.packing import pack_signal
 from risk.snapshot import RiskState
-from risk.sqlite import SCHEMA, SqliteDecisionStore, SqliteRiskStore
+from risk.sqlite import SCHEMA, SqliteDecisionStore, SqliteRiskStore, read_all_devices
 from risk.store import Batch, DeadLetter, DeviceRow, MergedRow, Retention, SeenRow, SignalRow, UserRow
 from risk.users import UserId
 
@@ -155,11 +160,10 @@ async def test_whatever_is_filed_already_the_same_is_found(store, monkeypatch, f
         await store.tidy()
     digests = {b"key-%d" % number: b"digest" for number in (0, 2, 3, 5, 7)} | {b"key-1": b"newer"}
     assert await everything(store) == ({DEVICE: [], OTHER: ["e5", "e7", "e3", "e2", "e1", "e0"]}, digests)
-    rows, is_all = await store.recent_seen(3)
-    assert ([(row.key, row.digest) for row in rows], is_all) == (
-        [(b"key-1", b"newer"), (b"key-7", b"digest"), (b"key-5", b"digest")],
-        False,
-    )
+    rows, is_all = await store.recent_seen(6)
+    assert ({row.key: row.digest for row in rows}, len(rows), is_all) == (digests, 6, True)
+    assert (await store.recent_seen(5))[1] is False
+    assert await store.load() == []
 
 
 async def test_what_was_not_filed_is_found_by_the_next_process(database):
@@ -170,6 +174,82 @@ async def test_what_was_not_filed_is_found_by_the_next_process(database):
     assert await again.seen([b"key-0", b"key-2"]) == {b"key-0": b"digest", b"key-2": b"digest"}
     await again.commit(batch(3))
     assert len(await again.seen([b"key-%d" % number for number in range(9)])) == 4
+
+
+KEYS = "serial\x1f\x1fsn-1"
+
+
+async def test_the_newest_posture_counts_whether_it_is_filed_or_not(database, tmp_path):
+    """Keys come with a posture only where they are new; a process that dies leaves journals, and filings half done."""
+    store = SqliteRiskStore(database)
+
+    async def tell(posture, keys=None, device=DEVICE):
+        await store.commit(Batch(devices=[DeviceRow(device, keys, posture)]))
+
+    async def found():
+        """What another process reads from the file beside this one, and what the next one would load."""
+        with closing(sqlite3.connect(f"file:{tmp_path / 'state.db'}?mode=ro", uri=True)) as reader:
+            rows = list(chain.from_iterable(read_all_devices(reader)))
+        assert await SqliteRiskStore(database).load() == rows
+        return {row.device_id: (row.keys, row.posture) for row in rows}
+
+    await tell(b"1", KEYS)
+    await tell(b"2")
+    assert await found() == {DEVICE: (KEYS, b"2")}
+    steps = await database.read(plan)
+    for each in steps:
+        await database.write(each.run)
+        assert await found() == {DEVICE: (KEYS, b"2")}
+    await tell(b"3")
+    await tell(b"1", "serial\x1f\x1fsn-2", OTHER)
+    expected = {DEVICE: (KEYS, b"3"), OTHER: ("serial\x1f\x1fsn-2", b"1")}
+    assert await found() == expected
+    steps = await database.read(plan)
+    await tell(b"4")
+    await tell(b"2", "serial\x1f\x1fsn-3", OTHER)
+    for each in [*steps[:1], *steps]:  # the first of them twice: as after a death behind it
+        await database.write(each.run)
+        assert await found() == {DEVICE: (KEYS, b"4"), OTHER: ("serial\x1f\x1fsn-3", b"2")}
+    for each in await database.read(plan):
+        await database.write(each.run)
+    assert await found() == {DEVICE: (KEYS, b"4"), OTHER: ("serial\x1f\x1fsn-3", b"2")}
+    assert await database.read(plan) == []
+
+
+async def test_a_record_that_is_merged_while_it_waits_to_be_filed_stays_gone(database):
+    store = SqliteRiskStore(database)
+    await store.commit(batch(0))
+    other = DeviceRow(OTHER, "serial\x1f\x1fsn-2", b"posture")
+    steps = await database.read(plan)
+    await store.commit(Batch(devices=[other], merged=[MergedRow(DEVICE, OTHER)]))
+    assert await store.load() == [other]
+    for each in steps:
+        await database.write(each.run)
+    assert await store.load() == [other]
+    assert await store.signals(OTHER, 9) == [signal(0)]
+    assert await store.signals(DEVICE, 9) == []
+
+
+async def test_a_large_filing_is_done_in_steps(database, monkeypatch):
+    """So that nobody waits for more than one of them; more rows than one step files or removes."""
+    monkeypatch.setattr(filing_module, "REMOVED_AT_ONCE", 700)
+    store = SqliteRiskStore(database)
+    for some in (range(1500), range(1000, 2500)):
+        await store.commit(
+            Batch(
+                devices=[DeviceRow(DeviceId(f"dev_{n}"), f"serial\x1f\x1f{n}", b"%d" % n) for n in some],
+                signals=[SignalRow(T0, "edr", DeviceId(f"dev_{n}"), pack_signal(signal(n))) for n in some],
+                seen=[SeenRow(b"key-%d" % n, b"digest", T0) for n in some],
+            )
+        )
+    steps = await database.read(plan)
+    assert len(steps) == (3 + 1) + (3 + 5) + (3 + 0 + 5)
+    for each in steps:
+        await database.write(each.run)
+    assert len(await store.load()) == 2500
+    assert len(await store.signals(DeviceId("dev_1200"), 9)) == 2
+    assert len(await store.seen([b"key-%d" % n for n in range(2500)])) == 2500
+    assert await database.read(plan) == []
 
 
 async def test_a_commit_that_nobody_waited_for_is_found_all_the_same(database):
@@ -194,15 +274,34 @@ async def test_signals_after_all_others_are_gone_are_filed_too(store):
     assert await store.signals(OTHER, 9) == [signal(1)]
 
 
+async def read_some_at_a_time(store, most):
+    """Return every device as a start reads them."""
+    found, after = [], ""
+    while some := await store.load(after, most):
+        assert len(some) <= most
+        found += some
+        after = some[-1].device_id
+    assert all(one.device_id < other.device_id for one, other in pairwise(found))
+    return found
+
+
 async def test_devices_are_read_some_at_a_time(store):
     rows = [DeviceRow(DeviceId(f"dev_{number}"), "", b"%d" % number) for number in (3, 1, 4, 0, 2)]
     await store.commit(Batch(devices=rows))
-    found, after = [], ""
-    while some := await store.load(after, 2):
-        assert len(some) <= 2
-        found += some
-        after = some[-1].device_id
-    assert found == sorted(rows, key=lambda row: row.device_id)
+    assert await read_some_at_a_time(store, 2) == sorted(rows, key=lambda row: row.device_id)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7])
+async def test_devices_that_are_filed_and_others_are_read_together(database, most):
+    """Those that wait to be filed lie before, between and behind those that are, or are newer than they."""
+    store = SqliteRiskStore(database)
+    for numbers, said in (((3, 1, 5), b"first"), ((0, 2, 3, 7, 8, 9), b"second")):
+        await store.commit(Batch(devices=[DeviceRow(DeviceId(f"dev_{n}"), "", said) for n in numbers]))
+        if said == b"first":
+            for each in await database.read(plan):
+                await database.write(each.run)
+    found = {row.device_id: row.posture for row in await read_some_at_a_time(store, most)}
+    assert found == {f"dev_{n}": b"first" if n in (1, 5) else b"second" for n in (0, 1, 2, 3, 5, 7, 8, 9)}
 
 
 async def test_an_empty_batch_changes_nothing(store):
