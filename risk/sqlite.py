@@ -189,7 +189,9 @@ class _Lately:
         for device_id in lately:
             keys, posture = self._newest[device_id]
             known = rows.get(device_id)
-            rows[device_id] = DeviceRow(device_id, (known.keys if known else "") if keys is None else keys, posture)
+            rows[device_id] = DeviceRow(
+                device_id, (known.keys if known else "") if keys is None else keys, posture
+            )
         return [rows[device_id] for device_id in sorted(rows)[:most]]
 
 

@@ -535,9 +535,7 @@ class Hooks:
             answer["pull_required"] = {"resources": list(normalized.pulls), "configured": is_asked}
         return Accepted(
             msgspec.json.encode(answer),
-            lambda: soon(
-                self._on_answered, sensor.name, taking.id, (self._mono_ns() - received_ns) / 1e9
-            ),
+            lambda: soon(self._on_answered, sensor.name, taking.id, (self._mono_ns() - received_ns) / 1e9),
         )
 
     async def _try(self, sensor: HookSensor, taking: _Taking, payloads: Sequence[Any]) -> web.Response:
