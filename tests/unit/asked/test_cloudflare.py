@@ -1,7 +1,6 @@
 """Cloudflare asks: real keys and tokens, a real key endpoint on loopback."""
 
 import json
-import time
 from datetime import UTC, datetime
 
 import jwt
@@ -129,8 +128,8 @@ REFUSED = [
     (lambda team: token(team, OTHER), "token-bad-signature"),
     (lambda team: token("https://evil.cloudflareaccess.com"), "token-wrong-issuer"),
     (lambda team: token(team, aud=["another"]), "token-wrong-audience"),
-    (lambda team: token(team, exp=int(time.time()) - 3600), "token-expired"),
-    (lambda team: token(team, nbf=int(time.time()) + 3600), "token-not-yet-valid"),
+    (lambda team: token(team, exp=int(NOW.timestamp()) - 3600), "token-expired"),
+    (lambda team: token(team, nbf=int(NOW.timestamp()) + 3600), "token-not-yet-valid"),
     (lambda team: token(team, "s" * 32, algorithm="HS256"), "token-algorithm-not-allowed"),
 ]
 
