@@ -78,6 +78,8 @@ UNLIMITED = ResponseRules(reserved_cookies=RESERVED_COOKIES)
 SIGNAL_DRAIN_S = 10.0
 TELL_CUTS_AFTER_S = 0.25
 """How long the log waits for a change to be enforced: a line takes as long as a cut."""
+FREED_AT_ONCE = 50
+"""How many exchanges that were cut are freed between two turns of the event loop."""
 MAX_ROUTES = 64
 """Most routes that are remembered for the requests under one ticket."""
 
@@ -106,6 +108,8 @@ class Worker:
         self.counters: Counter[str] = Counter()
         self._cuts: Counter[tuple[str, str]] = Counter()
         self._cut_lines = EventLines("exchanges-cut")
+        self._cut_ones: list[Exchange] = []
+        """Exchanges that were cut lately; to free them takes time, for which nobody has to wait."""
         self._public: set[Exchange] = set()
         self._is_lost = False
         """Whether nobody can be let in, for no country is known and the configuration wants that refused."""
@@ -309,7 +313,7 @@ class Worker:
         if not exchange.response_started:
             answer = self._to_hub(exchange, self._refusal(exchange, renewed, met, is_cut=True))
         exchange.cut(CutReason.ACCESS_ENDED if met is None else CutReason.RESTRICTED, answer)
-        self._note_cut(admitted.app.name, entry.ticket.decision)
+        self._note_cut(exchange, admitted.app.name, entry.ticket.decision)
         return True
 
     def _still(self, exchange: Exchange, app: WorkerApp, evidence: bytes) -> WorkerApp | None:
@@ -329,7 +333,7 @@ class Worker:
         """Cut an exchange that nobody can decide about as it is: who is there has to come anew."""
         answer = None if exchange.response_started else self._to_hub(exchange, SignIn(app))
         exchange.cut(CutReason.ACCESS_ENDED, answer)
-        self._note_cut(app, "")
+        self._note_cut(exchange, app, "")
 
     def _cut_private(self, former: RouteTable) -> dict[str, int]:
         """Cut what is open on paths that are public no longer; return how many, by app."""
@@ -345,19 +349,30 @@ class Worker:
                 cuts[name] += 1
         return dict(cuts)
 
-    def _note_cut(self, app: str, decision: str) -> None:
-        """Count a cut. The log is told after the acknowledgement, one line per decision (`explain` shows it)."""
+    def _note_cut(self, exchange: Exchange, app: str, decision: str) -> None:
+        """Count a cut. The log is told after the acknowledgement, one line per decision (`explain` shows it).
+
+        The exchange itself, and all that hangs on it, is freed after that as well.
+        """
         self.counters["exchanges_cut"] += 1
         if not self._cuts:
             asyncio.get_running_loop().call_later(TELL_CUTS_AFTER_S, self._tell_cuts)
         self._cuts[app, decision] += 1
+        self._cut_ones.append(exchange)
 
     def _tell_cuts(self) -> None:
+        self._free_cut_ones()
         cuts, self._cuts = self._cuts, Counter()
         for (app, decision), count in cuts.items():
             self._cut_lines.info(
                 {"worker": self._name, "app": app, "decision": decision or None, "count": count}
             )
+
+    def _free_cut_ones(self) -> None:
+        """Free some of what was cut, and others in the next turn of the event loop."""
+        del self._cut_ones[-FREED_AT_ONCE:]
+        if self._cut_ones:
+            asyncio.get_running_loop().call_soon(self._free_cut_ones)
 
     def configure(self, settings: bytes) -> dict[str, int]:
         """Serve by new settings; the listener opens with the first. Return what was cut on paths once public."""

@@ -21,6 +21,7 @@ _TEXT = {
     CutReason.RESTRICTED: "access restricted",
     CutReason.GOING_AWAY: "going away",
 }
+_FRAME = {reason: close_frame(_CODE[reason], _TEXT[reason]) for reason in _CODE}
 
 
 class Tunnel:
@@ -65,7 +66,7 @@ class Tunnel:
             and self._client.unsent() <= MAX_UNSENT_AT_CUT
         )
         if is_speakable:
-            self._client.write(close_frame(_CODE[reason], _TEXT[reason]))
+            self._client.write(_FRAME[reason])
             self._client.close()
         else:
             self._client.reset()

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import structlog
 import trustme
@@ -332,3 +333,24 @@ async def test_an_answer_that_ends_with_its_connection_is_whole(recorder: Record
         assert (await reader.read()).endswith(b"0\r\n\r\n")
         writer.close()
         assert not worker.counters["answers_broken_by_apps"]
+
+
+async def test_what_was_cut_is_freed_a_moment_later(recorder: Recorder, tmp_path: Path) -> None:
+    """Nothing of a cut exchange is kept, though whoever waits for the cut does not wait for that."""
+    recorder.answer = lambda _: BROKEN + b"Content-Length: 9\r\n\r\nok"
+    public = app("plain.test", recorder)
+    async with running(tmp_path, settings(public)) as (worker, port):
+        readers = []
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /a HTTP/1.1\r\nHost: plain.test\r\n\r\n")
+            await reader.readuntil(b"ok")
+            readers.append((reader, writer))
+        private = msgspec.structs.replace(public, public_paths=())
+        assert worker.configure(encode_settings(settings(private))) == {"plain": 3}
+        assert len(worker._cut_ones) == 3
+        for reader, writer in readers:
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+            writer.close()
+        await until(lambda: not worker._cut_ones)
