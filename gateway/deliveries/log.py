@@ -55,7 +55,9 @@ work out as several decisions.
 """
 
 EFFECTS_PER_FLUSH = 100
-"""Once this many devices of one flush were looked at, it is not worked out any more what deliveries did to access."""
+"""Once this many devices of one flush were looked at, it is not worked out any more what deliveries did to access. What
+devices were before and after is not kept for more: it is the most of a delivery that waits.
+"""
 
 UNVERIFIED_PER_FLUSH = 5
 """Most refused deliveries of one sensor that are recorded in one flush: strangers must not fill the log."""
@@ -66,10 +68,11 @@ SETTLED_S = 0.2
 
 
 class _Waiting:
-    __slots__ = ("answered_in_s", "delivery", "left_out", "signals", "since")
+    __slots__ = ("answered_in_s", "delivery", "had_effects", "left_out", "signals", "since")
 
-    def __init__(self, delivery: Delivery, left_out: int, signals: int) -> None:
+    def __init__(self, delivery: Delivery, left_out: int, signals: int, *, had_effects: bool) -> None:
         self.delivery = delivery
+        self.had_effects = had_effects
         self.left_out = left_out
         self.signals = signals
         self.since = time.monotonic()
@@ -105,6 +108,7 @@ class DeliveryLog:
         self._queue: deque[_Waiting] = deque()
         self._by_id: dict[str, _Waiting] = {}
         self._bytes = 0
+        self._effects = 0
         self._refused: Counter[str] = Counter()
         self._left_out: Counter[str] = Counter()
         self._flushing: asyncio.Task[None] | None = None
@@ -136,11 +140,17 @@ class DeliveryLog:
             return
         normalized = delivery.normalized
         signals = 0 if normalized is None else len(normalized.signals)
-        kept = _bounded(delivery, is_crowded=self._bytes + len(delivery.body) > MAX_QUEUED_BYTES)
-        waiting = _Waiting(kept, self._left_out.pop(sensor, 0), signals)
+        kept = _bounded(
+            delivery,
+            is_crowded=self._bytes + len(delivery.body) > MAX_QUEUED_BYTES,
+            keeps_effects=self._effects < EFFECTS_PER_FLUSH,
+        )
+        left_out = self._left_out.pop(sensor, 0)
+        waiting = _Waiting(kept, left_out, signals, had_effects=bool(delivery.effects))
         self._queue.append(waiting)
         self._by_id[delivery.id] = waiting
         self._bytes += len(kept.body)
+        self._effects += len(kept.effects)
 
     def answered(self, delivery_id: str, took_s: float) -> None:
         """Note when the last byte of a delivery's answer was handed to the connection."""
@@ -223,9 +233,10 @@ class DeliveryLog:
                 waiting = self._queue.popleft()
                 self._by_id.pop(waiting.delivery.id, None)
                 self._bytes -= len(waiting.delivery.body)
+                self._effects -= len(waiting.delivery.effects)
                 size += len(waiting.delivery.body)
                 has_effects = bool(waiting.delivery.effects) and effects > 0
-                effects -= min(len(waiting.delivery.effects), MAX_SHOWN_EFFECTS) if has_effects else 0
+                effects -= len(waiting.delivery.effects) if has_effects else 0
                 rows.append(self._kept(waiting, judged if has_effects else None))
         return rows, effects
 
@@ -241,6 +252,7 @@ class DeliveryLog:
             has_body=body is not None,
             left_out=waiting.left_out,
             signals=waiting.signals,
+            had_effects=waiting.had_effects,
         )
         return Kept(record, is_verified(delivery), body)
 
@@ -265,16 +277,17 @@ class DeliveryLog:
             log.error("delivery-records-lost", count=len(rows), error=str(error))
 
 
-def _bounded(delivery: Delivery, *, is_crowded: bool) -> Delivery:
-    """Return the delivery without what no record shows; where much waits already, without body and signals."""
+def _bounded(delivery: Delivery, *, is_crowded: bool, keeps_effects: bool) -> Delivery:
+    """Return the delivery without what no record shows; where much waits already, without body, signals and effects."""
     if is_crowded:
         return msgspec.structs.replace(delivery, body=b"", normalized=None, rejections=(), effects=())
+    effects = delivery.effects[:MAX_SHOWN_EFFECTS] if keeps_effects else ()
     normalized = delivery.normalized
     if normalized is None:
-        return delivery
+        return msgspec.structs.replace(delivery, effects=effects)
     first = Normalized(signals=normalized.signals[:MAX_SIGNALS], origins=normalized.origins[:MAX_SIGNALS])
     bare = [
         msgspec.structs.replace(each, item=None) if each.item is not None else each
         for each in delivery.rejections[:MAX_REJECTIONS]
     ]
-    return msgspec.structs.replace(delivery, normalized=first, rejections=tuple(bare))
+    return msgspec.structs.replace(delivery, normalized=first, rejections=tuple(bare), effects=effects)

@@ -219,8 +219,12 @@ def record_of(
     has_body: bool = False,
     left_out: int = 0,
     signals: int = 0,
+    had_effects: bool = False,
 ) -> DeliveryRecord:
-    """Return the record of a delivery of `signals` signals. Without `judged` what it did is not worked out."""
+    """Return the record of a delivery of `signals` signals. Without `judged` what it did is not worked out.
+
+    `had_effects` says whether it did something, also when that is not known any more.
+    """
     received_at = delivery.received_at or now
     at = now if delivery.again else received_at
     report = delivery.enforcement if isinstance(delivery.enforcement, Enforcement) else None
@@ -247,7 +251,7 @@ def record_of(
         rejections=rejection_lines(delivery.rejections),
         devices=delivery.devices,
         effects=() if judged is None else effect_lines(delivery.effects, judged, at),
-        has_effects=judged is not None or not delivery.effects,
+        has_effects=judged is not None or not had_effects,
         streams_cut={} if report is None else report.cuts,
         workers=0 if report is None else report.workers,
         fenced=() if report is None else report.fenced,

@@ -184,7 +184,7 @@ async def test_what_waits_is_bounded_in_bytes(rig):
     await rig.log.flush()
     assert (rig.log._bytes, rig.log._by_id) == (0, {})
     last = await rig.log.find(f"d{MAX_QUEUED_BYTES // len(large) + 4}")
-    assert (last.has_body, last.accepted) == (False, 1)
+    assert (last.has_body, last.accepted, last.has_effects) == (False, 1, False)
 
 
 async def test_of_a_large_batch_the_first_signals_are_shown(rig):
@@ -199,7 +199,9 @@ async def test_of_a_large_batch_the_first_signals_are_shown(rig):
 async def test_effects_are_left_out_when_too_much_comes_at_once(rig):
     for number in range(EFFECTS_PER_FLUSH + 3):
         rig.log.note(delivery(number))
+    assert sum(len(each.delivery.effects) for each in rig.log._queue) == EFFECTS_PER_FLUSH
     await rig.log.flush()
+    assert rig.log._effects == 0
     records = await rig.log.listed("edr", 1000)
     assert sum(each.has_effects for each in records) == EFFECTS_PER_FLUSH
     assert sum(not each.has_effects for each in records) == 3
