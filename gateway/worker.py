@@ -595,7 +595,7 @@ class Worker:
             digest = head.memo.session
             if digest is not None and digest.startswith(DIGEST_PREFIX):
                 headers.append((b"X-Gate-Service", digest.encode()))
-            if isinstance(verdict, SignIn | Refused) and _is_own_form(exchange):
+            if _hands_over_form(exchange, verdict):
                 keeps_form = exchange.head.length <= FORM_BYTES
                 headers.append((b"X-Gate-Form", b"sent" if keeps_form else b"too-large"))
         return Route(
@@ -694,13 +694,23 @@ class _Admitted:
         self.decision = decision
 
 
-def _is_own_form(exchange: Exchange) -> bool:
-    """Return whether a person sent a form from a page of the very same origin: no other site's is ever kept."""
+def _hands_over_form(exchange: Exchange, verdict: Verdict) -> bool:
+    """Return whether the hub gets the form that a request sends: of a page of the very same origin it may be kept.
+
+    What another site sends comes without the session, for it is then that a person is not signed in: it is never kept,
+    but may be given back to the person.
+    """
+    if not isinstance(verdict, SignIn | Refused) or not _is_form(exchange):
+        return False
+    return isinstance(verdict, SignIn) or exchange.head.header(b"sec-fetch-site") == b"same-origin"
+
+
+def _is_form(exchange: Exchange) -> bool:
+    """Return whether a person sent a form."""
     head = exchange.head
     if head.method != "POST" or exchange.client_kind is not ClientKind.BROWSER or head.length <= 0:
         return False
-    kind = (head.header(b"content-type") or b"").partition(b";")[0].strip().lower()
-    return kind in FORM_TYPES and head.header(b"sec-fetch-site") == b"same-origin"
+    return (head.header(b"content-type") or b"").partition(b";")[0].strip().lower() in FORM_TYPES
 
 
 def _headers(entry: Entry[Exchange], decision: Decision) -> tuple[tuple[bytes, bytes], ...]:

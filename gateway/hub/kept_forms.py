@@ -7,7 +7,7 @@ know or knew a moment ago, and only within bounds. `/.gate/resume` gives it back
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import structlog
@@ -44,6 +44,10 @@ from risk.database import StoreFault, StoreOverloaded
 log = structlog.get_logger("forms")
 
 READ_CHUNK = 65536
+CARRIED_BYTES = 256 * 1024
+"""Most bytes of fields that a page holds which anybody can ask for: it is made while others wait."""
+SIGNED_IN_PAGE = "/.gate/me"
+"""Where a sign-in ends that was begun beside a page which holds a form."""
 
 
 class SignedIn(Protocol):
@@ -55,6 +59,10 @@ class SignedIn(Protocol):
 
     async def start(self, request: web.Request) -> web.StreamResponse:
         """Begin a sign-in."""
+        ...
+
+    def sign_in_path(self, path: str) -> str:
+        """Return the path where a sign-in begins that comes back to `path`."""
         ...
 
 
@@ -142,6 +150,45 @@ class KeptForms:
     def _device(self, session: Session, front: Front, now: datetime) -> str:
         return self._desk.situation(session, "", front.evidence, now).context.device_id or ""
 
+    # --- carrying --------------------------------------------------------------------------------------------
+
+    async def carry(self, request: web.Request, app: str) -> web.StreamResponse | None:
+        """Return a page that holds a form which came without a session and that nobody keeps; None for all else.
+
+        A form that another site sends comes without the cookie (`SameSite=Lax`), whether or not the person is signed
+        in. The page's own button sends it with the cookie, and so it names that site: the person decides. Nothing is
+        stored, so that other sites fill no store. The same page serves the app's own form of somebody whom we do not
+        know any more: otherwise what was typed would be lost.
+        """
+        if "X-Gate-Form" not in request.headers:
+            return None
+        front, origin = read_front(request), _foreign_origin(request)
+        if origin is None and self._owner(request, front) is not None:
+            return None
+        typed = await self._carried(request, app)
+        if typed is None and origin is None:
+            return None
+        view = wording.carried(
+            wording.PageContext(now=self._clock(), app=self._desk.title_of(app)),
+            typed,
+            origin=origin,
+            target=request.raw_path,
+            sign_in_url=self._sign_in.sign_in_path(SIGNED_IN_PAGE),
+        )
+        return self._pages.carried(view, scheme=front.scheme)
+
+    async def _carried(self, request: web.Request, app: str) -> Typed | None:
+        """Return the form of a request, None when no page can hold it."""
+        try:
+            if request.headers["X-Gate-Form"] == "sent":
+                typed = await read_typed(request, min(CARRIED_BYTES, self._settings().bytes))
+                log.info("form-carried", app=app, fields=len(typed.fields))
+                return typed
+        except NotKept as lost:
+            log.info("form-not-carried", app=app, why=lost.why.value)
+        await _read_away(request)
+        return None
+
     # --- giving back -------------------------------------------------------------------------------------------
 
     async def find(self, request: web.Request, session: Session, key: str) -> KeptForm | None:
@@ -206,6 +253,13 @@ class KeptForms:
             account=user.email or user.name or user.subject,
             app=self._desk.title_of(form.app) if form is not None else "",
         )
+
+
+def _foreign_origin(request: web.Request) -> str | None:
+    """Return the host of the site whose page sent a form, "" when the browser does not name it, None for our own."""
+    if request.headers.get("Sec-Fetch-Site") == "same-origin":
+        return None
+    return urlsplit(request.headers.get("Origin", "")).netloc
 
 
 def _name(session: Session) -> str:

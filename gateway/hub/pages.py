@@ -29,6 +29,7 @@ from gateway.hub.texts import TEXTS, spoken, text
 from gateway.hub.views import (
     ApproveView,
     BlockedView,
+    CarriedView,
     ChooseProviderView,
     ErrorView,
     MeView,
@@ -350,6 +351,12 @@ class Pages:
         is told nothing but our origin: the key of the form stands in our address.
         """
         page = self._page("resume.html", view, 200, has_form=True, form_targets=(f"{scheme}:",))
+        page.headers["Referrer-Policy"] = "strict-origin"
+        return page
+
+    def carried(self, view: CarriedView, *, scheme: str) -> web.Response:
+        """Give back a form that nobody keeps, to be sent by a click; headers as for `resume`."""
+        page = self._page("carried.html", view, 401, has_form=True, form_targets=(f"{scheme}:",))
         page.headers["Referrer-Policy"] = "strict-origin"
         return page
 

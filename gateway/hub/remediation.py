@@ -173,6 +173,9 @@ class Remediation:
         """Answer a request that needs a sign-in; a form that it sends is kept until afterwards."""
         if SERVICE_HEADER in request.headers:
             return self._bad_token(request, verdict.app)
+        carried = await self._forms.carry(request, verdict.app)
+        if carried is not None:
+            return carried
         return await self._sign_in.start(request, kept=await self._forms.keep(request, verdict.app))
 
     async def refused(self, request: web.Request, front: Front, verdict: Refused) -> web.StreamResponse:

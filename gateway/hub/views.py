@@ -297,6 +297,28 @@ class ResumeView(View, frozen=True, kw_only=True):
     back_url: str
 
 
+class CarriedView(View, frozen=True, kw_only=True):
+    """A form that nobody keeps: this page itself holds it, to be sent by a click.
+
+    Fields and files as in `ResumeView`. `is_own`: the app's own page sent it, and nobody is signed in. `caution` says
+    when to send it; `lost` why it cannot be sent, "" when it can. `sign_in_url` is opened beside the page, which holds
+    what would be lost.
+    """
+
+    title: str
+    lead: str
+    is_own: bool
+    caution: str
+    target: str
+    fields: tuple[tuple[str, str], ...]
+    is_multipart: bool
+    shown: tuple[str, ...]
+    files: tuple[FileAgain, ...]
+    lost: str
+    sign_in_url: str
+    back_url: str
+
+
 class BlockedView(View, frozen=True, kw_only=True):
     """Access policy says no, and nothing on the device would change that.
 

@@ -53,6 +53,11 @@ class Typed(msgspec.Struct, frozen=True, kw_only=True):
     uploads: tuple[Upload, ...] = ()
     is_multipart: bool = False
 
+    @property
+    def has_nul(self) -> bool:
+        """Whether a field holds what no page can give back to a browser unchanged."""
+        return any("\0" in name or "\0" in value for name, value in self.fields)
+
 
 class KeptForm(msgspec.Struct, frozen=True, kw_only=True):
     """A form that is kept. `target` is the path with query on `host` that it was sent to, `page` the one it stood on.
@@ -68,11 +73,6 @@ class KeptForm(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     kept_at: datetime
     expires_at: datetime
-
-    @property
-    def has_nul(self) -> bool:
-        """Whether a field holds what no page can give back to a browser unchanged."""
-        return any("\0" in name or "\0" in value for name, value in self.typed.fields)
 
 
 def parse_urlencoded(body: bytes) -> Typed:

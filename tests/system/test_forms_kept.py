@@ -128,19 +128,98 @@ async def test_somebody_else_gets_nothing(stack: Stack, browser: Browser) -> Non
     await context.close()
 
 
-async def test_another_site_can_have_nothing_kept(stack: Stack, browser: Browser) -> None:
-    """A form that another origin sends is refused as before, and not kept for a later click."""
+async def come_from_shop(page: Page, stack: Stack, fields: str, *, policy: str = "") -> None:
+    """Send a form from a page of another site, as a provider or a shop does, with an own policy for referrers."""
+    body = f'<form method=post action="{stack.url("/save?draft=7")}">{fields}<button>Go</button></form>'
+    headers = {"Content-Type": "text/html", "Referrer-Policy": policy or "strict-origin-when-cross-origin"}
+    await page.route("**/paid", lambda route: route.fulfill(body=body, headers=headers))
+    await page.goto(f"http://shop.localhost:{stack.port}/paid")
+    await page.get_by_role("button", name="Go").click()
+
+
+@pytest.mark.parametrize("script", [True, False])
+async def test_what_another_site_sends_arrives_by_a_click_that_names_the_site(
+    stack: Stack, browser: Browser, script: bool
+) -> None:
+    """Alice is signed in, and her browser holds the cookie back. Nothing is sent or kept before she says so."""
+    context = await browser.new_context(java_script_enabled=script)
+    page = await context.new_page()
+    await sign_in(page, stack.url("/write"))
+    await come_from_shop(
+        page, stack, f'<input name=order value="{TEXT[:10]}"><input type=hidden name=token value="a\'b&lt;">'
+    )
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Send this to Notes?")
+    await expect(
+        page.get_by_text(f"A page of shop.localhost:{stack.port} sent this to Notes.")
+    ).to_be_visible()
+    await shot(page, f"forms/carried-{script}")
+    assert stack.upstream.forms == []
+    assert "form-kept" not in stack.log().split("form-carried")[-1]
+    await page.get_by_role("button", name="Send it now").click()
+    await page.wait_for_url(stack.url("/saved"))
+    ((kind, body),) = stack.upstream.forms
+    assert kind == "application/x-www-form-urlencoded"
+    assert body == b"order=First+line&token=a%27b%3C"
+    await context.close()
+
+
+async def test_a_site_that_hides_itself_is_not_named(stack: Stack, browser: Browser) -> None:
     context = await browser.new_context()
     page = await context.new_page()
     await sign_in(page, stack.url("/write"))
-    await stack.cli("revoke", "user", "alice", "--reason", "test", "--config", str(stack.config_path))
-    evil = f'<form method=post action="{stack.url("/save")}"><input name=title value=evil><button>Go</button></form>'
-    await page.goto(stack.url("/public/page"))
-    await page.route("**/evil", lambda route: route.fulfill(body=evil, content_type="text/html"))
-    await page.goto(f"http://evil.localhost:{stack.port}/evil")
-    await page.get_by_role("button", name="Go").click()
-    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to carry on")
-    await expect(page.get_by_text("What you typed is safe")).to_have_count(0)
+    await come_from_shop(page, stack, "<input name=order value=7>", policy="no-referrer")
+    await expect(page.get_by_text("another site, which your browser does not name")).to_be_visible()
+    assert stack.upstream.forms == []
+    await context.close()
+
+
+async def test_who_is_not_signed_in_signs_in_beside_the_page_that_holds_the_form(
+    stack: Stack, browser: Browser
+) -> None:
+    context = await browser.new_context()
+    page = await context.new_page()
+    await come_from_shop(page, stack, "<input name=order value=7>")
+    async with context.expect_page() as opening:
+        await page.get_by_role("link", name="Sign in in a new tab").click()
+    beside = await opening.value
+    await beside.get_by_role("button", name="alice").click()
+    await beside.wait_for_url(stack.url("/.gate/me"))
+    await page.get_by_role("button", name="Send it now").click()
+    await page.wait_for_url(stack.url("/saved"))
+    assert [body for _, body in stack.upstream.forms] == [b"order=7"]
+    await context.close()
+
+
+async def test_a_form_of_somebody_whom_we_do_not_know_any_more_stays_in_the_page(
+    stack: Stack, browser: Browser
+) -> None:
+    """Alice's cookie is gone. Whatever she typed is still in the page that asks her to sign in."""
+    context = await browser.new_context()
+    page = await context.new_page()
+    await sign_in(page, stack.url("/write"))
+    await context.clear_cookies(domain="notes.localhost")
+    await type_and_save(page)
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in, then send what you typed")
+    await shot(page, "forms/carried-own")
+    async with context.expect_page() as opening:
+        await page.get_by_role("link", name="Sign in in a new tab").click()
+    await (await opening.value).wait_for_url(stack.url("/.gate/me"))
+    await page.get_by_role("button", name="Send it now").click()
+    await page.wait_for_url(stack.url("/saved"))
+    ((_, body),) = stack.upstream.forms
+    assert b"title=Q3+report" in body
+    await context.close()
+
+
+async def test_what_no_page_can_hold_is_to_be_begun_again(stack: Stack, browser: Browser) -> None:
+    context = await browser.new_context()
+    page = await context.new_page()
+    await sign_in(page, stack.url("/write"))
+    await come_from_shop(page, stack, f"<input name=order value={'x' * 300_000}>")
+    await expect(page.get_by_text("is too long, or cannot be read")).to_be_visible()
+    await shot(page, "forms/carried-lost")
+    await expect(page.get_by_role("button", name="Send it now")).to_have_count(0)
+    assert stack.upstream.forms == []
     await context.close()
 
 

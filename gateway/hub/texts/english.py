@@ -380,6 +380,26 @@ TEXTS: dict[str, str] = {
     "resume_twice": "If you have sent it again yourself meanwhile, do not send it twice.",
     "resume_sent": "You have sent this already. Check whether it arrived before you send it again.",
     "resume_cannot": "Your browser could not send this unchanged. Download it and fill in the form again.",
+    "carried_title": "Send this to {app}?",
+    "carried_lead": (
+        "A page of {origin} sent this to {app}. When another site sends something, your browser holds your sign-in"
+        " back. So nothing has arrived yet."
+    ),
+    "carried_unnamed_lead": (
+        "A page of another site, which your browser does not name, sent this to {app}. Your browser holds your sign-in"
+        " back then. So nothing has arrived yet."
+    ),
+    "carried_caution": "Send it only if you have just come from there on purpose, for instance to sign in or to pay.",
+    "carried_own_title": "Sign in, then send what you typed",
+    "carried_own_lead": "You sent this to {app} without being signed in. Nothing has arrived there yet.",
+    "carried_own_caution": "This page holds it while it is open. Come back when you are signed in, and send it.",
+    "carried_hidden": "Nothing that you typed; only what the page sends along.",
+    "carried_sign_in": "Not signed in here? Do that first, beside this page. Then come back and send it.",
+    "carried_sign_in_tab": "Sign in in a new tab",
+    "carried_lost_title": "It cannot be sent from here",
+    "carried_lost": (
+        "What the other site sent is too long, or cannot be read. Sign in here, then start there once more."
+    ),
     # signing in and out that fails
     "signin_store_title": "Sign-in is not possible right now",
     "signin_store_lead": "We cannot save sign-ins at the moment. Try again shortly.",

@@ -12,7 +12,7 @@ from gateway.hub.wording.context import PageContext
 from gateway.hub.wording.errors import ERROR_STATUS, error
 from gateway.hub.wording.exceptions import approve, approved, offer
 from gateway.hub.wording.fix import PROBLEMS_MAX, checked_notice, remediation
-from gateway.hub.wording.kept import kept, resume
+from gateway.hub.wording.kept import carried, kept, resume
 from gateway.hub.wording.refusals import blocked, restricted, step_up
 from gateway.hub.wording.signing import choose_provider, sign_in_needed, sign_out_confirm, signed_out
 from gateway.hub.wording.stored import held
@@ -47,6 +47,7 @@ __all__ = [
     "as_checks",
     "blocked",
     "by_day",
+    "carried",
     "checked_notice",
     "choose_provider",
     "clean",

@@ -575,6 +575,36 @@ SAMPLES: dict[str, Callable[[Pages], web.Response]] = {
     "resume": lambda pages: pages.resume(
         wording.resume(context(reference=""), kept_form(), KEY), scheme="https"
     ),
+    "carried": lambda pages: pages.carried(
+        wording.carried(
+            context(account="", reference=""),
+            Typed(fields=(("code", "abc"), ("state", "x"), ("order", "7"))),
+            origin="pay.example.net",
+            target="/return?order=7",
+            sign_in_url="/.gate/login?t=abc",
+        ),
+        scheme="https",
+    ),
+    "carried-own": lambda pages: pages.carried(
+        wording.carried(
+            context(account="", reference=""),
+            kept_form().typed,
+            origin=None,
+            target="/save",
+            sign_in_url="/.gate/login?t=abc",
+        ),
+        scheme="https",
+    ),
+    "carried-lost": lambda pages: pages.carried(
+        wording.carried(
+            context(account="", reference=""),
+            None,
+            origin="",
+            target="/save",
+            sign_in_url="/.gate/login?t=abc",
+        ),
+        scheme="https",
+    ),
     "sign-in-kept": lambda pages: pages.sign_in_needed(
         wording.sign_in_needed(
             context(account=""),
