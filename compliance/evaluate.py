@@ -322,7 +322,7 @@ def seen(missed: str, context: AccessContext, request: RequestFacts, when: Condi
         case "apps" | "not_apps":
             return context.app
         case "include" | "exclude":
-            return _seen_of_person(user)
+            return _seen_of_person(user, with_names=missed == "exclude")
         case "step_up":
             return f"acr {user.acr or 'not told'}, {signed_in(context)}"
         case _:
@@ -336,11 +336,13 @@ def _seen_by(kind: Kind, value: object, context: AccessContext) -> str:
         return ""
 
 
-def _seen_of_person(user: User) -> str:
+def _seen_of_person(user: User, *, with_names: bool) -> str:
+    """Return what tells whom a policy is for; with the names, by one of which somebody may be left out."""
     if user.is_service:
         return f"service {user.subject}"
+    names = f"{', '.join(sorted(user.names)) or user.subject}, " if with_names else ""
     roles = f", roles {_listed(user.roles)}" if user.roles else ""
-    return f"groups {_listed(user.groups) if user.are_groups_known else 'not known'}{roles}"
+    return f"{names}groups {_listed(user.groups) if user.are_groups_known else 'not known'}{roles}"
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -556,6 +556,7 @@ class Conditions(Strict, frozen=True, omit_defaults=True):
     Field: times: windows of local time, one of which is now.
     Field: not_times: holds when none of these windows is now.
     Field: claims: claims of the sign-in, all of which hold.
+    Field: not_claims: claims of the sign-in, none of which holds.
     Field: providers: names of providers that the user signed in at.
     Field: hosts: host names, one of which the request is for; `*.example.org` matches one label.
     Field: not_hosts: holds when the request is for none of these.
@@ -595,6 +596,7 @@ class Conditions(Strict, frozen=True, omit_defaults=True):
     times: tuple[TimeWindow, ...] = ()
     not_times: tuple[TimeWindow, ...] = ()
     claims: tuple[ClaimCondition, ...] = ()
+    not_claims: tuple[ClaimCondition, ...] = ()
     providers: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     not_hosts: tuple[str, ...] = ()

@@ -31,6 +31,8 @@ def pattern_fault(pattern: str) -> str | None:  # noqa: PLR0911 - one line a rul
         return "`**` stands alone between slashes; within a segment write `*`"
     if pattern.count("*") > MAX_WILDCARDS:
         return f"a path pattern has at most {MAX_WILDCARDS} `*`"
+    if "{" in pattern or "}" in pattern:
+        return "`{` and `}` stand for themselves; for any one segment write `*`"
     if "?" in pattern or "#" in pattern:
         return "a path has no query and no fragment"
     return None

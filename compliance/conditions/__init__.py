@@ -67,6 +67,7 @@ KINDS: dict[str, Kind] = {
     "times": times.KIND,
     "not_times": times.NOT_KIND,
     "claims": claims.KIND,
+    "not_claims": claims.NOT_KIND,
     "auth_within": auth_within.KIND,
 }
 """What is known per session, by the key in `Conditions`, in the order in which misses are told."""

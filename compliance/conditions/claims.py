@@ -1,4 +1,4 @@
-"""`claims`: claims of the sign-in that the provider's `keep_claims` names; all of them must hold.
+"""`claims`, `not_claims`: claims of the sign-in that the provider's `keep_claims` names; all hold, or none.
 
 A claim that the provider did not send is not known: it may hold it back.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 from compliance.analysis.inputs import Here, Inputs, Variable, member, place_of_member, unique
 from compliance.analysis.solver import Clause
-from compliance.conditions.kind import Input, Kind, all_of, saying
+from compliance.conditions.kind import Input, Kind, all_of, any_of, opposite, saying
 from compliance.model import AccessContext, ClaimCondition
 from compliance.reasons import AccessReason
 
@@ -23,6 +23,10 @@ def _holds(wanted: tuple[ClaimCondition, ...], context: AccessContext) -> bool |
     return all_of([_holds_one(asked, context) for asked in wanted])
 
 
+def _one_holds(wanted: tuple[ClaimCondition, ...], context: AccessContext) -> bool | None:
+    return any_of([_holds_one(asked, context) for asked in wanted])
+
+
 def _seen(context: AccessContext) -> str:
     return ", ".join(sorted(context.user.claims)) or "none kept"
 
@@ -32,12 +36,20 @@ def _clauses(wanted: tuple[ClaimCondition, ...], inputs: Inputs, limits: bool) -
         yield tuple(inputs.members(f"claim {asked.claim}", asked.one_of, limits=limits))
 
 
+def _not_clauses(wanted: tuple[ClaimCondition, ...], inputs: Inputs, limits: bool) -> Iterator[Clause]:
+    for asked in wanted:
+        yield from inputs.no_members(f"claim {asked.claim}", asked.one_of, limits=limits)
+
+
 KIND = Kind(holds=_holds, clauses=_clauses, reason=AccessReason.NOT_ASSIGNED, seen=_seen)
+NOT_KIND = Kind(
+    holds=opposite(_one_holds), clauses=_not_clauses, reason=AccessReason.NOT_ASSIGNED, seen=_seen
+)
 
 
 def _add(inputs: Inputs) -> None:
     for claim in _claims(inputs):
-        values = (value for asked in inputs.asked("claims") if asked.claim == claim for value in asked.one_of)
+        values = (value for asked in _asked(inputs) if asked.claim == claim for value in asked.one_of)
         inputs.add_members(f"claim {claim}", unique(values), partial(_says, claim))
 
 
@@ -46,7 +58,11 @@ def _says(claim: str, *values: str | None) -> dict[str, Any]:
 
 
 def _claims(inputs: Inputs) -> list[str]:
-    return unique(asked.claim for asked in inputs.asked("claims"))
+    return unique(asked.claim for asked in _asked(inputs))
+
+
+def _asked(inputs: Inputs) -> list[ClaimCondition]:
+    return inputs.asked("claims", "not_claims")
 
 
 def _place(here: Here, variable: Variable, rest: str) -> int | None:

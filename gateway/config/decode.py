@@ -45,6 +45,14 @@ MAX_BYTES = 1 << 50
 
 REFERENCE_KEYS = ("env", "file")
 
+FOREIGN_KEYS: dict[tuple[str, str], str] = {
+    ("AccessPolicy", "enabled"): "`mode: report` records what it would do; leave it out to switch it off",
+    ("AccessPolicy", "priority"): "order never matters: of all policies that match, the strictest decides",
+    ("AccessPolicy", "conditions"): "they stand under `when`",
+    ("CompliancePolicy", "grace"): "each rule has a `grace` of its own",
+}
+"""(section type, key) of keys that other systems have, and what is written here instead."""
+
 REMOVED_KEYS: dict[tuple[str, str], str] = {}
 """(section type, key) of keys that once existed, and what to do instead. They stay here for ever."""
 
@@ -89,6 +97,7 @@ class Decoder:
         self.languages: Languages | None = None
         self.translations: dict[KeyPath, dict[str, str]] = {}
         self._unread: set[str] = set()
+        self._kinds: dict[KeyPath, mi.StructType] = {}
 
     # --- reporting -----------------------------------------------------------------------------------------
 
@@ -255,6 +264,7 @@ class Decoder:
 
     def _decode_struct(self, node: MappingNode, kind: mi.StructType, path: KeyPath) -> Any:
         fields = {field.encode_name: field for field in kind.fields}
+        self._kinds[path] = kind
         values: dict[str, Any] = {}
         is_whole = True
         seen: set[str] = set()
@@ -304,10 +314,28 @@ class Decoder:
         word = str(key.value)
         if word == kind.tag_field or (not path and word.startswith("x-")):
             return
-        removed = REMOVED_KEYS.get((kind.cls.__name__, word))
+        name = (kind.cls.__name__, word)
         known = [*([kind.tag_field] if kind.tag_field else []), *fields]
-        hint = removed or did_you_mean(word, known)
+        hint = REMOVED_KEYS.get(name) or FOREIGN_KEYS.get(name)
+        if hint is None and nearest(word, known) is None:
+            hint = self._belongs(word, kind, path)
+        hint = hint or did_you_mean(word, known)
         self.fault(Code.UNKNOWN_KEY, (*path, word), f"unknown key {shown(word)}", hint, at=key)
+        # What the section lacks may be what was meant: that it lacks it is no second fault.
+        self.invalid.add((*path, word))
+
+    def _belongs(self, word: str, kind: mi.StructType, path: KeyPath) -> str:
+        """Return a hint for a key that is known beside, or below, the place where it stands; "" for any other."""
+        inside = [field.encode_name for field in kind.fields if _has_key(field.type, word)]
+        if inside:
+            return f"it belongs under {' or '.join(f'`{each}`' for each in inside)}"
+        around = self._kinds.get(path[:-1]) if path else None
+        if around is None:
+            return ""
+        if any(field.encode_name == word for field in around.fields):
+            return f"it belongs beside `{path[-1]}`, not under it"
+        beside = [field.encode_name for field in around.fields if _has_key(field.type, word)]
+        return f"it belongs under {' or '.join(f'`{each}`' for each in beside)}" if beside else ""
 
     def _missing_key(self, field: mi.Field, node: MappingNode, path: KeyPath) -> None:
         self.invalid.add((*path, field.encode_name))
@@ -649,6 +677,12 @@ def _tag_of(text: str) -> str:
     if re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", text):
         return _TAG + "float"
     return _TAG + ("bool" if text.lower() in {"true", "false"} else "str")
+
+
+def _has_key(kind: mi.Type, word: str) -> bool:
+    """Return whether a type is a mapping that knows a key, and is no list of such."""
+    structs = [each for each in alternatives(kind) if isinstance(each, mi.StructType)]
+    return any(field.encode_name == word for each in structs for field in each.fields)
 
 
 def _is_null(node: Node) -> bool:

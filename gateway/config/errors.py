@@ -145,6 +145,14 @@ def path_text(path: KeyPath) -> str:
     return text
 
 
+_MEANT = {
+    "deny": "block", "reject": "block", "permit": "allow", "grant": "allow", "mfa": "step-up", "challenge": "step-up",
+    "critical": "high", "severe": "high", "mtls": "certificate", "cert": "certificate", "company": "corporate",
+    "byod": "personal", "non-compliant": "noncompliant",
+    "grace": "in-grace-period", "legacy": "api", "mac": "macos",
+}  # fmt: skip
+"""Words of other systems, and what they are called here."""
+
 MAX_KNOWN = 60
 """Most known words that a hint lists."""
 
@@ -152,7 +160,11 @@ MAX_KNOWN = 60
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that was probably meant, None when none is near."""
     by_plain = {_plain(each): each for each in known}
+    meant = _MEANT.get(_plain(word))
+    if meant in by_plain:
+        return by_plain[meant]
     found = get_close_matches(_plain(word), by_plain, n=1, cutoff=0.6)
+    found = found or [each for each in by_plain if len(word) > 2 and each.startswith(f"{_plain(word)}-")]  # noqa: PLR2004
     return by_plain[found[0]] if found else None
 
 

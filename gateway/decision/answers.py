@@ -41,7 +41,8 @@ def answer_lines(supposed: Supposed, changes: tuple[str, ...], places: Mapping[s
     device = "not known" if context.device_id is None else context.compliance.state
     yield f"device {device}, risk {context.risk.level}{'' if context.risk.is_known else ' (not known for sure)'}"
     for result in context.compliance.results:
-        yield f"  {result.policy}/{result.rule}: {result.state} ({result.reason}), {result.seen or 'nothing seen'}"
+        name = f"{result.policy}/{result.rule}" if result.rule else result.title
+        yield f"  {name}: {result.state} ({result.reason}), {result.seen or 'nothing seen'}"
     yield "policies"
     yield from trace_lines(supposed.traces, decision.policy, places)
     if changes:

@@ -126,6 +126,10 @@ conditions = st.builds(
     times=rarely(st.sampled_from(WINDOWS).map(one), ()),
     not_times=rarely(st.sampled_from(WINDOWS).map(one), ()),
     claims=rarely(st.just((ClaimCondition(claim="dept", one_of=("it",)),)), ()),
+    not_claims=rarely(
+        st.just((ClaimCondition(claim="dept", one_of=("hr",)), ClaimCondition(claim="site", one_of=("b",)))),
+        (),
+    ),
     providers=rarely(some(["idp", "other"]), ()),
     hosts=rarely(some(HOSTS), ()),
     not_hosts=rarely(some(HOSTS), ()),
@@ -182,7 +186,7 @@ users = st.builds(
     acr=st.none() | st.sampled_from(ACRS),
     amr=st.none() | some(AMRS),
     auth_at=pasts,
-    claims=st.sampled_from([{}, {"dept": ("it",)}, {"dept": ("hr",)}]),
+    claims=st.sampled_from([{}, {"dept": ("it",)}, {"dept": ("hr",)}, {"dept": ("it",), "site": ("b", "c")}]),
 )
 stated = st.builds(
     lambda name, value, at, expires_at: Fact(

@@ -79,6 +79,14 @@ def check_people(checks: Checks, path: KeyPath, people: Assignment) -> None:
                 message = f"`*` names nobody in `{key}`: names stand for themselves"
                 hint = "leave `include` out to mean everyone who signs in; only `services` knows `*`"
                 checks.fault(Code.ACCESS_POLICY, (*path, key, at), message, hint)
+            elif key == "users" and name.casefold() in _EVERYBODY:
+                message = f"{shown(name)} is one person of this name, not everybody"
+                hint = "leave `include` out to mean everyone who signs in"
+                checks.fault(Code.LENIENT, (*path, key, at), message, hint)
+
+
+_EVERYBODY = frozenset({"all", "any", "anyone", "everyone", "everybody", "all users", "allusers"})
+"""Names that hardly anybody has."""
 
 
 def _controls(checks: Checks, path: KeyPath, policy: AccessPolicy) -> None:

@@ -97,9 +97,12 @@ def check_escalation_step(checks: Checks, path: KeyPath, step: EscalationStep) -
     if step.decision in {Outcome.ALLOW, Outcome.STEP_UP}:
         message = f"`decision: {step.decision}` is no step of an escalation"
         checks.fault(Code.COMPLIANCE_RULE, (*path, "decision"), message, "`restrict`, `remediate` or `block`")
-    if (step.decision is Outcome.RESTRICT) is not bool(step.controls):
-        message = "`controls` go with `decision: restrict`, and only with it"
-        checks.fault(Code.COMPLIANCE_RULE, (*path, "controls"), message)
+    if step.decision is Outcome.RESTRICT and not step.controls:
+        message, hint = "the step restricts nothing", "name `controls`, such as `[no-downloads]`"
+        checks.fault(Code.COMPLIANCE_RULE, (*path, "controls"), message, hint)
+    elif step.controls and step.decision is not Outcome.RESTRICT:
+        message = f"`controls` have no effect with `decision: {step.decision}`"
+        checks.fault(Code.COMPLIANCE_RULE, (*path, "controls"), message, "they go with `decision: restrict`")
 
 
 def _check_level(checks: Checks, path: KeyPath, rule: ComplianceRule) -> None:
