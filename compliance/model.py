@@ -86,12 +86,9 @@ PlatformName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(get_a
 """A platform where a key is meant; that it is one is checked on load, with a hint."""
 
 
-class RiskRule(Strict, tag="risk", tag_field="type", frozen=True):
-    """Met while the device's risk level is known and at most `max`.
+class Rule(Strict, frozen=True, kw_only=True):
+    """What every rule of a compliance policy has, whatever it asks.
 
-    Field: name: unique within the policy.
-    Field: max: highest acceptable level: `none`, `low`, `medium` or `high`.
-    Field: sensor: only what this sensor says; default: the worst of all.
     Field: grace: how long a device that fails is still `in-grace-period`, counted from the first evidence.
     Field: title: what the pages call this requirement.
     Field: why: why it matters, for people; Markdown.
@@ -105,9 +102,6 @@ class RiskRule(Strict, tag="risk", tag_field="type", frozen=True):
     Field: link: where more is written about it.
     """
 
-    name: str
-    max: RiskLevel
-    sensor: str = ""
     grace: Duration = 0.0
     title: Localised = ""
     why: Localised = ""
@@ -120,7 +114,20 @@ class RiskRule(Strict, tag="risk", tag_field="type", frozen=True):
     link: str = ""
 
 
-class FactRule(Strict, tag="fact", tag_field="type", frozen=True):
+class RiskRule(Rule, tag="risk", tag_field="type", frozen=True):
+    """Met while the device's risk level is known and at most `max`.
+
+    Field: name: unique within the policy.
+    Field: max: highest acceptable level: `none`, `low`, `medium` or `high`.
+    Field: sensor: only what this sensor says; default: the worst of all.
+    """
+
+    name: str
+    max: RiskLevel
+    sensor: str = ""
+
+
+class FactRule(Rule, tag="fact", tag_field="type", frozen=True):
     """Met while a fact is known, fresh enough, and compares as asked: one comparison, or both ends of a range.
 
     A fact of another type than the comparison asks for, never reported, too old or from a silent sensor is
@@ -138,17 +145,6 @@ class FactRule(Strict, tag="fact", tag_field="type", frozen=True):
     Field: max: highest number.
     Field: newer_than: how long ago the date may lie that the fact states, such as the last update.
     Field: max_age: how old the observation may be.
-    Field: grace: how long a device that fails is still `in-grace-period`, counted from the first evidence.
-    Field: title: what the pages call this requirement.
-    Field: why: why it matters, for people; Markdown.
-    Field: fix: what to do, for people; Markdown.
-    Field: level: `require`; or `report` (recorded only), `notify` (shown, changes no state), `warn-until`
-        (as `notify` until `warn_until`, then as `require`).
-    Field: warn_until: ISO date or instant from which a `warn-until` rule is required.
-    Field: platforms: operating systems that the rule is for; a device whose own is not known is held to it.
-    Field: fixes: what to do by platform, in place of `fix`; Markdown.
-    Field: severity: how bad a failure is, for people.
-    Field: link: where more is written about it.
     """
 
     name: str
@@ -163,19 +159,9 @@ class FactRule(Strict, tag="fact", tag_field="type", frozen=True):
     max: float | None = None
     newer_than: Duration | None = None
     max_age: Duration | None = None
-    grace: Duration = 0.0
-    title: Localised = ""
-    why: Localised = ""
-    fix: Localised = ""
-    level: RuleLevel = RuleLevel.REQUIRE
-    warn_until: str = ""
-    platforms: tuple[Platform, ...] = ()
-    fixes: dict[PlatformName, Localised] = msgspec.field(default_factory=dict)
-    severity: Severity = Severity.MEDIUM
-    link: str = ""
 
 
-class SensorRule(Strict, tag="sensor", tag_field="type", frozen=True):
+class SensorRule(Rule, tag="sensor", tag_field="type", frozen=True):
     """Met while the sensor spoke about the device within `seen_within`.
 
     Field: name: unique within the policy.
@@ -183,34 +169,14 @@ class SensorRule(Strict, tag="sensor", tag_field="type", frozen=True):
     Field: seen_within: how long ago it may have spoken last; a sensor that never spoke leaves the rule
         `unknown`.
     Field: grace: how long after that the device is still `in-grace-period`.
-    Field: title: what the pages call this requirement.
-    Field: why: why it matters, for people; Markdown.
-    Field: fix: what to do, for people; Markdown.
-    Field: level: `require`; or `report` (recorded only), `notify` (shown, changes no state), `warn-until`
-        (as `notify` until `warn_until`, then as `require`).
-    Field: warn_until: ISO date or instant from which a `warn-until` rule is required.
-    Field: platforms: operating systems that the rule is for; a device whose own is not known is held to it.
-    Field: fixes: what to do by platform, in place of `fix`; Markdown.
-    Field: severity: how bad a failure is, for people.
-    Field: link: where more is written about it.
     """
 
     name: str
     sensor: str
     seen_within: Duration
-    grace: Duration = 0.0
-    title: Localised = ""
-    why: Localised = ""
-    fix: Localised = ""
-    level: RuleLevel = RuleLevel.REQUIRE
-    warn_until: str = ""
-    platforms: tuple[Platform, ...] = ()
-    fixes: dict[PlatformName, Localised] = msgspec.field(default_factory=dict)
-    severity: Severity = Severity.MEDIUM
-    link: str = ""
 
 
-class FindingRule(Strict, tag="finding", tag_field="type", frozen=True):
+class FindingRule(Rule, tag="finding", tag_field="type", frozen=True):
     """Met while at most `max` open findings of this kind are known, and no sensor is silent.
 
     Field: name: unique within the policy.
@@ -219,17 +185,6 @@ class FindingRule(Strict, tag="finding", tag_field="type", frozen=True):
     Field: sensor: only findings of this sensor.
     Field: older_than: only findings that were first observed at least this long ago.
     Field: max: how many may be open.
-    Field: grace: how long a device that fails is still `in-grace-period`, counted from the first evidence.
-    Field: title: what the pages call this requirement.
-    Field: why: why it matters, for people; Markdown.
-    Field: fix: what to do, for people; Markdown.
-    Field: level: `require`; or `report` (recorded only), `notify` (shown, changes no state), `warn-until`
-        (as `notify` until `warn_until`, then as `require`).
-    Field: warn_until: ISO date or instant from which a `warn-until` rule is required.
-    Field: platforms: operating systems that the rule is for; a device whose own is not known is held to it.
-    Field: fixes: what to do by platform, in place of `fix`; Markdown.
-    Field: severity: how bad a failure is, for people.
-    Field: link: where more is written about it.
     """
 
     name: str
@@ -238,16 +193,6 @@ class FindingRule(Strict, tag="finding", tag_field="type", frozen=True):
     sensor: str = ""
     older_than: Duration | None = None
     max: int = 0
-    grace: Duration = 0.0
-    title: Localised = ""
-    why: Localised = ""
-    fix: Localised = ""
-    level: RuleLevel = RuleLevel.REQUIRE
-    warn_until: str = ""
-    platforms: tuple[Platform, ...] = ()
-    fixes: dict[PlatformName, Localised] = msgspec.field(default_factory=dict)
-    severity: Severity = Severity.MEDIUM
-    link: str = ""
 
 
 ComplianceRule = RiskRule | FactRule | SensorRule | FindingRule

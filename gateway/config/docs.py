@@ -15,8 +15,15 @@ def summary(section: type[msgspec.Struct]) -> str:
 
 
 def field_texts(section: type[msgspec.Struct]) -> dict[str, str]:
-    """Return what each documented field means. A continuation line is indented below its `Field:` line."""
-    doc = inspect.cleandoc(section.__doc__ or "")
-    joined = re.sub(r"\n[ ]+", " ", doc)
-    found = (_FIELD.fullmatch(line) for line in joined.splitlines())
-    return {match["name"]: match["text"].strip() for match in found if match}
+    """Return what each documented field means, own ones first, then those of the type that it extends, in their order.
+
+    A continuation line is indented below its `Field:` line.
+    """
+    texts: dict[str, str] = {}
+    for each in section.__mro__:
+        joined = re.sub(r"\n[ ]+", " ", inspect.cleandoc(each.__dict__.get("__doc__") or ""))
+        found = (_FIELD.fullmatch(line) for line in joined.splitlines())
+        for match in found:
+            if match is not None:
+                texts.setdefault(match["name"], match["text"].strip())
+    return texts
