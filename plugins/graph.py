@@ -6,8 +6,8 @@ Source: Microsoft Graph, "Paging", "Use delta query to track changes", "Get acce
 from collections.abc import Mapping
 from typing import Any
 
-from plugins.payload import list_at, text_at
-from plugins.pulling import Grant, PullAccess, PullCode, PullFault, PullHttp, PullPage
+from plugins.payload import text_at
+from plugins.pulling import Grant, PullAccess, PullCode, PullFault, PullHttp, PullPage, listed
 
 ACCESS = PullAccess(
     grant=Grant.CLIENT_CREDENTIALS,
@@ -24,12 +24,10 @@ async def page_of(http: PullHttp, cursor: str, path: str, params: Mapping[str, s
     After the last page the cursor is the product's `deltaLink`, "" where it gives none. Raises `PullFault`.
     """
     answer = await (http.get(cursor) if cursor else http.get(path, params))
-    if not isinstance(answer, dict) or not isinstance(answer.get("value"), list):
-        raise PullFault(PullCode.UNREADABLE, f"`{path}`: the answer has no list `value`")
+    rows = listed(answer, "value", path)
     following = text_at(answer, "@odata.nextLink")
     delta = text_at(answer, "@odata.deltaLink")
-    payload = {"value": list_at(answer, "value")}
-    return answer, PullPage(payloads=(payload,), cursor=following or delta, is_last=not following)
+    return answer, PullPage(payloads=({"value": rows},), cursor=following or delta, is_last=not following)
 
 
 async def one_of(http: PullHttp, path: str, params: Mapping[str, str] | None = None) -> Any | None:

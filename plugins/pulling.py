@@ -125,6 +125,29 @@ class Fetching(Protocol):
         ...
 
 
+def listed(answer: Any, key: str, path: str) -> list[Any]:
+    """Return the list that an answer of `path` has below a key. Raises `PullFault` where it has none."""
+    found = answer.get(key) if isinstance(answer, dict) else None
+    if not isinstance(found, list):
+        raise PullFault(PullCode.UNREADABLE, f"`{path}`: the answer has no list `{key}`")
+    return found
+
+
+def page_number(cursor: str) -> int:
+    """Return the number of the page where a cursor of `numbered_page` begins, 0 for the first."""
+    return int(cursor) if cursor.isdecimal() else 0
+
+
+def numbered_page(number: int, key: str, found: list[Any], http: PullHttp) -> PullPage:
+    """Return a page of a product that numbers its pages, as one payload with what was found below a key.
+
+    One that is not full is the last.
+    """
+    is_last = len(found) < http.page_size
+    payloads = ({key: found},) if found else ()
+    return PullPage(payloads=payloads, cursor="" if is_last else str(number + 1), is_last=is_last)
+
+
 def values(identifiers: Sequence[Identifier], *kinds: str, issuer: str = "") -> list[str]:
     """Return the values of these kinds, in the order of the kinds; numbers that a sensor gives need it as `issuer`."""
     return [

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from plugins.payload import list_at, text_at
-from plugins.pulling import Grant, PullAccess, PullCode, PullFault, PullHttp, PullPage, values
+from plugins.pulling import Grant, PullAccess, PullCode, PullFault, PullHttp, PullPage, listed, values
 from risk.model import Identifier
 
 QUERY = "/alerts/queries/alerts/v2"
@@ -78,9 +78,7 @@ async def _alerts(http: PullHttp, numbers: Sequence[str]) -> list[Any]:
     if not numbers:
         return []
     answer = await http.post(ENTITIES, {"composite_ids": list(numbers)})
-    if not isinstance(answer, dict) or not isinstance(answer.get("resources"), list):
-        raise PullFault(PullCode.UNREADABLE, f"`{ENTITIES}`: the answer has no list `resources`")
-    return list_at(answer, "resources")
+    return listed(answer, "resources", ENTITIES)
 
 
 def _place(cursor: str) -> _Place:

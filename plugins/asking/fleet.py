@@ -6,7 +6,17 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from plugins.payload import list_at, object_at, text_at
-from plugins.pulling import Grant, PullAccess, PullCode, PullFault, PullHttp, PullPage, values
+from plugins.pulling import (
+    Grant,
+    PullAccess,
+    PullCode,
+    PullFault,
+    PullHttp,
+    PullPage,
+    numbered_page,
+    page_number,
+    values,
+)
 from risk.model import Identifier
 
 HOSTS = "/api/v1/fleet/hosts"
@@ -19,7 +29,7 @@ class AsksFleet:
 
     async def pull(self, cursor: str, http: PullHttp, options: Any) -> PullPage:  # noqa: ARG002 - the contract
         """Return a page of hosts with their policies."""
-        number = int(cursor) if cursor.isdecimal() else 0
+        number = page_number(cursor)
         params = {
             "page": str(number),
             "per_page": str(http.page_size),
@@ -31,10 +41,7 @@ class AsksFleet:
         answer = await http.get(HOSTS, params)
         if not isinstance(answer, dict) or "hosts" not in answer:
             raise PullFault(PullCode.UNREADABLE, f"`{HOSTS}`: the answer has no list `hosts`")
-        hosts = list_at(answer, "hosts")
-        is_last = len(hosts) < http.page_size
-        payloads = ({"hosts": hosts},) if hosts else ()
-        return PullPage(payloads=payloads, cursor="" if is_last else str(number + 1), is_last=is_last)
+        return numbered_page(number, "hosts", list_at(answer, "hosts"), http)
 
     async def refresh(
         self,

@@ -7,8 +7,18 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from plugins.payload import list_at
-from plugins.pulling import Grant, PullAccess, PullCode, PullFault, PullHttp, PullPage, values
+from plugins.pulling import (
+    Grant,
+    PullAccess,
+    PullCode,
+    PullFault,
+    PullHttp,
+    PullPage,
+    listed,
+    numbered_page,
+    page_number,
+    values,
+)
 from risk.model import Identifier
 
 INVENTORY = "/api/v1/computers-inventory"
@@ -25,12 +35,9 @@ class AsksJamf:
 
     async def pull(self, cursor: str, http: PullHttp, options: Any) -> PullPage:  # noqa: ARG002 - the contract
         """Return a page of computers."""
-        number = int(cursor) if cursor.isdecimal() else 0
+        number = page_number(cursor)
         params = {"page": str(number), "page-size": str(http.page_size), "sort": "id:asc"}
-        found = await _computers(http, params)
-        is_last = len(found) < http.page_size
-        payloads = ({"computers": found},) if found else ()
-        return PullPage(payloads=payloads, cursor="" if is_last else str(number + 1), is_last=is_last)
+        return numbered_page(number, "computers", await _computers(http, params), http)
 
     async def refresh(
         self,
@@ -59,7 +66,4 @@ class AsksJamf:
 
 
 async def _computers(http: PullHttp, params: dict[str, str]) -> list[Any]:
-    answer = await http.get(INVENTORY, {**params, "section": SECTIONS})
-    if not isinstance(answer, dict) or not isinstance(answer.get("results"), list):
-        raise PullFault(PullCode.UNREADABLE, f"`{INVENTORY}`: the answer has no list `results`")
-    return list_at(answer, "results")
+    return listed(await http.get(INVENTORY, {**params, "section": SECTIONS}), "results", INVENTORY)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from plugins.payload import digest, list_at, text_at
-from plugins.pulling import Grant, PullAccess, PullCode, PullFault, PullHttp, PullPage, values
+from plugins.pulling import Grant, PullAccess, PullCode, PullFault, PullHttp, PullPage, listed, values
 from risk.model import Identifier
 
 LISTS = ("devices", "issues")
@@ -26,10 +26,8 @@ class AsksKolide:
         name = name if name in LISTS else LISTS[0]
         params = {"per_page": str(min(100, http.page_size)), **({"cursor": at} if at else {})}
         answer = await http.get(f"/{name}", params)
-        if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
-            raise PullFault(PullCode.UNREADABLE, f"`/{name}`: the answer has no list `data`")
         event = _device if name == "devices" else _issue
-        payloads = tuple(event(each) for each in list_at(answer, "data"))
+        payloads = tuple(event(each) for each in listed(answer, "data", f"/{name}"))
         following = text_at(answer, "pagination", "next_cursor")
         if following:
             return PullPage(payloads=payloads, cursor=f"{name}:{following}", is_last=False)
