@@ -1,11 +1,19 @@
 """TLS of the listener: several certificates by SNI, and client certificates of a device CA where asked for."""
 
 import ssl
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from cryptography import x509
 
 from gateway.config.schema import Certificate, ClientCertificates, Tls
+
+_TOLD = b"This port speaks https, and was sent plain http. Use an https:// address.\n"
+PLAIN_HTTP = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n"
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
+) % (len(_TOLD), _TOLD)
+"""What whoever speaks plain http to a TLS listener is told, in plain http."""
 
 _NAMES: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
 """What clients asked for by SNI, for as long as their connections live: the library does not keep it for a server."""
@@ -57,8 +65,51 @@ def _choose_by_name(context: ssl.SSLContext, tls: Tls) -> None:
     context.sni_callback = choose
 
 
+class _Connection(ssl.SSLObject):
+    """The server's side of a connection, which answers plain http instead of hanging up without a word."""
+
+    incoming: ssl.MemoryBIO
+    outgoing: ssl.MemoryBIO
+    has_answered = False
+
+    def do_handshake(self) -> None:
+        """Go on with the handshake. When plain http came, send the answer; whatever comes then ends the connection."""
+        if self.has_answered:
+            raise ssl.SSLError("plain http was answered")
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as fault:
+            if not self._is_http(fault):
+                raise
+            self.has_answered = True
+            self.outgoing.read()  # an alert, which nobody could read
+            self.outgoing.write(PLAIN_HTTP)
+            raise ssl.SSLWantReadError from fault
+
+    def _is_http(self, fault: ssl.SSLError) -> bool:
+        """Return whether a request line came. OpenSSL knows some methods; it has read five bytes and left the rest."""
+        return fault.reason == "HTTP_REQUEST" or b" HTTP/1." in self.incoming.read().partition(b"\r\n")[0]
+
+
+class _Context(ssl.SSLContext):
+    """A server context whose connections are of `_Connection`."""
+
+    sslobject_class = _Connection
+
+    def wrap_bio(
+        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *arguments: Any, **options: Any
+    ) -> ssl.SSLObject:
+        """Return a connection that knows where its bytes come from and go to."""
+        connection = super().wrap_bio(incoming, outgoing, *arguments, **options)
+        if isinstance(connection, _Connection):
+            connection.incoming, connection.outgoing = incoming, outgoing
+        return connection
+
+
 def _context(tls: Tls, certificate: Certificate) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = _Context(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     context.load_cert_chain(certificate.cert, certificate.key)

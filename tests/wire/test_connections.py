@@ -11,7 +11,7 @@ import trustme
 from gateway.config.schema import Certificate, ClientCertificates, Limits, Tls
 from gateway.proxy.pool import upstream_tls
 from gateway.proxy.ports import CutReason, UpstreamFault
-from gateway.proxy.tls import listener_tls
+from gateway.proxy.tls import PLAIN_HTTP, listener_tls
 from tests.wire.harness import (
     OK,
     Gate,
@@ -451,6 +451,47 @@ async def test_client_certificate_is_evidence(
             await ask_over_tls(gate, stranger, "one.test")
         pem = device.cert_chain_pems[0].bytes().decode()
         assert [exchange.evidence for exchange in gate.exchanges] == [ssl.PEM_cert_to_DER_cert(pem), b""]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        GET,
+        b"POST /x HTTP/1.1\r\nHost: one.test\r\nContent-Length: 3\r\n\r\nabc",
+        b"DELETE /x HTTP/1.1\r\nHost: one.test\r\n\r\n",
+        b"OPTIONS * HTTP/1.0\r\n\r\n",
+    ],
+)
+async def test_plain_http_to_a_tls_listener_is_told_so(
+    recorder: Recorder, authority: trustme.CA, tmp_path: Path, sent: bytes
+) -> None:
+    """The answer is in plain http too; nothing of the request is looked at, and the connection is good for no more."""
+    tls = listener_tls(Tls((server_certificate(authority, tmp_path, "one.test"),)))
+    async with running_gate(tls=tls) as gate:
+        gate.route = gate.route_to(f"http://127.0.0.1:{recorder.port}")
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        writer.write(sent)
+        assert await reader.readexactly(len(PLAIN_HTTP)) == PLAIN_HTTP
+        writer.write(GET)
+        assert await reader.read() == b""
+        writer.close()
+        assert (await ask_over_tls(gate, client_context(authority), "one.test"))[0].endswith(b"ok")
+        assert len(gate.exchanges) == 1
+
+
+@pytest.mark.parametrize(
+    "sent", [b"\x16\x03\x01\x00\x05hello", b"SSH-2.0-OpenSSH_9.2\r\n", b"GET", b"\0" * 64]
+)
+async def test_what_is_neither_tls_nor_http_gets_no_answer_of_http(
+    authority: trustme.CA, tmp_path: Path, sent: bytes
+) -> None:
+    tls = listener_tls(Tls((server_certificate(authority, tmp_path, "one.test"),)))
+    async with running_gate(tls=tls) as gate:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        writer.write(sent)
+        writer.write_eof()
+        assert b"HTTP" not in await reader.read()
+        writer.close()
 
 
 async def test_large_bodies_over_tls_and_a_cut(
