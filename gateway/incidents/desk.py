@@ -17,6 +17,7 @@ from gateway.decision.context import Interpret
 from gateway.decision.explain import DecisionRecord
 from gateway.decision.judge import Interpretation, judge
 from gateway.decision.recorder import DecisionRecorder, RecordStore
+from gateway.device_queue import DeviceQueue
 from gateway.incidents.model import Cause, Change, Incident, advance, causes, new_home, refused
 from gateway.observe.logs import EventLines
 from gateway.tasks import spawn
@@ -107,13 +108,10 @@ class IncidentDesk:
         self._observer = observer
         self._open: dict[str, dict[str, Incident]] = {}
         self._count = 0
-        self._queue: dict[str, _Look] = {}
+        self._queue = DeviceQueue[_Look](MAX_QUEUED)
         self._unwritten: dict[str, Incident] = {}
         self._began = EventLines("incident-began", BEGAN_FIELDS, level="warning")
         self._ended = EventLines("incident-ended", ENDED_FIELDS)
-        self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._working: asyncio.Task[None] | None = None
         self.dropped = 0
 
@@ -139,7 +137,7 @@ class IncidentDesk:
 
     async def settled(self) -> None:
         """Return when everything that was queued has been looked at and written (for tests and the canary)."""
-        await self._idle.wait()
+        await self._queue.settled()
 
     @property
     def open_count(self) -> int:
@@ -153,12 +151,10 @@ class IncidentDesk:
     def look(self, devices: Iterable[str], change: Change | None = None) -> None:
         """Look at devices soon: a change of theirs has been enforced."""
         for device_id in devices:
-            known = self._queue.get(device_id)
-            if known is None and len(self._queue) >= MAX_QUEUED:
+            if not self._want(device_id, _Look(change, None)):
                 self.dropped += 1
-                continue
-            self._queue[device_id] = _merged(known, _Look(change, None))
-        self._stir()
+        if self._queue:
+            self._queue.stir()
 
     def look_again(self) -> None:
         """Look at every device with an open incident: the rules may have changed."""
@@ -180,39 +176,36 @@ class IncidentDesk:
 
     def refused(self, device_id: str | None, app: str, code: str) -> None:
         """Note a refused request: looks at devices with an incident, or that time alone made worse."""
-        if device_id is None or (device_id not in self._queue and len(self._queue) >= MAX_QUEUED):
+        if device_id is None:
             return
         incidents = self._open.get(device_id, {}).values()
         if incidents and all(each.first_refused_at is not None for each in incidents):
             return
-        self._queue[device_id] = _merged(self._queue.get(device_id), _Look(None, (self._clock(), app, code)))
-        self._stir()
+        if self._want(device_id, _Look(None, (self._clock(), app, code))):
+            self._queue.stir()
 
     # --- inside ----------------------------------------------------------------------------------------------
 
-    def _stir(self) -> None:
-        if self._queue:
-            self._idle.clear()
-            self._wake.set()
+    def _want(self, device_id: str, look: _Look) -> bool:
+        return self._queue.put(device_id, _merged(self._queue.wanted(device_id), look))
 
     async def _work(self) -> None:
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            await self._queue.stirred()
             await self._drain()
             if self._unwritten:
                 await asyncio.sleep(RETRY_S)
-                self._wake.set()
-            elif not self._queue:
-                self._idle.set()
+                self._queue.stir()
+            else:
+                self._queue.rest()
 
     async def _drain(self) -> None:
         is_written = True
         while self._queue:
             turn = Turn(SLICE)
             while self._queue and turn.takes_another():
-                device_id = next(iter(self._queue))
-                self._evaluate(device_id, self._queue.pop(device_id))
+                for device_id, look in self._queue.take(1).items():
+                    self._evaluate(device_id, look)
             if len(self._unwritten) >= MAX_ROWS and is_written:
                 is_written = await self._write()
             await asyncio.sleep(0)

@@ -5,7 +5,6 @@ letters that tell of it. When the store is away, what changed is written later; 
 """
 
 import asyncio
-import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -17,6 +16,7 @@ import structlog
 from gateway.config.remediation import Tasks
 from gateway.decision.context import Interpret
 from gateway.decision.judge import Interpretation, judge
+from gateway.device_queue import DeviceQueue
 from gateway.incidents.model import new_home
 from gateway.observe.logs import EventLines
 from gateway.remediation.letters import letters
@@ -119,11 +119,8 @@ class TaskDesk:
         self._count = 0
         self._lines = EventLines("task", TASK_FIELDS)
         self._writing = asyncio.Lock()
-        self._queue: dict[str, None] = {}
+        self._queue = DeviceQueue[None](MAX_QUEUED)
         self._unwritten: list[tuple[SecurityTask, tuple[Letter, ...]]] = []
-        self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._jobs: list[asyncio.Task[None]] = []
         self.dropped = 0
 
@@ -150,7 +147,7 @@ class TaskDesk:
 
     async def settled(self) -> None:
         """Return when everything that was queued has been looked at and written."""
-        await self._idle.wait()
+        await self._queue.settled()
 
     @property
     def open_count(self) -> int:
@@ -172,13 +169,10 @@ class TaskDesk:
     def look(self, devices: Iterable[str]) -> None:
         """Look at devices soon: something may have changed about them."""
         for device_id in devices:
-            if device_id not in self._queue and len(self._queue) >= MAX_QUEUED:
+            if not self._queue.put(device_id, None):
                 self.dropped += 1
-                continue
-            self._queue[device_id] = None
         if self._queue:
-            self._idle.clear()
-            self._wake.set()
+            self._queue.stir()
 
     def regroup(self, devices: Iterable[str]) -> None:
         """Look at devices whose records an operator has changed: a task goes where its cause has gone."""
@@ -227,27 +221,23 @@ class TaskDesk:
 
     async def _work(self) -> None:
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            await self._queue.stirred()
             try:
                 await self._drain()
             except (StoreFault, StoreOverloaded) as error:
                 log.error("tasks-not-written", count=len(self._unwritten), error=str(error))
                 await asyncio.sleep(RETRY_S)
-                self._wake.set()
+                self._queue.stir()
                 continue
-            if not self._queue:
-                self._idle.set()
+            self._queue.rest()
 
     async def _drain(self) -> None:
         while self._queue:
-            devices = list(itertools.islice(self._queue, MAX_DEVICES))
-            for device_id in devices:
-                del self._queue[device_id]
+            taken = self._queue.take(MAX_DEVICES)
             try:
-                await self._evaluate(devices)
+                await self._evaluate(list(taken))
             except (StoreFault, StoreOverloaded):
-                self._queue.update(dict.fromkeys(devices))
+                self._queue.put_back(taken)
                 raise
             if len(self._unwritten) >= MAX_ROWS:
                 await self._write()
@@ -366,8 +356,7 @@ class TaskDesk:
         while True:
             await asyncio.sleep(OVERDUE_EVERY_S)
             await self._note_overdue()
-            self._idle.clear()
-            self._wake.set()
+            self._queue.stir()
 
     async def _note_overdue(self) -> None:
         """Tell of the tasks whose time is over now, a few devices at a time."""

@@ -278,7 +278,7 @@ async def test_a_new_desk_goes_on_with_what_was_open(rig: Rig, monkeypatch: pyte
 
 
 async def test_the_queue_is_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.incidents.desk.MAX_QUEUED", 2)
+    monkeypatch.setattr(rig.desk._queue, "_most", 2)
     rig.desk.look(["a", "b", "c", "a"])
     assert rig.desk.dropped == 1
     await rig.desk.settled()
