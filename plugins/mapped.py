@@ -7,7 +7,7 @@ delivery is left to `plugins.sensors.generic`, which is not.
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import msgspec
 from jmespath.exceptions import JMESPathError
@@ -30,11 +30,8 @@ from plugins.payload import MAX_ITEMS, MAX_PATH_RESULTS, Step, digest, follow, p
 from plugins.reading import ItemFault, is_junk_identifier, is_nobody
 from risk.model import Identifier, Severity, Signal, SignalType
 
-K = TypeVar("K")
-T = TypeVar("T")
-
-MAX_COMPILED = 10_000
-"""Most parts of mappings that are kept ready, those of former configurations included."""
+MAX_COMPILED = 1000
+"""Most mappings that are kept ready, those of former configurations included."""
 
 DEFAULT_CONDITION = "condition"
 """Condition id where the mapping gives none: then each device has one condition of this sensor."""
@@ -57,22 +54,21 @@ SYNONYMS: dict[str, Severity] = {
 """Words that are understood without a table, in lower case."""
 
 
-class _Compiled(Generic[K, T]):
-    """What is made of each part of a mapping, once: `of` knows a part by its identity, for it stays as it is."""
+class _Plans:
+    """What is made of each mapping, once: `of` knows a mapping by its identity, for it stays as it is."""
 
-    def __init__(self, make: Callable[[K], T]) -> None:
-        self._make = make
-        self._made: dict[int, tuple[K, T]] = {}
-        """With the part itself: while it is here, nothing else has its identity."""
+    def __init__(self) -> None:
+        self._made: dict[int, _Plan] = {}
+        """With the mapping itself: while it is here, nothing else has its identity."""
 
-    def of(self, part: K) -> T:
-        """Return what is made of a part."""
-        known = self._made.get(id(part))
+    def of(self, options: GenericOptions) -> "_Plan":
+        """Return what is made of a mapping."""
+        known = self._made.get(id(options))
         if known is None:
             if len(self._made) >= MAX_COMPILED:
                 self._made.clear()
-            known = self._made[id(part)] = (part, self._make(part))
-        return known[1]
+            known = self._made[id(options)] = _Plan(options)
+        return known
 
 
 class _Route:
@@ -99,29 +95,27 @@ class _Reader:
         self._enclosing = enclosing
         self.used: dict[str, str] = {}
 
-    def values(
-        self,
-        field: str,
-        source: Source,
-        is_meant: Callable[[Any], bool] = lambda value: value is not None and value != "",
-    ) -> list[Any]:
+    def values(self, field: str, route: _Route, is_meant: Callable[[Any], bool] | None = None) -> list[Any]:
         """Return all values of the first path that leads to one that is meant; a list at its end is its elements.
 
-        Without one: the literal, else whatever any path leads to, null included.
+        Without `is_meant` all but null and an empty text is meant. Without such a path: the literal, else whatever any
+        path leads to, null included.
         """
-        if source == "":
-            return []
-        route = _routes.of(source)
+        if route.key is not None and is_meant is None and isinstance(self._item, dict):
+            value = self._item.get(route.key)
+            if value is not None and value != "" and value.__class__ is not list:
+                self.used[field] = route.key
+                return [value]
         rest: list[Any] = []
         for path, begins, steps in route.paths:
             found = _elements(follow(self._root(begins), steps))
-            if any(is_meant(value) for value in found):
+            if _is_any_meant(found, is_meant):
                 self.used[field] = path
                 return found
             rest += found
         if route.jmes:
             found = self._searched(field, route.jmes)
-            if any(is_meant(value) for value in found):
+            if _is_any_meant(found, is_meant):
                 self.used[field] = f"jmes {route.jmes}"
                 return found
             rest += found
@@ -148,11 +142,10 @@ class _Reader:
             raise ItemFault("expression-fails", f"`{field}`: `{inner[:64]}`: {error}") from error
         return found if isinstance(found, list) else [found]
 
-    def first(self, field: str, source: Source) -> Any:
+    def first(self, field: str, route: _Route | None) -> Any:
         """Return the first value that is not null, None without one."""
-        if source == "":
+        if route is None:
             return None
-        route = _routes.of(source)
         if route.key is not None and isinstance(self._item, dict):
             value = self._item.get(route.key)
             if value.__class__ is list:
@@ -163,11 +156,107 @@ class _Reader:
             elif value is not None:
                 self.used[field] = route.key
             return value
-        return next((value for value in self.values(field, source) if value is not None), None)
+        return next((value for value in self.values(field, route) if value is not None), None)
 
-    def text(self, field: str, source: Source) -> str:
+    def text(self, field: str, route: _Route | None) -> str:
         """Return the first value as text, "" without one."""
-        return _word(self.first(field, source))
+        return "" if route is None else _word(self.first(field, route))
+
+
+def _is_any_meant(found: list[Any], is_meant: Callable[[Any], bool] | None) -> bool:
+    if is_meant is None:
+        return any(value is not None and value != "" for value in found)
+    return any(is_meant(value) for value in found)
+
+
+class _Field:
+    """A source with the name of what it is for; for an identifier, its kind, and whether that is the sensor's own."""
+
+    __slots__ = ("is_own", "kind", "name", "route")
+
+    def __init__(self, name: str, source: Source, kind: str = "") -> None:
+        self.name = name
+        self.route = _Route(source)
+        self.kind = kind
+        self.is_own = kind.startswith("sensor-device-")
+
+
+class _Wanted:
+    """A source, and the words of which one has to stand there."""
+
+    __slots__ = ("name", "route", "words")
+
+    def __init__(self, name: str, source: ResolvesSource) -> None:
+        self.name = name
+        self.route = _Route(source.path)
+        self.words = frozenset(_word(each).casefold() for each in source.equals)
+
+
+class _Plan:
+    """A mapping ready to be followed: a source that is not given is None, and what is asked of each item is here."""
+
+    def __init__(self, options: GenericOptions) -> None:
+        self.device = [_Field(f"device.{each.kind}", each.path, each.kind) for each in options.device]
+        self.user = [_Field(f"user.{each.kind}", each.path, each.kind) for each in options.user]
+        self.type = (
+            None if options.type is None or isinstance(options.type, SignalType) else _Type(options.type)
+        )
+        self.kind = options.type if isinstance(options.type, SignalType) else _kind(options)
+        self.level = None if options.level is None else _Level(options.level)
+        self.title = _given(options.title)
+        self.description = _given(options.description)
+        self.why = _given(options.why)
+        self.category = _given(options.category)
+        self.actions = [
+            _Field(f"actions[{number}]", each) for number, each in enumerate(options.actions) if each != ""
+        ]
+        self.external_id = _given(options.external_id)
+        self.event_id = _given(options.event_id)
+        self.observed_at = _given(options.observed_at)
+        self.resolves = None if options.resolves is None else _Wanted("resolves", options.resolves)
+        self.ignore = None if options.ignore is None else _Wanted("ignore", options.ignore)
+        self.only = None if options.only is None else _Wanted("only", options.only)
+        self.facts = [
+            (name, _Field(f"facts.{name}", each)) for name, each in options.facts.items() if each != ""
+        ]
+        self.expires_after = options.expires_after
+        self.options = options
+
+
+class _Type:
+    """Where the word for the type stands, and what words mean."""
+
+    __slots__ = ("default", "route", "table")
+
+    def __init__(self, source: TypeSource) -> None:
+        self.route = _given(source.path)
+        self.table = {kind.value: kind for kind in SignalType} | {
+            name.casefold(): kind for name, kind in source.table.items()
+        }
+        self.default = source.default
+
+
+class _Level:
+    """Where the severity stands, and what words and numbers mean."""
+
+    __slots__ = ("default", "ranges", "route", "table")
+
+    def __init__(self, source: LevelSource) -> None:
+        self.route = _given(source.path)
+        self.table = {name.casefold(): severity for name, severity in source.table.items()}
+        self.ranges = source.ranges
+        self.default = source.default
+
+
+def _given(source: Source) -> _Route | None:
+    return None if source in ("", ()) else _Route(source)
+
+
+def _kind(options: GenericOptions) -> SignalType:
+    """Return the type of signals where the mapping names none."""
+    if options.level is not None:
+        return SignalType.DETECTION
+    return SignalType.POSTURE_FACT if options.facts else SignalType.HEARTBEAT
 
 
 def _elements(found: list[Any]) -> list[Any]:
@@ -197,11 +286,12 @@ def read_item(
     `number` is the item's within the payload. Raises `ItemFault`.
     """
     reader = _Reader(payload, item[0], item[1])
-    if _is_one_of(reader, "ignore", options.ignore):
+    plan = _plans.of(options)
+    if plan.ignore is not None and _is_one_of(reader, plan.ignore):
         return None
-    if options.only is not None and not _is_one_of(reader, "only", options.only):
+    if plan.only is not None and not _is_one_of(reader, plan.only):
         return None
-    signal = _signal(reader, options, sensor, received_at)
+    signal = _signal(reader, plan, sensor, received_at)
     if not signal.event_id:
         signal = msgspec.structs.replace(signal, event_id=_event_id(headers, number, item[0], signal))
     return signal, reader.used
@@ -217,7 +307,7 @@ def items_of(payload: Any, options: GenericOptions) -> list[Item] | None:
             return found
     if not isinstance(options.items, Lookup) or not options.items.jmes:
         return None
-    values = _Reader(payload, payload).values("items", options.items)
+    values = _Reader(payload, payload).values("items", _Route(options.items))
     if len(values) == 1 and isinstance(values[0], list):
         values = values[0]
     return [(each, ()) for each in values if each is not None][: MAX_ITEMS + 1] or None
@@ -250,31 +340,33 @@ def _placed(payload: Any, steps: tuple[Step, ...]) -> list[Item] | None:
     return level if level or is_there else None
 
 
-def _signal(reader: _Reader, options: GenericOptions, sensor: str, received_at: datetime) -> Signal:
+def _signal(reader: _Reader, plan: _Plan, sensor: str, received_at: datetime) -> Signal:
     """Return the signal of one item, without a message id when the mapping gives none."""
-    is_closing = _is_one_of(reader, "resolves", options.resolves)
-    kind = SignalType.REMEDIATION if is_closing else _type(reader, options)
-    observed_at = _observed_at(reader, options, received_at)
-    external_id = _external_id(reader, options)
-    device_ids, user_ids = _subject(reader, options, sensor)
+    is_closing = plan.resolves is not None and _is_one_of(reader, plan.resolves)
+    kind = SignalType.REMEDIATION if is_closing else _type(reader, plan)
+    observed_at = (
+        received_at if plan.observed_at is None else _observed_at(reader, plan.observed_at, received_at)
+    )
+    external_id = _external_id(reader, plan)
+    device_ids, user_ids = _subject(reader, plan, sensor)
     return Signal(
         sensor=sensor,
         type=kind,
         observed_at=observed_at,
         received_at=received_at,
         external_id=external_id,
-        event_id=reader.text("event_id", options.event_id),
+        event_id=reader.text("event_id", plan.event_id),
         device_ids=device_ids,
         user_ids=user_ids,
-        level=None if is_closing else _level(reader, options, kind),
-        title=reader.text("title", options.title) or _title(kind, sensor),
-        description=reader.text("description", options.description),
-        recommended_actions=_actions(reader, options),
-        rationale=reader.text("why", options.why),
-        category=reader.text("category", options.category),
-        facts=_facts(reader, options),
+        level=None if is_closing else _level(reader, plan.level, kind),
+        title=reader.text("title", plan.title) or _title(kind, sensor),
+        description=reader.text("description", plan.description),
+        recommended_actions=_actions(reader, plan) if plan.actions else (),
+        rationale=reader.text("why", plan.why),
+        category=reader.text("category", plan.category),
+        facts=_facts(reader, plan),
         resolves=is_closing,
-        expires_at=None if is_closing else after(observed_at, options.expires_after),
+        expires_at=None if is_closing else after(observed_at, plan.expires_after),
     )
 
 
@@ -284,34 +376,29 @@ def _title(kind: SignalType, sensor: str) -> str:
     return f"{kind.value} reported by {sensor}"
 
 
-def _type(reader: _Reader, options: GenericOptions) -> SignalType:
-    if isinstance(options.type, SignalType):
-        return options.type
-    if options.type is None:
-        if options.level is not None:
-            return SignalType.DETECTION
-        return SignalType.POSTURE_FACT if options.facts else SignalType.HEARTBEAT
-    word = reader.text("type", options.type.path)
-    kind = _types.of(options.type).get(word.casefold(), options.type.default)
+def _type(reader: _Reader, plan: _Plan) -> SignalType:
+    if plan.type is None:
+        return plan.kind
+    word = reader.text("type", plan.type.route)
+    kind = plan.type.table.get(word.casefold(), plan.type.default)
     if kind is None:
         raise ItemFault("type-unknown", f"`{word[:64]}` is no type of the table")
     return kind
 
 
-def _level(reader: _Reader, options: GenericOptions, kind: SignalType) -> Severity | None:
+def _level(reader: _Reader, level: _Level | None, kind: SignalType) -> Severity | None:
     is_judged = kind in (SignalType.DETECTION, SignalType.EXPOSURE, SignalType.RISK_LEVEL)
-    if options.level is None:
+    if level is None:
         return Severity.UNKNOWN if is_judged else None
-    value = reader.first("level", options.level.path)
-    if value is None and options.level.default is None and not is_judged:
+    value = reader.first("level", level.route)
+    if value is None and level.default is None and not is_judged:
         # A report of facts without a severity says that nothing is wrong; it opens no finding.
         return None
-    found = _from_ranges(value, options.level.ranges)
+    found = _from_ranges(value, level.ranges)
     if found is None:
         word = _word(value).strip().casefold()
-        table = _levels.of(options.level)
-        found = table.get(word) or (None if table else SYNONYMS.get(word))
-    return found or options.level.default or Severity.UNKNOWN
+        found = level.table.get(word) or (None if level.table else SYNONYMS.get(word))
+    return found or level.default or Severity.UNKNOWN
 
 
 def _from_ranges(value: Any, ranges: Sequence[Range]) -> Severity | None:
@@ -325,12 +412,8 @@ def _from_ranges(value: Any, ranges: Sequence[Range]) -> Severity | None:
     return max(reached, key=lambda each: each.at_least).level if reached else None
 
 
-def _observed_at(reader: _Reader, options: GenericOptions, received_at: datetime) -> datetime:
-    if not options.observed_at:
-        return received_at
-    found = reader.values(
-        "observed_at", options.observed_at, is_meant=lambda value: parse_time(value) is not None
-    )
+def _observed_at(reader: _Reader, route: _Route, received_at: datetime) -> datetime:
+    found = reader.values("observed_at", route, is_meant=lambda value: parse_time(value) is not None)
     times = [at for value in found if (at := parse_time(value)) is not None]
     if times:
         return times[0]
@@ -342,65 +425,63 @@ def _observed_at(reader: _Reader, options: GenericOptions, received_at: datetime
     return received_at
 
 
-def _external_id(reader: _Reader, options: GenericOptions) -> str:
-    if not options.external_id:
+def _external_id(reader: _Reader, plan: _Plan) -> str:
+    if plan.external_id is None:
         return DEFAULT_CONDITION
-    external_id = reader.text("external_id", options.external_id)
+    external_id = reader.text("external_id", plan.external_id)
     if not external_id:
         raise ItemFault("condition-missing", "`external_id` leads to no value")
     return external_id
 
 
 def _subject(
-    reader: _Reader, options: GenericOptions, sensor: str
+    reader: _Reader, plan: _Plan, sensor: str
 ) -> tuple[tuple[Identifier, ...], tuple[Identifier, ...]]:
     """Return the identifiers of device and user. Raises `ItemFault` without any that names one."""
-    named = [
-        Identifier(source.kind, value, sensor if source.kind.startswith("sensor-device-") else "")
-        for source in options.device
-        if (value := reader.text(f"device.{source.kind}", source.path).strip())
-    ]
-    devices = [each for each in named if not is_junk_identifier(each)]
-    users = [
-        Identifier(source.kind, value)
-        for source in options.user
-        if (value := reader.text(f"user.{source.kind}", source.path).strip()) and not is_nobody(value)
-    ]
+    devices: list[Identifier] = []
+    junk: list[Identifier] = []
+    for each in plan.device:
+        value = reader.text(each.name, each.route).strip()
+        if value:
+            identifier = Identifier(each.kind, value, sensor if each.is_own else "")
+            (junk if is_junk_identifier(identifier) else devices).append(identifier)
+    users: list[Identifier] = []
+    for each in plan.user:
+        value = reader.text(each.name, each.route).strip()
+        if value and not is_nobody(value):
+            users.append(Identifier(each.kind, value))
     if not devices and not users:
-        sources = [*(each.path for each in options.device), *(each.path for each in options.user)]
-        wanted = ", ".join(f"`{each}`" for source in sources for each in spelled(source))
-        code = "no-device" if options.device else "no-user"
-        whom = "device or user" if options.device and options.user else code.removeprefix("no-")
-        junk = ", ".join(f"`{each.value[:64]}`" for each in named)
-        told = f" (junk: {junk})" if junk else ""
-        raise ItemFault(code, f"no identifier of the {whom} at {wanted}{told}")
+        raise _nobody(plan.options, junk)
     return tuple(devices), tuple(users)
 
 
-def _actions(reader: _Reader, options: GenericOptions) -> tuple[str, ...]:
-    texts = (
-        _word(value)
-        for number, source in enumerate(options.actions)
-        for value in reader.values(f"actions[{number}]", source)
-    )
+def _nobody(options: GenericOptions, junk: Sequence[Identifier]) -> ItemFault:
+    sources = [*(each.path for each in options.device), *(each.path for each in options.user)]
+    wanted = ", ".join(f"`{each}`" for source in sources for each in spelled(source))
+    code = "no-device" if options.device else "no-user"
+    whom = "device or user" if options.device and options.user else code.removeprefix("no-")
+    told = ", ".join(f"`{each.value[:64]}`" for each in junk)
+    return ItemFault(code, f"no identifier of the {whom} at {wanted}{f' (junk: {told})' if told else ''}")
+
+
+def _actions(reader: _Reader, plan: _Plan) -> tuple[str, ...]:
+    texts = (_word(value) for each in plan.actions for value in reader.values(each.name, each.route))
     return tuple(text for text in texts if text)
 
 
-def _facts(reader: _Reader, options: GenericOptions) -> dict[str, str | int | float | bool | None]:
+def _facts(reader: _Reader, plan: _Plan) -> dict[str, str | int | float | bool | None]:
     """Return the facts whose path leads to a scalar or to null; null says that the product does not know."""
     facts: dict[str, str | int | float | bool | None] = {}
-    for name, source in options.facts.items():
-        values = reader.values(f"facts.{name}", source)
+    for name, each in plan.facts:
+        values = reader.values(each.name, each.route)
         if values and not isinstance(values[0], dict | list):
             facts[name] = values[0]
     return facts
 
 
-def _is_one_of(reader: _Reader, field: str, source: ResolvesSource | None) -> bool:
-    if source is None:
-        return False
-    wanted = _wanted.of(source)
-    return any(_word(value).strip().casefold() in wanted for value in reader.values(field, source.path))
+def _is_one_of(reader: _Reader, wanted: _Wanted) -> bool:
+    values = reader.values(wanted.name, wanted.route)
+    return any(_word(value).strip().casefold() in wanted.words for value in values)
 
 
 def _event_id(headers: Mapping[str, str], number: int, item: Any, signal: Signal) -> str:
@@ -429,16 +510,4 @@ def spelled(source: Source) -> tuple[str, ...]:
     return (*paths(source), jmes) if jmes else paths(source)
 
 
-_routes: _Compiled[Source, _Route] = _Compiled(_Route)
-_types: _Compiled[TypeSource, dict[str, SignalType]] = _Compiled(
-    lambda source: (
-        {kind.value: kind for kind in SignalType}
-        | {name.casefold(): kind for name, kind in source.table.items()}
-    )
-)
-_levels: _Compiled[LevelSource, dict[str, Severity]] = _Compiled(
-    lambda source: {name.casefold(): severity for name, severity in source.table.items()}
-)
-_wanted: _Compiled[ResolvesSource, frozenset[str]] = _Compiled(
-    lambda source: frozenset(_word(each).casefold() for each in source.equals)
-)
+_plans = _Plans()
