@@ -1,6 +1,6 @@
 """All posture in memory: what decisions read.
 
-Postures rest as compact bytes and are opened when they are asked for; the newest asked-for stay open.
+Postures rest as compact bytes and are opened when they are asked for; those opened last stay open.
 INVARIANT: `apply` replaces postures and identifiers in one step of the event loop, and raises the epoch.
 """
 
@@ -41,13 +41,13 @@ class Records:
 
     def get(self, subject_id: DeviceId) -> Posture | None:
         """Return the posture of a subject, None when there is no such subject."""
-        posture = self._open.pop(subject_id, None)
+        posture = self._open.get(subject_id)
         if posture is None:
             packed = self._packed.get(subject_id)
             if packed is None:
                 return None
             posture = unpack_posture(subject_id, packed)
-        self._keep_open(posture)
+            self._keep_open(posture)
         return posture
 
     def load(self, stored: Iterable[tuple[DeviceId, bytes]]) -> None:
@@ -57,7 +57,6 @@ class Records:
     def replace(self, posture: Posture, packed: bytes) -> None:
         """Replace a posture by this one, which is `packed` as bytes."""
         self._packed[posture.device_id] = packed
-        self._open.pop(posture.device_id, None)
         self._keep_open(posture)
 
     def remove(self, subject_id: DeviceId) -> None:
