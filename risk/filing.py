@@ -13,6 +13,8 @@ import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
+
 FILED_AT_ONCE = 1000
 """Most rows that one transaction files: some milliseconds."""
 
@@ -32,21 +34,18 @@ class Step(NamedTuple):
 
 
 class _Journal(NamedTuple):
-    """`span` asks for the oldest and the newest row that are not filed; `lots` for those up to there, as JSON.
+    """`span` asks for the oldest and the newest row that are not filed; `order` for all up to there, as one JSON text.
 
-    So the interpreter has one row a lot to take, not one each.
+    So the interpreter has one row to take, not one each.
     """
 
     span: str
-    lots: str
+    order: str
     file: str
 
 
-def _lots(rows: str, order: str) -> str:
-    return (
-        "SELECT json_group_array(id) FROM (SELECT id, (row_number() OVER"  # noqa: S608 - our own text
-        f" (ORDER BY {order}) - 1) / {FILED_AT_ONCE} AS lot FROM ({rows})) GROUP BY lot ORDER BY lot"
-    )
+def _ordered(rows: str, by: str) -> str:
+    return f"SELECT json_group_array(id) FROM (SELECT id FROM ({rows}) ORDER BY {by})"  # noqa: S608 - our own text
 
 
 _DEVICES_SPAN = "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM risk_devices_lately"
@@ -59,7 +58,7 @@ _DEVICE = (
 
 SIGNALS = _Journal(
     span="SELECT through + 1, (SELECT coalesce(max(id), 0) FROM risk_signals) FROM risk_filed",
-    lots=_lots(
+    order=_ordered(
         "SELECT id, device_id FROM risk_signals WHERE id > (SELECT through FROM risk_filed) AND id <= ?"
         " AND device_id IS NOT NULL",
         "device_id, id",
@@ -71,7 +70,7 @@ SIGNALS = _Journal(
 )
 SEEN = _Journal(
     span="SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM risk_seen_lately",
-    lots=_lots("SELECT max(id) AS id, key FROM risk_seen_lately WHERE id <= ? GROUP BY key", "key"),
+    order=_ordered("SELECT max(id) AS id, key FROM risk_seen_lately WHERE id <= ? GROUP BY key", "key"),
     file=(
         "INSERT OR REPLACE INTO risk_seen (key, digest, received_at)"
         " SELECT lately.key, digest, received_at FROM json_each(?) AS each"
@@ -80,7 +79,7 @@ SEEN = _Journal(
 )
 KEYED_DEVICES = _Journal(
     span=_DEVICES_SPAN,
-    lots=_lots(
+    order=_ordered(
         "SELECT max(id) AS id, device_id FROM risk_devices_lately WHERE id <= ? AND keys IS NOT NULL"
         " GROUP BY device_id",
         "device_id",
@@ -92,7 +91,7 @@ KEYED_DEVICES = _Journal(
 DEVICES = _Journal(
     span=_DEVICES_SPAN,
     # Beside `max` the other columns are of its row. Source: SQLite, SELECT, "bare columns in an aggregate query".
-    lots=_lots(
+    order=_ordered(
         "SELECT id, device_id FROM (SELECT max(id) AS id, device_id, keys FROM risk_devices_lately WHERE id <= ?"
         " GROUP BY device_id) WHERE keys IS NULL",
         "device_id",
@@ -127,8 +126,13 @@ def _signals(connection: sqlite3.Connection) -> Iterator[Step]:
 
 
 def _lots_of(journal: _Journal, connection: sqlite3.Connection) -> Iterator[Step]:
-    lots = connection.execute(journal.lots, (_end(journal, connection),)).fetchall()
-    return (Step(journal.file, ids) for (ids,) in lots)
+    (ids,) = connection.execute(journal.order, (_end(journal, connection),)).fetchone()
+    for some in _some(msgspec.json.decode(ids, type=list[int])):
+        yield Step(journal.file, msgspec.json.encode(some).decode())
+
+
+def _some(ids: list[int]) -> Iterator[list[int]]:
+    return (ids[at : at + FILED_AT_ONCE] for at in range(0, len(ids), FILED_AT_ONCE))
 
 
 def _end(journal: _Journal, connection: sqlite3.Connection) -> int:
