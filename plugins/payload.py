@@ -39,13 +39,20 @@ MAX_PATH_RESULTS = 1000
 
 T = TypeVar("T")
 
-MAX_PIECE = 262_144
-"""Most bytes of a body that are decoded at once."""
+MAX_PIECE = 65_536
+"""A longer body is decoded in pieces of about so many bytes where it can be cut."""
+
+MAX_KEY_BYTES = 200
+"""How far the first key of a list's objects is looked for."""
+
+MAX_CUTS = 4
+"""Most places at which a piece is tried to end."""
 
 AT_A_STRETCH = 1024
 """Most values of a long body that are looked at before other threads have their turn."""
 
 _FIRST = re.compile(rb"[ \t\r\n]*([\[{])")
+_LIST = re.compile(rb'[ \t\r\n]*(?:\{[ \t\r\n]*("[^"\\]{0,200}")[ \t\r\n]*:[ \t\r\n]*)?\[[ \t\r\n]*(?=\{)')
 _RAW_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SURROGATE = re.compile(f"[{chr(0xD800)}-{chr(0xDFFF)}]")
@@ -143,11 +150,65 @@ def _fast(body: bytes) -> list[Any] | None:
 def _decoded(body: bytes) -> Any:
     """Return the value of a body as the decoder does, and raise as it does.
 
-    It lets no other thread run meanwhile. A long body is therefore cut at its top two levels first, which takes a tenth
-    of the time, and then decoded piece by piece: that is as long as others have to wait when this is done beside them.
+    It lets no other thread run meanwhile. A long body is therefore decoded in pieces: that is as long as others have to
+    wait when this is done beside them.
     """
     if len(body) <= MAX_PIECE:
         return msgspec.json.decode(body)
+    value = _in_pieces(body)
+    return _by_elements(body) if value is None else value
+
+
+def _in_pieces(body: bytes) -> Any:
+    """Return a body that is a long list of objects, or an object that begins with one; None for any other.
+
+    Where the list may be cut is guessed: before an object that begins as the first one does. INVARIANT: the guess is
+    right if all that stands before it is whole, for JSON is read from left to right.
+    """
+    begins = _LIST.match(body)
+    if begins is None:
+        return None
+    found: list[Any] = []
+    at = begins.end()
+    start = body[at : body.find(b":", at, at + MAX_KEY_BYTES) + 1]
+    try:
+        while len(body) - at > 2 * MAX_PIECE:
+            end, elements = _piece(body, at, start)
+            if not elements:
+                return None
+            found += elements
+            at = end
+            sleep(0)
+        value = msgspec.json.decode(body[: begins.end()] + body[at:])
+    except msgspec.MsgspecError:
+        return None
+    if begins[1] is None:
+        return found + value
+    name = msgspec.json.decode(begins[1])
+    rest = value[name]
+    return value | {name: found + rest} if isinstance(rest, list) else None
+
+
+def _piece(body: bytes, at: int, start: bytes) -> tuple[int, list[Any]]:
+    """Return where a piece of a list ends that begins here, and its elements: none where no end is found."""
+    end = at + MAX_PIECE
+    for _ in range(MAX_CUTS if start else 0):
+        end = body.find(start, end + 1)
+        if end < 0:
+            break
+        piece = body[at:end].rstrip(b" \t\r\n")
+        if not piece.endswith(b","):
+            continue
+        try:
+            elements: list[Any] = msgspec.json.decode(b"[" + piece[:-1] + b"]")
+        except msgspec.MsgspecError:
+            continue
+        return end, elements
+    return at, []
+
+
+def _by_elements(body: bytes) -> Any:
+    """Return the value of a body that is cut at its top two levels first, which takes a tenth of the time."""
     first = _FIRST.match(body)
     if first is None:
         return msgspec.json.decode(body)

@@ -168,8 +168,41 @@ def test_no_text_hides_a_duplicate_key(body):
     assert caught.value.code == "duplicate-key"
 
 
-def test_a_long_body_is_decoded_in_pieces(monkeypatch):
-    """No piece is much longer than a member of the list that makes the body long."""
+ROWS = st.recursive(
+    st.sampled_from(["1", '"},{"', '"},{\\"a\\":"', '":"', "[]", "{}", "tru", ""]),
+    lambda below: st.lists(below.map(lambda value: f'{{"a":{value}}}'), max_size=3).map(
+        lambda rows: f"[{','.join(rows)}]"
+    ),
+    max_leaves=9,
+)
+
+
+@given(
+    st.lists(ROWS.map(lambda value: f'{{"a":{value}}}'), min_size=1, max_size=6),
+    st.sampled_from(
+        [
+            ("[", "]"),
+            (' {"x" : [', "]}"),
+            ('{"x":[', '], "x":[]}'),
+            ('{"x":[', '],"y":{"x":[{}]}}'),
+            ("[", ",]"),
+        ]
+    ),
+    st.sampled_from([",", ",", ",\n", ",,", ",\v", ""]),
+    st.sampled_from([0, 1, 12, 40]),
+)
+@settings(max_examples=600)
+def test_wherever_a_body_is_cut_it_reads_the_same(rows, around, between, piece):
+    """What looks like the place between two objects may be in a text, or further down; or the body may be none."""
+    body = f"{around[0]}{between.join(rows)}{around[1]}".encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(payload_module, "MAX_PIECE", piece)
+        assert read(parse_payloads, body) == read(slowly, body)
+
+
+@pytest.mark.parametrize("is_alike", [True, False])
+def test_a_long_body_is_decoded_in_pieces(monkeypatch, is_alike):
+    """Objects that begin alike are decoded many at a time, others each for itself."""
     sizes = []
     decoded = msgspec.json.decode
 
@@ -177,22 +210,25 @@ def test_a_long_body_is_decoded_in_pieces(monkeypatch):
         sizes.append(len(body))
         return decoded(body)
 
-    rows = [{"serial": f"SN-{number}", "note": "x" * 80} for number in range(4000)]
+    rows = [
+        {"serial" if is_alike else f"s{number}": f"SN-{number}", "note": "x" * 80} for number in range(4000)
+    ]
     bodies = [{"hosts": rows, "next": None}, rows]
     monkeypatch.setattr(msgspec.json, "decode", decode)
     for body in bodies:
         text = json.dumps(body).encode()
-        assert len(text) > payload_module.MAX_PIECE
+        assert len(text) > 4 * payload_module.MAX_PIECE
         payloads = parse_payloads(text)
         assert payloads == (body if isinstance(body, list) else [body])
-    assert max(sizes) < 200
+    assert max(sizes) < (2 * payload_module.MAX_PIECE + 200 if is_alike else 200)
+    assert (len(sizes) < 50) is is_alike
 
 
 def test_other_threads_have_their_turn_while_a_long_body_is_read(monkeypatch):
     """Compiled code lets nobody else run by itself: whoever waits for the interpreter gets it by our `sleep`."""
     turns = []
     monkeypatch.setattr(payload_module, "sleep", turns.append)
-    rows = [{"serial": f"SN-{number}", "note": "x" * 80} for number in range(4000)]
+    rows = [{"serial": f"SN-{number}", "note": "x" * 80} for number in range(8000)]
     assert parse_payloads(json.dumps({"hosts": rows}).encode()) == [{"hosts": rows}]
     assert len(turns) > 10
     turns.clear()
