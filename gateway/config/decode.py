@@ -49,6 +49,8 @@ FOREIGN_KEYS: dict[tuple[str, str], str] = {
     ("AccessPolicy", "enabled"): "`mode: report` records what it would do; leave it out to switch it off",
     ("AccessPolicy", "priority"): "order never matters: of all policies that match, the strictest decides",
     ("AccessPolicy", "conditions"): "they stand under `when`",
+    ("FindingCondition", "severity"): "`at_least` is the lowest severity that counts",
+    ("DeviceAssignment", "os"): "they are called `platforms`",
     ("CompliancePolicy", "grace"): "each rule has a `grace` of its own",
 }
 """(section type, key) of keys that other systems have, and what is written here instead."""
@@ -317,6 +319,8 @@ class Decoder:
         name = (kind.cls.__name__, word)
         known = [*([kind.tag_field] if kind.tag_field else []), *fields]
         hint = REMOVED_KEYS.get(name) or FOREIGN_KEYS.get(name)
+        if hint is None and word.startswith("not_") and word.removeprefix("not_") in fields:
+            hint = f"there is no such: name the other values under `{word.removeprefix('not_')}`"
         if hint is None and nearest(word, known) is None:
             hint = self._belongs(word, kind, path)
         hint = hint or did_you_mean(word, known)

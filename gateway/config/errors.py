@@ -55,6 +55,7 @@ class Code(StrEnum):
     WITHOUT_EFFECT = "GATE-W008"
     NOT_DECIDED = "GATE-W009"
     PAST = "GATE-W010"
+    LOOKS_OTHERWISE = "GATE-W011"
 
 
 CODE_TITLES: dict[Code, str] = {
@@ -97,6 +98,7 @@ CODE_TITLES: dict[Code, str] = {
     Code.WITHOUT_EFFECT: "A setting that has no effect beside the others.",
     Code.NOT_DECIDED: "A `never` assertion could be neither proven nor refuted within the bounds of the analysis.",
     Code.PAST: "A date that has passed: what it was set for is over.",
+    Code.LOOKS_OTHERWISE: "A value that reads like something else than it is.",
 }
 
 

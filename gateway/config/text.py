@@ -36,6 +36,8 @@ _HINTS = (
     ("expected ',' or '}'", "close `{` with `}`, and put commas between the entries"),
     ("expected ',' or ']'", "close `[` with `]`, and put commas between the entries"),
     ("undefined alias", "put a text that begins with `*` into quotes"),
+    ("expected <block end>, but found '?'", "a key stands further left than those that it belongs to"),
+    ("expected <block end>, but found '-'", "an entry stands further left than those before it"),
     ("expected a single document", "one file holds one document"),
 )
 

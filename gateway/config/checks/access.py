@@ -191,6 +191,10 @@ def check_claim_condition(checks: Checks, path: KeyPath, asked: ClaimCondition) 
         checks.fault(Code.ACCESS_POLICY, (*path, "one_of"), "no value is named", hint)
 
 
+_TRUTHS = {"yes": "true", "on": "true", "true": "true", "no": "false", "off": "false", "false": "false"}
+"""Texts that read like truth values, and what these are."""
+
+
 def comparison_faults(checks: Checks, path: KeyPath, asked: Comparison, name: str, code: Code) -> None:
     """Report comparisons that cannot stand together, and bounds that nothing can meet."""
     keys = given(asked)
@@ -198,6 +202,12 @@ def comparison_faults(checks: Checks, path: KeyPath, asked: Comparison, name: st
         found = f"has {' and '.join(f'`{key}`' for key in keys)}" if keys else "compares with nothing"
         hint = f"exactly one of {', '.join(f'`{key}`' for key in KEYS)}, or both ends of a range"
         checks.fault(code, path, f"{name} {found}", hint)
+    for key in ("equals", "not_equals"):
+        text = getattr(asked, key)
+        if isinstance(text, str) and text.casefold() in _TRUTHS:
+            message = f"{shown(text)} is a text: no truth value equals it"
+            hint = f"`{key}: {_TRUTHS[text.casefold()]}`, or `one_of: [{text}]` where the sensor tells this very text"
+            checks.fault(Code.LOOKS_OTHERWISE, (*path, key), message, hint)
     for key in ("at_least", "below"):
         bound = getattr(asked, key)
         if bound is not None and parse_version(bound) is None:

@@ -149,6 +149,11 @@ def check_finding_rule(checks: Checks, path: KeyPath, rule: FindingRule) -> None
     if rule.at_least is Severity.UNKNOWN:
         message = "an unknown severity has no place in the order"
         checks.fault(Code.COMPLIANCE_RULE, (*path, "at_least"), message, "`low` counts unknown ones, too")
+    given = checks.decoder.is_given
+    if given((*path, "severity")) and not given((*path, "at_least")):
+        message = f"`severity` is for people; every finding of `{rule.at_least}` or worse counts"
+        hint = f"the lowest severity that counts is `at_least: {rule.severity}`"
+        checks.fault(Code.LOOKS_OTHERWISE, (*path, "severity"), message, hint)
     if rule.max < 0:
         checks.fault(Code.RANGE, (*path, "max"), "`max` must not be negative")
 

@@ -31,6 +31,8 @@ MISTAKES = [
     ("{name: p, decision: allow, mode: report-only}", "mode", "did you mean `report`?"),
     ("{name: p, decision: allow, enabled: true}", "enabled", "`mode: report` records what it would do"),
     ("{name: p, decision: allow, priority: 1}", "priority", "order never matters"),
+    ("{name: p, decision: allow, when: {not_compliance: [unknown]}}", "when.not_compliance", "there is no such"),
+    ("{name: p, decision: block, when: {findings: [{severity: high}]}}", "when.findings[0].severity", "`at_least` is"),
     ("{name: p, decision: block, when: {risk: [critical]}}", "when.risk[0]", "did you mean `high`?"),
     ("{name: p, decision: block, when: {binding: [mtls]}}", "when.binding[0]", "did you mean `certificate`?"),
     ("{name: p, decision: block, when: {ownership: [byod]}}", "when.ownership[0]", "did you mean `personal`?"),
@@ -73,6 +75,26 @@ def test_an_unquoted_star_is_told_of():
     assert one(policy("{name: p, decision: allow, include: {services: [*all]}}")).hint == (
         "put a text that begins with `*` into quotes"
     )
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "hint"),
+    [
+        ("{type: fact, name: r, fact: disk, equals: yes}", "equals", "`equals: true`, or `one_of: [yes]`"),
+        ('{type: fact, name: r, fact: disk, not_equals: "false"}', "not_equals", "`not_equals: false`"),
+        ("{type: finding, name: r, severity: high}", "severity", "the lowest severity that counts is `at_least: high`"),
+    ],
+)  # fmt: skip
+def test_what_reads_like_something_else_is_warned_of(rule, path, hint):
+    text = f"{GOOD}compliance: {{policies: [{{name: base, rules: [{rule}]}}]}}\n"
+    (warning,) = load(text).warnings
+    assert (warning.code, warning.path) == (Code.LOOKS_OTHERWISE, f"compliance.policies[0].rules[0].{path}")
+    assert warning.hint.startswith(hint)
+
+
+def test_a_key_that_stands_too_far_left_is_told_of_in_plain_words():
+    text = f"{BASE}access:\n  policies:\n    - name: staff\n    decision: allow\n"
+    assert one(text).hint == "a key stands further left than those that it belongs to"
 
 
 @pytest.mark.parametrize(
