@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 import aiohttp
@@ -38,6 +39,8 @@ from gateway.hub.pace import Pace
 from gateway.hub.pages import problem
 from gateway.hub.shortcut import Accepted
 from gateway.hub.signin_front import client_address
+from gateway.tasks import spawn
+from gateway.turns import let_go
 from plugins.bounds import PluginFault
 from plugins.catalog import Catalog, OptionsFault, SensorFacade
 from plugins.contract import NO_SUBJECT, Handshake, Normalized
@@ -516,6 +519,8 @@ class Hooks:
         # When the answer has left, which is in this turn of the event loop: the sender does not wait for our books.
         soon = asyncio.get_running_loop().call_soon
         soon(self._observe, delivery)
+        if len(taking.body) > LARGE_BYTES:
+            spawn(let_go(_made_of(payloads, normalized)), name="body-let-go")
         answer: dict[str, Any] = {
             "accepted": result.accepted,
             "duplicates": result.duplicates,
@@ -853,6 +858,13 @@ def _plain(request: DeliveryRequest, sensor: HookSensor, body: bytes) -> bytes:
     except zlib.error as error:
         raise _Answer(400, "body-not-gzip", "the body is not what `Content-Encoding: gzip` says") from error
     return bytes(inflated)
+
+
+def _made_of(payloads: Sequence[Any], normalized: Normalized) -> list[Any]:
+    """Return what a body was made into, by its items."""
+    members = (each.values() if isinstance(each, dict) else () for each in payloads)
+    lists = (value for values in members for value in values if isinstance(value, list))
+    return [*payloads, *chain.from_iterable(lists), *normalized.sources, *normalized.signals]
 
 
 def _lag_s(normalized: Normalized, received_at: datetime, first_byte_at: datetime) -> float | None:

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -531,6 +532,22 @@ async def test_ten_thousand_items_are_one_delivery(make, items, join):
     assert len(rig.findings("SN-9999")) == 1
     document = await refused(await rig.send(join([*rows, rows[0]])), *TOO_MANY[items])
     assert len(rig.enforced) == 1, document
+
+
+async def test_what_a_long_body_was_made_into_is_let_go_of_item_by_item(make, monkeypatch):
+    """Whoever frees all of it at once holds up everybody else for milliseconds."""
+    gone = []
+
+    async def let_go(values):
+        gone.append([type(each).__name__ for each in values])
+
+    monkeypatch.setattr(hooks_module, "let_go", let_go)
+    rig = await make(sensor(options=MAPPING, body_bytes=4_000_000))
+    rows = [alert(n, serial=f"SN-{n}") for n in range(1000)]
+    assert (await rig.send({"alerts": rows})).status == 200
+    assert (await rig.send({"alerts": rows[:1]})).status == 200
+    [kinds] = gone
+    assert Counter(kinds) == {"dict": 1 + 1000 + 1000, "Signal": 1000}
 
 
 TOO_MANY = {
