@@ -55,6 +55,14 @@ FOREIGN_KEYS: dict[tuple[str, str], str] = {
 }
 """(section type, key) of keys that other systems have, and what is written here instead."""
 
+REFUSED_WORDS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("EscalationStep", "decision"): ("allow", "step-up"),
+    ("RiskRule", "max"): ("unknown",),
+    ("FindingRule", "at_least"): ("unknown",),
+    ("Compliance", "exemption_ceiling"): ("unknown",),
+}
+"""(section type, key) of values that are words of their type but refused there: no hint names them."""
+
 REMOVED_KEYS: dict[tuple[str, str], str] = {}
 """(section type, key) of keys that once existed, and what to do instead. They stay here for ever."""
 
@@ -532,6 +540,9 @@ class Decoder:
         others = [
             describe(kind) for kind in kinds if not words_of(kind) and not isinstance(kind, mi.NoneType)
         ]
+        around = self._kinds.get(path[:-1])
+        refused = REFUSED_WORDS.get(("" if around is None else around.cls.__name__, str(path[-1])), ())
+        words = [word for word in words if word not in refused]
         hint = did_you_mean(text, words) + (f", or {' or '.join(others)}" if others else "")
         self.fault(Code.UNKNOWN_WORD, path, f"unknown {what} {shown(text)}", hint, at=node)
         return INVALID

@@ -103,7 +103,10 @@ def test_a_key_that_stands_too_far_left_is_told_of_in_plain_words():
         ("{after: 1d, decision: restrict}", "the step restricts nothing"),
         ("{after: 1d, decision: block, controls: [read-only]}", "`controls` have no effect with `decision: block`"),
         ("{after: 1d, decision: step-up}", "`decision: step-up` is no step of an escalation"),
+        ("{after: 1d, decision: notify}", "unknown decision `notify`"),
     ],
 )  # fmt: skip
 def test_a_step_of_an_escalation_says_what_it_lacks(step, said):
-    assert one(escalation(step)).message == said
+    fault = one(escalation(step))
+    assert fault.message == said
+    assert "step-up" not in fault.hint
