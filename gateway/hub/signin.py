@@ -6,6 +6,7 @@ nothing is remembered but addresses that are too long for a cookie. What a clien
 page with a reference code, never in a traceback.
 """
 
+import asyncio
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
@@ -131,7 +132,9 @@ class SignIn:
         mono: Callable[[], float],
         random_bytes: Callable[[int], bytes],
         on_session_changed: Callable[[Session], Awaitable[None]],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self._sleep = sleep
         self._sessions = sessions
         self._endings = endings
         self._sealer = sealer
@@ -388,6 +391,8 @@ class SignIn:
         if session is not None and self._is_enough(session, to):
             response = await self._hand_over(request, session, to)
         else:
+            if session is None:
+                await self._let_provider_settle(request)
             response = await self._to_provider(request, to, session)
         add_cookie(
             response,
@@ -396,6 +401,15 @@ class SignIn:
             ),
         )
         return response
+
+    async def _let_provider_settle(self, request: web.Request) -> None:
+        """Wait where a provider has just ended the session of this browser: a tab that was cut is back at once."""
+        value = cookies.find(
+            cookie_headers(request), CookieName.SESSION, is_secure=self._fronts.login.is_secure
+        )
+        former = None if value is None else self._sessions.lately(value, self._fronts.login.host)
+        if former is not None and (left_s := self._back_channel.settling_s(former)):
+            await self._sleep(left_s)
 
     def _is_enough(self, session: Session, to: ReturnTo) -> bool:
         user, wanted = session.user, to.wanted

@@ -28,6 +28,9 @@ MAX_BODY = 65536
 ENDED_S = PENDING_S + LIFE_S
 """How long an end counts for sign-ins: none that began before it is on its way any more."""
 
+SETTLES_S = 1.0
+"""How long after its message a provider is given to end its own session, which most do when all have been told."""
+
 REFUSALS_S = 60.0
 MOST_REFUSALS = 60
 """Refused messages of one address in `REFUSALS_S` after which it is not listened to; good ones are never counted."""
@@ -87,6 +90,14 @@ class BackChannelLogout:
         if not ended_at:
             return False
         return authenticated_at is None or authenticated_at.timestamp() <= ended_at
+
+    def settling_s(self, former: Session) -> float:
+        """Return for how many seconds the provider of a session that it just ended may still be ending its own.
+
+        Its form for the next sign-in would be of that one, and good for nothing when it is gone.
+        """
+        ended_at = self._last_end(former.user.issuer, former.user.subject, former.provider_sid)
+        return min(SETTLES_S, max(0.0, ended_at + SETTLES_S - self._now().timestamp()))
 
     def _last_end(self, issuer: str, subject: str, sid: str | None) -> float:
         names = [("sub", subject)] + ([] if sid is None else [("sid", sid)])

@@ -198,6 +198,7 @@ class Gate(msgspec.Struct):
     config: Config
     clients: dict[str, ProviderClient]
     changed: list[Session]
+    rested: list[float]
     browser: Callable[[], Browser]
     step_up: dict[str, StepUp]
 
@@ -279,10 +280,15 @@ async def running_gate(
         async def on_changed(session: Session) -> None:
             changed.append(session)
 
+        rested: list[float] = []
+
+        async def rest(seconds: float) -> None:
+            rested.append(seconds)
+
         signin = SignIn(
             config=config, providers=clients, sessions=registry, endings=Endings(database, now=clock.now),
             sealer=sealer, pages=Pages(), now=clock.now,
-            mono=clock.mono, random_bytes=seeded(seed + 1), on_session_changed=on_changed,
+            mono=clock.mono, random_bytes=seeded(seed + 1), on_session_changed=on_changed, sleep=rest,
         )  # fmt: skip
         await signin.load()
         # Last, for a client fetches in the background: a test may change what the provider says until it first waits.
@@ -319,6 +325,7 @@ async def running_gate(
             config,
             clients,
             changed,
+            rested,
             lambda: Browser(http, server.port or 0),
             step_up,
         )

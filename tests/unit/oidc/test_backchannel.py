@@ -432,6 +432,29 @@ async def test_a_logout_beats_a_sign_in_that_is_at_the_token_endpoint(
     assert (again.status, again.url) == (200, WANTED)
 
 
+async def test_a_tab_that_is_cut_gives_the_provider_time_to_end_its_own_session(
+    gate: Gate, stub: Stub
+) -> None:
+    """Its form would be of that one. Nobody else waits, and nobody later."""
+    browser, other = await sign_in(gate, stub), await sign_in(gate, stub, subject="u-2")
+    gate.clock.advance(5)
+    assert (await post(gate, stub.logout_token(sid="sid-u-1"))).status == 200
+    gate.clock.advance(0.25)
+    for each in (browser, other, gate.browser()):
+        await browser_at_provider(each)
+    assert gate.rested == [pytest.approx(0.75)]
+    gate.clock.advance(1)
+    await browser_at_provider(browser)
+    assert len(gate.rested) == 1
+
+
+async def browser_at_provider(browser: Browser) -> None:
+    """Open the app, and follow to the provider where that is where it leads."""
+    answer = await browser.send(WANTED)
+    if answer.status != 200:
+        await browser.send(answer.location)
+
+
 @pytest.mark.parametrize("stale", [True, False])
 async def test_a_provider_that_has_not_ended_its_session_yet_is_asked_for_the_credentials(
     gate: Gate, stub: Stub, *, stale: bool
