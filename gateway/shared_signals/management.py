@@ -215,7 +215,7 @@ class Management:
     ) -> web.StreamResponse:
         caller.need(MANAGE)
         wanted = await read_object(request)
-        stream = self._stream(wanted.get("stream_id"), caller)
+        stream = self._stream(_named(request, wanted), caller)
         self._check_fixed(wanted, parties, caller.party, stream)
         changed = self._changed(stream, wanted, caller.party, is_whole=is_whole)
         await self._streams.put(changed)
@@ -325,7 +325,7 @@ class Management:
     ) -> web.StreamResponse:
         caller.need(MANAGE)
         wanted = await read_object(request)
-        stream = self._stream(wanted.get("stream_id"), caller)
+        stream = self._stream(_named(request, wanted), caller)
         status, reason = wanted.get("status"), wanted.get("reason", "")
         if status not in _STATUSES:
             raise Refused(400, "no-such-status", f"`status` is one of {', '.join(_STATUSES)}")
@@ -351,7 +351,7 @@ class Management:
         """Note the subject; whether it is known here is not told, so that nobody can ask for people one by one."""
         caller.need(MANAGE)
         wanted = await read_object(request)
-        stream = self._stream(wanted.get("stream_id"), caller)
+        stream = self._stream(_named(request, wanted), caller)
         subject = wanted.get("subject")
         if not isinstance(subject, dict):
             raise Refused(400, "malformed", "`subject` is an object")
@@ -367,7 +367,7 @@ class Management:
     async def _verify(self, request: web.Request, parties: Parties, caller: Caller) -> web.StreamResponse:
         caller.need(READ)
         wanted = await read_object(request)
-        stream = self._stream(wanted.get("stream_id"), caller)
+        stream = self._stream(_named(request, wanted), caller)
         state = wanted.get("state")
         if state is not None and (not isinstance(state, str) or len(state) > MAX_TEXT):
             raise Refused(400, "malformed", f"`state` is a text of at most {MAX_TEXT} characters")
@@ -394,6 +394,14 @@ class Management:
         if stream.method != POLL:
             raise Refused(404, "not-polled", "this stream is pushed")
         return _json(await self._polling.answer(stream, await read_object(request)))
+
+
+def _named(request: web.Request, wanted: Mapping[str, Any]) -> Any:
+    """Return the stream that a request speaks of: the one in its body, else the one in its address.
+
+    Receivers exist that name it in the address throughout, as SSF 1.0 does for reading.
+    """
+    return wanted.get("stream_id", request.query.get("stream_id"))
 
 
 def _requested(asked: Any) -> tuple[str, ...]:

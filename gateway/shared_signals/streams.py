@@ -34,6 +34,11 @@ CREATED, ACCEPTED_NOW, NOTHING = (200, 201), (200, 202), (200, 202, 204)
 NOT_FOUND, CONFLICT, TOO_MANY = 404, 409, 429
 MALFORMED = (400, 422)
 
+REASONS = ("detail", "description", "error_description", "message", "title")
+"""Where transmitters say why they refuse. Source: RFC 9457, RFC 8935, RFC 6749."""
+
+MAX_REASON = 200
+
 Status = Literal["enabled", "paused", "disabled"]
 
 
@@ -83,7 +88,7 @@ class StreamKeeper:
         if not metadata.verification_endpoint or self.stream is None:
             return False
         body = {"stream_id": self.stream.stream_id, "state": state}
-        answer = await self._client.call("POST", metadata.verification_endpoint, body)
+        answer = await self._say("POST", metadata.verification_endpoint, body)
         if answer.status == TOO_MANY:
             return False
         _expect(answer, NOTHING, "verification")
@@ -99,7 +104,7 @@ class StreamKeeper:
             "status": status,
             **({"reason": reason} if reason else {}),
         }
-        answer = await self._client.call("POST", metadata.status_endpoint, body)
+        answer = await self._say("POST", metadata.status_endpoint, body)
         _expect(answer, ACCEPTED_NOW, "status")
         await self.note_status(status, reason)
 
@@ -119,6 +124,17 @@ class StreamKeeper:
         self.stream = None
 
     # --- inside ------------------------------------------------------------------------------------------
+
+    async def _say(self, method: str, url: str, body: Mapping[str, Any]) -> Answer:
+        """Return the answer to what is said of a stream, which the body names.
+
+        Transmitters exist that look for `stream_id` in the address, as SSF 1.0 has it for reading: to one that does
+        not understand us it is said once more that way.
+        """
+        answer = await self._client.call(method, url, body)
+        if answer.status in MALFORMED:
+            answer = await self._client.call(method, _with_id(url, str(body["stream_id"])), body)
+        return answer
 
     async def _keep(self, stream: HeardStream) -> None:
         await self._store.keep_stream(self._receiver.name, stream)
@@ -178,7 +194,7 @@ class StreamKeeper:
 
     async def _update(self, metadata: Metadata, found: dict[str, Any]) -> dict[str, Any]:
         body = {"stream_id": found.get("stream_id"), **self._wanted()}
-        answer = await self._client.call("PATCH", metadata.configuration_endpoint, body)
+        answer = await self._say("PATCH", metadata.configuration_endpoint, body)
         return _expect(answer, ACCEPTED_NOW, "update").members() or found
 
     @property
@@ -271,21 +287,29 @@ class StreamKeeper:
     async def _change_subject(self, url: str, subject: Mapping[str, Any], what: str) -> None:
         if not url or self.stream is None:
             raise TransmitterFault(f"{what}: the transmitter offers no such thing; remove `subjects`")
-        answer = await self._client.call(
-            "POST", url, {"stream_id": self.stream.stream_id, "subject": subject}
-        )
+        answer = await self._say("POST", url, {"stream_id": self.stream.stream_id, "subject": subject})
         _expect(answer, NOTHING, what)
 
 
 def _expect(answer: Answer, statuses: tuple[int, ...], what: str) -> Answer:
     if answer.status not in statuses:
-        text = f"{what}: the transmitter answered {answer.status}"
+        text = f"{what}: the transmitter answered {answer.status}{_reason(answer)}"
         raise TransmitterFault(text, answer.status, retry_after_s(answer.headers))
     return answer
 
 
-def _with_id(url: str, stream_id: str) -> str:
+def _reason(answer: Answer) -> str:
+    """Return why a transmitter says that it refuses, for people; "" where it does not say."""
+    try:
+        members = answer.members()
+    except TransmitterFault:
+        return ""
+    said = next((text for name in REASONS if isinstance(text := members.get(name), str) and text), "")
+    shown = "".join(each if each.isprintable() else "?" for each in said[:MAX_REASON])
+    return f": {shown}" if shown else ""
 
+
+def _with_id(url: str, stream_id: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}stream_id={quote(stream_id, safe='')}"
 
 

@@ -53,6 +53,10 @@ class Transmitter:
         """Verification events are pushed before the request that caused them is answered, creation included."""
         self.wants_audience = False
         """Streams are made only with the `aud` of the receiver, and with no member that is not needed."""
+        self.wants_id_in_address = False
+        """What is said of a stream has to name it in the address too, as what is asked of it does."""
+        self.refusal = ""
+        """Why everything that is said of a stream is refused."""
         self.are_keys_down = False
         self.one_stream_only = False
         self.is_poll_broken = False
@@ -99,7 +103,7 @@ class Transmitter:
     # --- server ------------------------------------------------------------------------------------------
 
     def application(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(middlewares=[self._wants_id])
         app.router.add_get("/.well-known/ssf-configuration", self.metadata)
         app.router.add_get("/realms/x/.well-known/ssf-configuration", self.metadata)
         app.router.add_get("/.well-known/ssf-configuration/realms/y", self.metadata)
@@ -140,6 +144,16 @@ class Transmitter:
         if self.are_keys_down:
             return web.Response(status=500)
         return web.json_response({"keys": [key.as_dict(private=False) for key in self.keys]})
+
+    @web.middleware
+    async def _wants_id(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        is_new = request.method == "POST" and request.path == "/streams"
+        is_said = request.method in {"POST", "PATCH"} and request.path != "/poll" and not is_new
+        if self.wants_id_in_address and is_said and "stream_id" not in request.query:
+            return web.json_response({"detail": "stream_id query parameter is required"}, status=400)
+        if self.refusal and is_said:
+            return web.json_response({"title": "Forbidden", "detail": self.refusal}, status=403)
+        return await handler(request)
 
     def _is_allowed(self, request: web.Request) -> bool:
         self.calls.append(f"{request.method} {request.path}")

@@ -66,7 +66,8 @@ async def test_what_add_prints_works_as_it_stands() -> None:
         sections = "".join(f"{section_of(said)}\n" for said in told.values())
         stack.config_path.write_text(text.replace("sensors:\n", f"sensors:\n{sections}", 1))
         await stack.start()
-        await asyncio.gather(*(as_told(stack, scheme, said) for scheme, said in told.items()))
+        for scheme, said in told.items():
+            await as_told(stack, scheme, said)
 
 
 async def added(stack: Stack, scheme: str) -> str:

@@ -77,6 +77,28 @@ async def test_drift_is_repaired(world: World, transmitter: Transmitter) -> None
     assert len(transmitter.streams) == 1
 
 
+async def test_a_transmitter_that_looks_for_the_stream_in_the_address_is_understood(
+    world: World, transmitter: Transmitter
+) -> None:
+    """Verification, status, subjects and changes; why it refused something else is told."""
+    transmitter.wants_id_in_address = True
+    subjects = ({"format": "email", "email": "alice@corp.example"},)
+    await restarted(world, transmitter, **MANAGED, subjects=subjects)
+    assert transmitter.subjects == [dict(subjects[0])]
+    receiver = await restarted(world, transmitter, **MANAGED, events=("session-revoked",))
+    assert transmitter.subjects == []
+    assert transmitter.streams["stream-1"]["events_requested"] == [CAEP + "session-revoked"]
+    await receiver.keeper.set_status("paused", "migration")
+    assert transmitter.statuses["stream-1"]["status"] == "paused"
+
+
+async def test_why_a_transmitter_refuses_is_told(world: World, transmitter: Transmitter) -> None:
+    receiver = await restarted(world, transmitter, **MANAGED)
+    transmitter.refusal = "this account has no\x1b[31m streams"
+    with pytest.raises(TransmitterFault, match=r"answered 403: this account has no\?\[31m streams"):
+        await receiver.keeper.set_status("paused")
+
+
 async def test_a_stream_that_vanished_is_made_again(world: World, transmitter: Transmitter) -> None:
     """404 for the one that we knew."""
     await restarted(world, transmitter, **MANAGED)

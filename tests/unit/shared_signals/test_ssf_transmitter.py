@@ -511,6 +511,27 @@ async def test_subject_filters(gateway: Gateway, siem: ForeignReceiver) -> None:
     assert await polled_devices(siem, stream, 1) == ["ser-4"]
 
 
+async def test_a_stream_may_be_named_in_the_address(siem: ForeignReceiver) -> None:
+    """Receivers exist that say it there throughout; what the body says comes first, and another's is not found."""
+    stream = await siem.subscribe(POLL)
+    at = f"?stream_id={stream['stream_id']}"
+    subject = {"subject": {"format": "opaque", "id": "ser-1"}}
+    calls = [
+        ("PATCH", f"/.gate/signals/streams{at}", {"description": "by address"}, 200),
+        ("POST", f"/.gate/signals/status{at}", {"status": "paused"}, 200),
+        ("POST", f"/.gate/signals/status{at}", {"status": "enabled"}, 200),
+        ("POST", f"/.gate/signals/subjects/add{at}", subject, 200),
+        ("POST", f"/.gate/signals/subjects/remove{at}", subject, 204),
+        ("POST", f"/.gate/signals/verify{at}", {"state": "abc"}, 204),
+        ("POST", f"/.gate/signals/status{at}", {"stream_id": "str_other", "status": "paused"}, 404),
+        ("POST", "/.gate/signals/status", {"status": "paused"}, 400),
+    ]
+    for method, path, body, expected in calls:
+        assert (await siem.call(method, path, body))[0] == expected, path
+    (claims,) = (await siem.poll(stream)).values()
+    assert list(claims["events"].values()) == [{"state": "abc"}]
+
+
 async def test_verification(gateway: Gateway, siem: ForeignReceiver) -> None:
     """W4: the state comes back by the stream's own method; too often is 429."""
     stream = await siem.subscribe()
