@@ -5,7 +5,6 @@ The same function serves tickets, pages, `explain` and what-if, so that they can
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -78,14 +77,24 @@ def device_keys(posture: Posture, before: DeviceId | None = None) -> tuple[str, 
 
     `before` is the record that was merged into this one, if it was: tickets may still rest on it.
     """
-    own = dict.fromkeys((f"device:{posture.device_id}", f"device:{before or posture.device_id}"))
-    return (*own, *_keys_of(posture.identifiers))
+    keys = _keys_of(posture)
+    if before is None or before == posture.device_id:
+        return keys
+    return (*keys, f"device:{before}")
 
 
-@lru_cache(maxsize=MAX_KEYS)
-def _keys_of(identifiers: tuple[Identifier, ...]) -> tuple[str, ...]:
-    """Return the keys of a record's identifiers, which seldom change."""
-    return tuple(identifier_keys(identifiers))
+_known_keys: dict[DeviceId, tuple[tuple[Identifier, ...], tuple[str, ...]]] = {}
+
+
+def _keys_of(posture: Posture) -> tuple[str, ...]:
+    """Return the keys of a record, which change with its identifiers: seldom, and then they are another tuple."""
+    known = _known_keys.get(posture.device_id)
+    if known is None or known[0] is not posture.identifiers:
+        if len(_known_keys) >= MAX_KEYS:
+            _known_keys.clear()
+        keys = (f"device:{posture.device_id}", *identifier_keys(posture.identifiers))
+        known = _known_keys[posture.device_id] = (posture.identifiers, keys)
+    return known[1]
 
 
 def identifier_keys(identifiers: Iterable[Identifier]) -> list[str]:

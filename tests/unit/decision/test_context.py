@@ -86,6 +86,16 @@ def test_a_device_that_becomes_known_invalidates_who_claimed_it_before() -> None
     assert set(waiting.keys) & set(device_keys(posture))
 
 
+def test_the_keys_of_a_record_are_those_of_its_identifiers_now() -> None:
+    posture = Known().posture(ANA)
+    assert posture is not None
+    for serial in ("SN-8", "SN-9"):
+        posture = msgspec.structs.replace(posture, identifiers=(Identifier("serial", serial),))
+        keys = (f"device:{ANA}", f"identifier:serial:{serial.lower()}")
+        assert device_keys(posture) == device_keys(posture, ANA) == keys
+    assert set(device_keys(posture, DeviceId("dev_merged"))) == {*keys, "device:dev_merged"}
+
+
 def test_a_situation_rests_on_session_user_and_device() -> None:
     keys = at(said("ana")).keys
     assert "session:s1" in keys
