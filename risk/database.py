@@ -52,12 +52,17 @@ class StoreOverloaded(Exception):
 
 
 class _Job:
-    __slots__ = ("error", "future", "loop", "result", "run", "since")
+    __slots__ = ("error", "future", "loop", "patient_until", "result", "run")
 
-    def __init__(self, run: Callable[[sqlite3.Connection], Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        run: Callable[[sqlite3.Connection], Any],
+        loop: asyncio.AbstractEventLoop,
+        patience_s: float = 0.0,
+    ) -> None:
         self.run = run
         self.loop = loop
-        self.since = time.monotonic()
+        self.patient_until = time.monotonic() + patience_s
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
         self.error: BaseException | None = None
@@ -177,11 +182,11 @@ class Database:
         result: T = await job.future
         return result
 
-    async def put_off(self, run: Callable[[sqlite3.Connection], T]) -> T:
-        """Do as `write` in a transaction of its own, for which nobody else waits; others go first for `PATIENCE_S`."""
+    async def put_off(self, run: Callable[[sqlite3.Connection], T], patience_s: float = PATIENCE_S) -> T:
+        """Do as `write` in a transaction of its own, for which nobody else waits; others go first for `patience_s`."""
         if len(self._put_off) >= MAX_WAITING:
             raise StoreOverloaded(f"{MAX_WAITING} writes are put off")
-        job = _Job(run, asyncio.get_running_loop())
+        job = _Job(run, asyncio.get_running_loop(), patience_s)
         self._put_off.append(job)
         self._jobs.put(_LOOK)
         result: T = await job.future
@@ -242,7 +247,7 @@ class Database:
             is_stopping = is_stopping or is_last
             if jobs:
                 self._commit(connection, jobs)
-            if self._put_off and (not jobs or time.monotonic() - self._put_off[0].since > PATIENCE_S):
+            if self._put_off and (not jobs or time.monotonic() > self._put_off[0].patient_until):
                 self._commit(connection, [self._put_off.popleft()])
             jobs.clear()  # what they hold may be large, and the next ones may be long in coming
         connection.close()

@@ -18,7 +18,7 @@ from functools import lru_cache
 from itertools import chain, islice
 from typing import Any
 
-from risk.database import Database, StoreFault, StoreOverloaded
+from risk.database import PATIENCE_S, Database, StoreFault, StoreOverloaded
 from risk.filing import Step, file_signals, plan
 from risk.model import DeviceId, Signal
 from risk.packing import unpack_signal
@@ -111,7 +111,10 @@ MAX_UNFILED = 40_000
 """From so many on, what waits is filed while deliveries go on. The more there are, the more of them share a page."""
 
 MAX_WAITING = 2 * MAX_UNFILED
-"""Most that may wait to be filed; deliveries wait for it then."""
+"""Most that may wait while others are being filed; deliveries wait for those then."""
+
+HURRIED_S = 0.005
+"""How long a step of the filing lets others go first once half of what begins the next filing waits again."""
 
 
 @lru_cache(maxsize=64)
@@ -358,8 +361,8 @@ class SqliteRiskStore:
         if self._quiet is not None:
             self._quiet.cancel()
             self._quiet = None
-        if self._unfiled >= MAX_WAITING:
-            await self._file_all()
+        if self._unfiled >= MAX_WAITING and self._tidying is not None and not self._tidying.done():
+            await asyncio.wait([self._tidying])
         elif self._unfiled >= MAX_UNFILED:
             self._begin_filing()
         elif self._unfiled >= MIN_UNFILED:
@@ -378,7 +381,8 @@ class SqliteRiskStore:
             began = dict(self._lately)
             self._unfiled = 0
             for step in await self._database.read(_planned):
-                await self._database.put_off(step.run)
+                is_hurried = self._unfiled > MAX_UNFILED // 2
+                await self._database.put_off(step.run, HURRIED_S if is_hurried else PATIENCE_S)
             # What was committed meanwhile may be filed or not, and is found here in either case.
             for key, digest in began.items():
                 if self._lately.get(key) == digest:

@@ -252,6 +252,23 @@ async def test_a_large_filing_is_done_in_steps(database, monkeypatch):
     assert await database.read(plan) == []
 
 
+async def test_no_more_waits_to_be_filed_than_may(database, monkeypatch):
+    """Deliveries that come faster than they are filed wait for the filing."""
+    monkeypatch.setattr(sqlite_module, "MAX_UNFILED", 2)
+    monkeypatch.setattr(sqlite_module, "MAX_WAITING", 4)
+    store, most = SqliteRiskStore(database), 0
+
+    def waiting(connection):
+        return connection.execute("SELECT count(*) FROM risk_seen_lately").fetchone()[0]
+
+    for number in range(60):
+        await store.commit(batch(number))
+        await store.tidy()
+        most = max(most, await database.read(waiting))
+    assert 2 <= most <= 2 * 4
+    assert len(await store.seen([b"key-%d" % number for number in range(60)])) == 60
+
+
 async def test_a_commit_that_nobody_waited_for_is_found_all_the_same(database):
     store = SqliteRiskStore(database)
     await store.recent_seen(1)
