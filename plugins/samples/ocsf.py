@@ -387,6 +387,18 @@ SAMPLES: tuple[Sample, ...] = (
         ),
     ),
     Sample(
+        name="finding-of-an-older-schema-on-one-resource",
+        payload=_CLOUD | {"resources": None, "resource": {"type": "AwsEc2Instance", "uid": "i-0a1b2c3d"}},
+        options={"resources": {"AwsEc2Instance": "cloud-instance-id"}},
+        expected=(
+            Expected(
+                type=SignalType.EXPOSURE,
+                device_ids=(Identifier("cloud-instance-id", "i-0a1b2c3d"),),
+                level=Severity.HIGH,
+            ),
+        ),
+    ),
+    Sample(
         name="finding-for-the-owner-of-a-resource",
         payload=_CLOUD,
         options={"owners": True},

@@ -195,8 +195,8 @@ def _resources(reader: Reader, options: OcsfOptions) -> list[Reader]:
     """Return a reader for each resource that is a device, by its type or by what the operator says of the type."""
     kinds = {name.casefold(): kind for name, kind in options.resources.items()}
     found: dict[tuple[Identifier, ...], Reader] = {}
-    for number, resource in enumerate(list_at(reader.item, "resources")[:MAX_DEVICES]):
-        each, where = _like(reader), f"resources[{number}]"
+    for resource, where in _named_resources(reader):
+        each = _like(reader)
         kind = text_at(resource, "type").casefold()
         if kind in kinds:
             if each.add_device(kinds[kind], text_at(resource, "uid")):
@@ -209,11 +209,19 @@ def _resources(reader: Reader, options: OcsfOptions) -> list[Reader]:
     return list(found.values())
 
 
+def _named_resources(reader: Reader) -> list[tuple[Any, str]]:
+    """Return the resources with where they stand. Before OCSF 1.3 some findings had one `resource`."""
+    listed = list_at(reader.item, "resources")[:MAX_DEVICES]
+    if not listed and (one := object_at(reader.item, "resource")):
+        return [(one, "resource")]
+    return [(each, f"resources[{number}]") for number, each in enumerate(listed)]
+
+
 def _others(reader: Reader) -> list[str]:
     """Return what an event that names no device and no person names instead, for people."""
     named = [
         f"{text_at(each, 'type') or 'resource'} `{(text_at(each, 'uid') or text_at(each, 'name'))[:128]}`"
-        for each in list_at(reader.item, "resources")[:MAX_DEVICES]
+        for each, _ in _named_resources(reader)
         if text_at(each, "uid") or text_at(each, "name")
     ]
     account = text_of(reader.get("cloud.account.uid", "cloud.account.name")).strip()
@@ -279,8 +287,8 @@ def _actors(reader: Reader) -> list[tuple[str, str]]:
 
 def _owners(reader: Reader) -> list[tuple[str, str]]:
     return [
-        (f"resources[{number}].owner.email_addr", text_at(each, "owner", "email_addr"))
-        for number, each in enumerate(list_at(reader.item, "resources")[:MAX_PEOPLE])
+        (f"{where}.owner.email_addr", text_at(each, "owner", "email_addr"))
+        for each, where in _named_resources(reader)[:MAX_PEOPLE]
     ]
 
 
