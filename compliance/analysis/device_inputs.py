@@ -5,7 +5,8 @@ What a rule makes of such a piece the rule itself says (`compliance.rules.judge_
 
 Ages are those that some rule or sensor mentions: rounding every age of a device down to the nearest of these changes
 no comparison, and what came first stays first. The inventory, which is never silent, may tell any fact at any time, so
-that facts are free of when sensors were heard. The operator's override caps what findings count for.
+that each fact is free of all else, and has the ages of its own rules. The operator's override caps what findings count
+for.
 """
 
 import operator
@@ -109,8 +110,12 @@ class DeviceInputs(Inputs):
         self._exemptions = [each for side in both for each in side.exemptions]
         rules = [(policy, rule) for policy in self._policies for rule in policy.rules]
         self._rules = {rule_key(rule): rule for _, rule in rules}
-        self._ages = sorted({0.0, *(age for policy, rule in rules for age in _ages(policy, rule))})
-        self._ages = sorted({*self._ages, *(float(each.max_silence_s or 0) for each in sensors.values())})
+        ages = {0.0, *(float(each.max_silence_s or 0) for each in sensors.values())}
+        self._fact_ages: dict[str, set[float]] = {}
+        for policy, rule in rules:
+            its = self._fact_ages.setdefault(rule.fact, {0.0}) if isinstance(rule, FactRule) else ages
+            its.update(_ages(policy, rule))
+        self._ages = sorted(ages)
         self._cuts: dict[str, list[float]] = {}
         for policy, rule in rules:
             cuts = self._cuts.setdefault(rule_key(rule), [])
@@ -281,7 +286,7 @@ class DeviceInputs(Inputs):
         }
         told: dict[object, tuple[Any, dict[str, Any]]] = {}
         for value in self._values(name, list(asked.values())):
-            for age, since in product(self._ages, self._ages):
+            for age, since in product(sorted(self._fact_ages[name]), repeat=2):
                 if since >= age:
                     fact = SupposedFact(name, value, age, since)
                     posture = SupposedDevice(at=self._now, facts=(fact,)).posture(self._sensors)
