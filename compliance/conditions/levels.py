@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from compliance.analysis.inputs import Change, Inputs, Variable, place
+from compliance.analysis.inputs import Change, Here, Inputs, Variable, place
 from compliance.analysis.solver import Clause
-from compliance.conditions.kind import Clauses, Moments
+from compliance.conditions.kind import Clauses, Input, Kind, Moments, saying
 from compliance.model import AccessContext
+from compliance.reasons import AccessReason
 from risk.model import RISK_ORDER, RiskAssessment, RiskLevel
 
 RiskOf = Callable[[AccessContext], RiskAssessment]
@@ -86,3 +87,26 @@ def say_of(whose: str) -> Callable[[Change, str], Iterator[str]]:
         yield f"the risk of {whose} is {level}{'' if is_known else ', not known for sure'}"
 
     return say
+
+
+# --- a kind ----------------------------------------------------------------------------------------------
+
+
+def apart_from_device(key: str, silent_key: str, risk: RiskOf, *, of: str) -> tuple[Kind, Input]:
+    """Return the condition `key` on a risk that nothing ties to the device, `of` somebody, and its input."""
+    kind = Kind(
+        holds=holding(risk),
+        clauses=clauses_of(key),
+        reason=AccessReason.PERSON_AT_RISK,
+        seen=seeing(risk),
+        moments=changing(risk),
+        is_about_unknown=True,
+    )
+
+    def add(inputs: Inputs) -> None:
+        inputs.add(key, values_of(key, silent_key))
+
+    def place_in(here: Here, variable: Variable, _rest: str) -> int | None:
+        return place_of(variable, risk(here.context))
+
+    return kind, Input(word=key, add=add, place=place_in, say=saying(say_of(of)))

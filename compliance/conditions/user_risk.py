@@ -1,10 +1,7 @@
 """`user_risk`: the risk level of the person; while a sensor that told of them is silent it is `unknown` too."""
 
-from compliance.analysis.inputs import Inputs
-from compliance.conditions.kind import Input, Kind, saying
-from compliance.conditions.levels import changing, clauses_of, holding, place_of, say_of, seeing, values_of
+from compliance.conditions.levels import apart_from_device
 from compliance.model import AccessContext
-from compliance.reasons import AccessReason
 from risk.model import RiskAssessment
 
 
@@ -12,24 +9,4 @@ def _risk(context: AccessContext) -> RiskAssessment:
     return context.user_risk
 
 
-KIND = Kind(
-    holds=holding(_risk),
-    clauses=clauses_of("user_risk"),
-    reason=AccessReason.PERSON_AT_RISK,
-    seen=seeing(_risk),
-    moments=changing(_risk),
-    is_about_unknown=True,
-)
-
-
-def _add(inputs: Inputs) -> None:
-    """Nothing ties it to the device."""
-    inputs.add("user_risk", values_of("user_risk", "user_silent"))
-
-
-INPUT = Input(
-    word="user_risk",
-    add=_add,
-    place=lambda here, variable, _rest: place_of(variable, here.context.user_risk),
-    say=saying(say_of("the person")),
-)
+KIND, INPUT = apart_from_device("user_risk", "user_silent", _risk, of="the person")
