@@ -467,33 +467,31 @@ class DeviceInputs(Inputs):
             self.add("override", [(None, _NONE)])
             return
         self._add_override(asked)
-        sorts: dict[tuple[str, RiskLevel, tuple[tuple[str, Failing], ...]], SupposedFinding] = {}
-        for sensor in [name.removeprefix("sensor ") for name in self.named("sensor")]:
-            for category, severity, age in product(_categories(finding_rules), _SEVERITIES, self._ages):
+        for at, ((_, level, said), finding) in enumerate(self._sorts(asked, finding_rules).items()):
+            name = f"finding {at}"
+            self.add(name, [(count, _NONE) for count in range(most + 2)])
+            is_none = self.is_in(name, [0])
+            self.tie(is_none, self.literal(f"sensor {finding.sensor}", partial(_is_heard, finding.age)))
+            # An override that is older than a finding does not count for it: none is needed then.
+            self.tie(is_none, self.literal("override", partial(_is_newer, finding.age)))
+            yield Finding(name, finding, level, dict(said))
+
+    def _sorts(
+        self, asked: Mapping[str, ComplianceRule], finding_rules: Sequence[FindingRule]
+    ) -> dict[tuple[str, RiskLevel, tuple[tuple[str, Failing], ...]], SupposedFinding]:
+        """Return a finding of each sort that matters to some rule, by sensor, risk level and what it says."""
+        sorts = {}
+        categories = _categories(finding_rules)
+        for name in self.named("sensor"):
+            sensor = name.removeprefix("sensor ")
+            for category, severity, age in product(categories, _SEVERITIES, self._ages):
                 finding = SupposedFinding(sensor, severity, category, age)
                 level = self._level(finding)
                 said = tuple(self._says(asked, finding).items())
-                is_asked = any(_is_failing(says, 0.0) for _, says in said) or level is not RiskLevel.NONE
-                if is_asked:
+                if level is not RiskLevel.NONE or any(_is_failing(says, 0.0) for _, says in said):
                     # The oldest of a sort is the one that a sensor may have told before it fell silent.
                     sorts[sensor, level, said] = finding
-        for at, ((_, level, said), finding) in enumerate(sorts.items()):
-            name = f"finding {at}"
-            self.add(name, [(count, _NONE) for count in range(most + 2)])
-            is_there = self.literal(name, lambda count: count > 0)
-            self.tie(
-                self.unlike(is_there),
-                self.literal(
-                    f"sensor {finding.sensor}",
-                    partial(_is_heard, finding.age),
-                ),
-            )
-            # An override that is older than a finding does not count for it: none is needed then.
-            self.tie(
-                self.unlike(is_there),
-                self.literal("override", partial(_is_newer, finding.age)),
-            )
-            yield Finding(name, finding, level, dict(said))
+        return sorts
 
     def _add_override(self, asked: Mapping[str, ComplianceRule]) -> None:
         values: list[tuple[Any, dict[str, Any]]] = [(None, _NONE)]
