@@ -22,6 +22,7 @@ from gateway.apidoc.routes import ApiDocuments
 from gateway.asked.cloudflare import PostureAsked
 from gateway.canary.watch import CanaryWatch
 from gateway.config.load import ConfigInvalid, LoadedConfig
+from gateway.config.locations import WithoutCountries
 from gateway.config.paths import database_path
 from gateway.config.schema import Config, DeviceCertificate, DeviceClaim
 from gateway.config.sensors import installed, load_config
@@ -79,7 +80,7 @@ from gateway.listeners import hold_run_dir, shared_listener
 from gateway.memory import collect_seldom, leave_out_what_stays
 from gateway.observe.logs import EventLines, configure_logs
 from gateway.observe.metrics import Metrics, SensorFigures
-from gateway.observe.ops import Component, ops_application
+from gateway.observe.ops import Component, country_database, ops_application
 from gateway.observe.systemd import notify
 from gateway.oidc.io import ProviderClient
 from gateway.pulls import store as pull_tables
@@ -440,6 +441,11 @@ class Hub:
                     is_required=False,
                 ),
             )
+        config = self._runtime.config
+        if config.country_database is not None:
+            without = self.metrics.workers_with("without_country_database")
+            is_refusing = config.without_country_database is WithoutCountries.REFUSE
+            parts.append(country_database(without, serving, is_refusing=is_refusing))
         return parts + self.canary.components() + self.shared_signals.components() + self.pulls.components()
 
     def _status(self) -> dict[str, object]:

@@ -144,6 +144,10 @@ class Metrics:
         """Take the newest counters of one worker."""
         self._workers[worker] = counters
 
+    def workers_with(self, figure: str) -> list[str]:
+        """Return the names of the workers that last told a figure other than zero, in order."""
+        return sorted(name for name, counters in self._workers.items() if counters.get(figure))
+
     def collect(self) -> list[Metric]:
         """Return the workers' figures; called by the registry."""
         names = sorted({name for counters in self._workers.values() for name in counters})

@@ -1,6 +1,6 @@
 """The operations listener: `/livez`, `/readyz`, `/metrics` on an address of their own, loopback by default."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from aiohttp import web
@@ -16,6 +16,20 @@ class Component(msgspec.Struct, frozen=True):
     is_ready: bool
     detail: str = ""
     is_required: bool = True
+
+
+def country_database(without: Sequence[str], serving: int, *, is_refusing: bool) -> Component:
+    """Return its readiness. `without` are the workers that cannot read it, `serving` how many there are in all.
+
+    Where they refuse, and nobody else is there, nobody is let in.
+    """
+    does = "which refuse" if is_refusing else "to which every country is unknown"
+    return Component(
+        "country database",
+        is_ready=not without,
+        detail=f"cannot be read by {', '.join(without)}, {does}" if without else "",
+        is_required=is_refusing and len(without) >= serving,
+    )
 
 
 def ops_application(metrics: Metrics, components: Callable[[], list[Component]]) -> web.Application:

@@ -3,7 +3,9 @@
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.system.stack import Person, running_stack
@@ -58,6 +60,44 @@ async def test_a_hub_that_dies_while_a_file_of_locations_is_away_comes_back_with
             away.rename(ranges)
             await until(lambda: len(stack.events("hub-started")) == 2)
             await stack.ready()
+            assert (await alice.get(stack.url("/"), navigate=False))[0] == 200
+        finally:
+            await alice.close()
+
+
+async def test_a_worker_that_dies_while_the_database_is_away_refuses_and_readiness_says_so() -> None:
+    async with running_stack(starts=False) as stack:
+        database = stack.config_path.parent / "countries.mmdb"
+        write_countries(database, {"DE": ["127.0.0.0/8", "::1/128"]})
+        stack.write_config(POLICY, **{"compliance:\n": NETWORKS})
+        await stack.start()
+        await stack.signal_risk("open", event="e-start", **HEALTHY)
+        alice = Person()
+
+        async def database_part() -> dict[str, Any]:
+            async with aiohttp.ClientSession() as http:
+                parts = (await stack.readiness(http))["components"]
+            return next(part for part in parts if part["name"] == "country database")
+
+        async def waited(*, is_ready: bool) -> dict[str, Any]:
+            while (part := await database_part())["is_ready"] is not is_ready:  # noqa: ASYNC110 - told every 2 s
+                await asyncio.sleep(0.2)
+            return part
+
+        try:
+            assert (await alice.sign_in(stack.url("/")))[0] == 200
+            assert (await database_part())["is_ready"]
+            away = database.rename(database.with_suffix(".away"))
+            for pid in children(stack.process.pid):
+                if b"worker" in command(pid):
+                    kill(pid)
+            part = await waited(is_ready=False)
+            assert "cannot be read by" in part["detail"]
+            assert "which refuse" in part["detail"]
+            status, _, body = await alice.get(stack.url("/"), navigate=False)
+            assert (status, "cannot-check" in body) == (503, True)
+            away.rename(database)
+            await waited(is_ready=True)
             assert (await alice.get(stack.url("/"), navigate=False))[0] == 200
         finally:
             await alice.close()
