@@ -469,11 +469,13 @@ class DeviceInputs(Inputs):
         self._add_override(asked)
         for at, ((_, level, said), finding) in enumerate(self._sorts(asked, finding_rules).items()):
             name = f"finding {at}"
-            self.add(name, [(count, _NONE) for count in range(most + 2)])
+            place = self.add(name, [(count, _NONE) for count in range(most + 2)])
             is_none = self.is_in(name, [0])
-            self.tie(is_none, self.literal(f"sensor {finding.sensor}", partial(_is_heard, finding.age)))
+            is_heard = self.literal(f"sensor {finding.sensor}", partial(_is_heard, finding.age))
             # An override that is older than a finding does not count for it: none is needed then.
-            self.tie(is_none, self.literal("override", partial(_is_newer, finding.age)))
+            is_newer = self.literal("override", partial(_is_newer, finding.age))
+            # Only where there has to be one: a search is not to trouble itself about all others.
+            self._meanings[place] = ([(is_none, is_heard), (is_none, is_newer)], [])
             yield Finding(name, finding, level, dict(said))
 
     def _sorts(
