@@ -57,7 +57,8 @@ class AgainFault(Exception):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came, or with `dry_run` would come, of running one delivery again. `fault` says why nothing could.
 
-    `rejections`, `signals` and `effects` are the first of each; `rejected` counts all rejections.
+    `rejections`, `signals` and `effects` are the first of each; `rejected` counts all rejections. `is_test`: it is a test
+    event, of which nothing can come.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     signals_left_out: int = 0
     effects: tuple[EffectLine, ...] = ()
     fault: str = ""
+    is_test: bool = False
 
 
 class LetterOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +137,8 @@ class Again:
         except PayloadFault as fault:
             return Outcome(id=body.id, at=body.at, dry_run=dry_run, fault=f"{fault.code}: {fault}")
         if tried_payloads(payloads) is not None:
-            return Outcome(id=body.id, at=body.at, dry_run=dry_run, fault="it is a test event")
+            text = "it is a test event"
+            return Outcome(id=body.id, at=body.at, dry_run=dry_run, fault=text, is_test=True)
         normalized = self._normalized(sensor, body, payloads)
         try:
             result = await self._taken(sensor, body, normalized, dry_run=dry_run)

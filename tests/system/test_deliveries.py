@@ -161,6 +161,8 @@ async def test_a_test_event_proves_the_way_and_changes_nothing() -> None:
         text = await said(stack, "test-event", "edr", str(file), code=1)
         assert "no-device" in text
         assert "0 dead letters" in await said(stack, "dead-letters", "edr")
+        assert await said(stack, "replay", "edr", "--since", "1h") == "0 deliveries\n"
+        assert "a test event" in await said(stack, "replay", "edr", "--id", answer["delivery"], code=3)
         status = await said(stack, "status")
         assert "never heard  SILENT" in status
         assert "test 3" in status
