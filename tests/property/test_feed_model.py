@@ -101,6 +101,8 @@ class Transport:
         self._out.is_cut = self._own.is_cut = True
         self._own.chunks.clear()
 
+    close = abort  # in both cases what was written before still arrives
+
 
 class WorkerProcess:
     """A worker that can be killed; the enforcer of its own feed."""
@@ -109,6 +111,7 @@ class WorkerProcess:
         self.walk = walk
         self.pid = pid
         self.is_alive = True
+        self.is_leaving = False
         self.feed: FeedWorker[Exchange] = FeedWorker(name, pid, self)
         self.key = TicketKey("cookie", "app.example", "app", b"")
         self.down: Pipe | None = None
@@ -166,20 +169,27 @@ class WorkerProcess:
                 if exchange in entry.live:
                     self.feed.release(entry, exchange)
 
+    def leave(self) -> None:
+        """It was told to end: it serves nobody any more, says so, and lives on for a while."""
+        self.is_leaving = True
+        while self.open:
+            self.end_one()
+        self.feed.close()
+
     def die(self) -> None:
         if self.is_alive:
             self.is_alive = False
             self.open.clear()
-            self.feed.close()
             if self.up is not None:
                 self.up.is_cut = self.down.is_cut = True
                 self.down.is_over = True
+            self.feed.close()
             if self.watch is not None:
                 asyncio.get_running_loop().call_soon(self.watch.on_death)
 
     def check(self) -> None:
         """Nothing here may be older than what is acknowledged."""
-        if self.is_alive:
+        if self.is_alive and not self.is_leaving:
             entry = self.feed.lookup(self.key)
             assert entry is None or int(entry.ticket.decision) >= self.walk.acknowledged, (
                 "a usable ticket is older"
@@ -285,18 +295,21 @@ class Walk:
         worker = self.random.choice(self.workers)
         ready = [pipe for pipe in self.pipes if pipe.chunks or (pipe.is_cut and not pipe.is_over)]
         match self.random.choices(
-            ("deliver", "request", "change", "end", "die", "hub", "break"), (60, 14, 6, 4, 1, 1, 1)
+            ("deliver", "request", "change", "end", "die", "leave", "hub", "break"),
+            (60, 14, 6, 4, 1, 1, 1, 1),
         )[0]:
             case "deliver" if ready:
                 self.random.choice(ready).deliver()
-            case "request" if worker.is_alive:
+            case "request" if worker.is_alive and not worker.is_leaving:
                 worker.request()
             case "change":
                 self.tasks.append(asyncio.get_running_loop().create_task(self.change(self.hub)))
-            case "end" if worker.is_alive:
+            case "end" if worker.is_alive and not worker.is_leaving:
                 worker.end_one()
             case "die":
                 worker.die()
+            case "leave" if worker.is_alive and not worker.is_leaving:
+                worker.leave()
             case "hub":
                 self.hub_dies()
             case "break" if worker.is_alive and worker.feed._link is not None:
@@ -306,15 +319,20 @@ class Walk:
 
     def look_after_workers(self) -> None:
         for each in list(self.workers):
+            if each.is_leaving and not self.random.randrange(10):
+                each.die()
             if not each.is_alive:
                 self.spawn(each.feed._name)
-            elif each.feed._link is None and (each.down is None or each.down.is_over):
+            elif not each.is_leaving and each.feed._link is None and (each.down is None or each.down.is_over):
                 each.connect()
             each.check()
         self.pipes = [pipe for pipe in self.pipes if not pipe.is_over]
 
     async def settle(self) -> None:
         """Deliver everything; then every change must have been acknowledged."""
+        for worker in self.workers:
+            if worker.is_leaving:
+                worker.die()
         last = asyncio.get_running_loop().create_task(self.change(self.hub))
         async with asyncio.timeout(20):
             while not last.done():
