@@ -53,7 +53,6 @@ from gateway.wire.prefix import PathRewrite
 from gateway.wire.request import RequestHead
 from gateway.wire.service_token import DIGEST_PREFIX, presented_token, token_digest
 from gateway.wire.spare import unpack
-from gateway.wire.target import readings
 
 log = structlog.get_logger("worker")
 
@@ -467,11 +466,11 @@ class Worker:
             return constant
         facts, head = self._facts(exchange), exchange.head
         place = destination(head) if head.method in DESTINED else None
-        if place is None and not head.target.is_ambiguous:
-            return entry.decide(facts)
-        paths = readings(facts.path) if head.target.is_ambiguous else (facts.path,)
+        paths = head.target.readings
         if place is not None:
-            paths = (*paths, place.path)
+            paths += place.readings
+        if len(paths) == 1:
+            return entry.decide(facts)
         return strictest(entry.decide(msgspec.structs.replace(facts, path=path)) for path in paths)
 
     def _facts(self, exchange: Exchange) -> RequestFacts:
@@ -747,7 +746,9 @@ def _is_public(head: RequestHead, app: WorkerApp) -> bool:
     target = head.target
     if app.cors_preflights and is_preflight(head):
         return not target.is_ambiguous
-    return not target.is_ambiguous and any(is_below(target.path, prefix) for prefix in app.public_paths)
+    return not target.is_ambiguous and all(
+        any(is_below(path, prefix) for prefix in app.public_paths) for path in target.readings
+    )
 
 
 def _networks(cidrs: tuple[str, ...]) -> TrustedNetworks:

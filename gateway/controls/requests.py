@@ -8,7 +8,7 @@ from gateway.wire.destination import destination
 from gateway.wire.faults import RequestFault
 from gateway.wire.fields import Field
 from gateway.wire.request import CHUNKED, RequestHead
-from gateway.wire.target import Target, readings
+from gateway.wire.target import Target
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH"})
 """Methods that change nothing (RFC 9110 section 9.2.1; RFC 4918, 3253, 5323), so that none needs more than its head."""
@@ -91,7 +91,7 @@ def is_document(head: RequestHead) -> bool:
 
 def leaves_alone(paths: Paths, head: RequestHead) -> bool:
     """Return whether a control does not limit the path of a request; one that can be read in two ways is limited."""
-    return not head.target.is_ambiguous and paths.covers(head.target.path)
+    return not head.target.is_ambiguous and all(paths.covers(path) for path in head.target.readings)
 
 
 def _is_hidden(effective: Effective, head: RequestHead) -> bool:
@@ -103,9 +103,7 @@ def _is_hidden(effective: Effective, head: RequestHead) -> bool:
 
 
 def _hides(effective: Effective, target: Target) -> bool:
-    if not target.is_ambiguous:
-        return effective.hidden.covers(target.path)
-    return any(effective.hidden.covers(path) for path in readings(target.path))
+    return any(effective.hidden.covers(path) for path in target.readings)
 
 
 def _changes(effective: Effective, methods: frozenset[str], head: RequestHead) -> bool:

@@ -57,8 +57,8 @@ class AgainFault(Exception):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came, or with `dry_run` would come, of running one delivery again. `fault` says why nothing could.
 
-    `rejections`, `signals` and `effects` are the first of each; `rejected` counts all rejections. `is_test`: it is a test
-    event, of which nothing can come.
+    `rejections`, `signals` and `effects` are the first of each; `rejected` counts all rejections. `is_test`: it is
+    a test event, of which nothing can come.
     """
 
     id: str

@@ -22,6 +22,7 @@ from gateway.config.schema import App
 from gateway.decision.answers import answer_of, changes_of
 from gateway.decision.completing import Work
 from gateway.decision.context import DeviceEvidence, PostureSource, Situation, situation
+from gateway.decision.enforce import strictest
 from gateway.decision.hypothetical import suppose
 from gateway.hub.authzen_search import Page, SearchFault, page_of
 from gateway.hub.authzen_search import answer as search_answer
@@ -29,6 +30,7 @@ from gateway.hub.pages import problem
 from gateway.hub.runtime import Runtime
 from gateway.localised import LocalisedTexts
 from gateway.sessions.model import Session
+from gateway.wire.target import plain_signs, spellings
 from risk.model import Identifier
 
 METADATA = "/.well-known/authzen-configuration"
@@ -407,8 +409,9 @@ class AuthZenApi:
         facts = self._situation(asked.subject, asked.context or Surroundings(), app, now, user)
         if facts is None:
             return _denied("subject-unknown", "a subject is a `user`, a `service`, or a live `session`")
-        request = _request(asked, runtime)
-        decision, _ = decide(runtime.policies_of(app.name), facts.context, request)
+        policies = runtime.policies_of(app.name)
+        requests = _requests(asked, runtime)
+        decision = strictest(decide(policies, facts.context, each)[0] for each in requests)
         return {"decision": decision.outcome in _LETS_IN, "context": _told(decision, facts, runtime.texts)}
 
     def _situation(
@@ -512,19 +515,20 @@ class AuthZenApi:
         return any([hmac.compare_digest(secret, each) for each in known])  # noqa: C419 - every one is compared
 
 
-def _request(asked: Evaluation, runtime: Runtime) -> RequestFacts:
+def _requests(asked: Evaluation, runtime: Runtime) -> list[RequestFacts]:
+    """Return what is asked about, once for each spelling of its path that an app may read alike."""
     assert asked.action is not None  # noqa: S101 - the caller looked
     assert asked.resource is not None  # noqa: S101
     around = asked.context or Surroundings()
     path = asked.resource.properties.path
     if not path.startswith("/") or len(path) > MAX_PATH:
         raise _Unclear("a `path` begins with `/`")
-    fault = path_fault(path)
+    fault = path_fault(plain_signs(path))
     if fault is not None:
         raise _Unclear(f"`path` is not the one spelling that policies see: {fault}")
     method = asked.action.name.upper()
     networks = frozenset[str]() if around.ip is None else runtime.networks.containing_text(around.ip)
-    return RequestFacts(method, path, around.client, networks)
+    return [RequestFacts(method, each, around.client, networks) for each in spellings(path)]
 
 
 def _evidence(device: DeviceHint | None) -> Sequence[DeviceEvidence]:

@@ -38,7 +38,7 @@ _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([\x21-\xff]+)
 _USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE", b"TRACK"})
 _NO_UPGRADE = frozenset({b"h2c", b"h2", b"h3"})
-_ASTERISK = Target(b"*", "*", None, b"*", is_ambiguous=True)
+_ASTERISK = Target(b"*", "*", None, b"*", ("*",), is_ambiguous=True)
 
 
 class HeadLimits(NamedTuple):

@@ -1,10 +1,12 @@
 """One canonical path: what route, policy, log and upstream all see of a request target, or a refusal.
 
-Three things can become of a spelling:
+Four things can become of a spelling:
 
 *made canonical* - where all readers agree on the meaning: escapes of unreserved characters are decoded (once), other
     escapes get upper-case digits, dot segments are resolved, repeated slashes become one. The upstream is sent the
     result, so there is nothing left for it to read otherwise.
+*read as a sign* - escapes of signs that may stand for themselves (`%40`, `%2B`): nearly every app reads both alike, but
+    some want the one that was sent. It is passed on as it is, and what is said of either spelling holds for it.
 *ambiguous* - where real apps and their frameworks disagree, and honest clients use the spelling: `%2F` (GitLab), `%5C`,
     `;params`, an escaped percent sign that begins another escape, escapes that are not UTF-8, characters that some
     systems take for a dot or slash (the full-width ones). It is passed on as it is, with `is_ambiguous` set: such a
@@ -20,6 +22,7 @@ Source: RFC 9112 section 3.2, RFC 3986 sections 5.2.4 and 6.2.2.
 """
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
@@ -34,14 +37,15 @@ class Target(NamedTuple):
     """A request target.
 
     `raw` as it was sent. `path` is canonical, begins with a slash, and keeps its escapes. `query` without its question
-    mark, None when there is none. `canonical` is path and query as the upstream is sent them. `is_ambiguous`: an
-    upstream may read the path otherwise than we do.
+    mark, None when there is none. `canonical` is path and query as the upstream is sent them. `readings` are the
+    canonical paths that the upstream may take it for, `path` first. `is_ambiguous`: they may be different resources.
     """
 
     raw: bytes
     path: str
     query: str | None
     canonical: bytes
+    readings: tuple[str, ...]
     is_ambiguous: bool = False
 
 
@@ -58,6 +62,9 @@ _PARAMETERS = re.compile(rb"(?:;|%3[Bb])[^/]*")
 _SEGMENT_END = re.compile(rb"[;?#]")
 _SIGNS = "./\\%;?#"
 _SLASHES = re.compile(rb"//+")
+_SIGN = re.compile(rb"%(2[1246789ABC]|3[ACDE]|40|5[BDE]|60|7[BCD])")
+"""An escape of what a path may also have as it is, and what is nothing special there."""
+_UNSPELT = re.compile(rb"[^\x21\x22\x24-\x3e\x40-\x5b\x5d-\x7e]")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _DECODING_ROUNDS = 3
 
@@ -80,12 +87,14 @@ def parse_target(raw: bytes, host: bytes) -> Target:
     if _ALLOWED_QUERY.fullmatch(query) is None:
         raise RequestFault(FaultCode.TARGET, "the query has a fragment, a space, or a non-ASCII character")
     canonical = canonical_path(path)
+    text, may_differ = canonical.decode(), is_ambiguous(canonical)
     return Target(
         raw=raw,
-        path=canonical.decode(),
+        path=text,
         query=query.decode() if mark else None,
         canonical=canonical + mark + query,
-        is_ambiguous=is_ambiguous(canonical),
+        readings=readings(text) if may_differ else spellings(text),
+        is_ambiguous=may_differ,
     )
 
 
@@ -94,8 +103,8 @@ def _match_plain(raw: bytes) -> Target | None:
     match = _PLAIN.fullmatch(raw)
     if match is None or not match[1]:
         return None
-    path, query = match.groups()
-    return Target(raw, path.decode(), None if query is None else query.decode(), raw)
+    path, query = match[1].decode(), match[2]
+    return Target(raw, path, None if query is None else query.decode(), raw, (path,))
 
 
 _plain_target = lru_cache(maxsize=2048)(_match_plain)
@@ -141,26 +150,63 @@ def readings(path: str) -> tuple[str, ...]:
     """Return every way in which servers are known to read a canonical path, itself first, each in canonical form.
 
     Some strip `;parameters` of a segment, some decode escaped slashes, backslashes and percent signs before they look
-    for segments, some replace characters by their plain likeness. Only an ambiguous path has more than one reading.
+    for segments, some replace characters by their plain likeness, some do two of these or all. Signs stand for
+    themselves in all readings but the first.
 
     >>> readings("/office;v=1/a%2Fb")
-    ('/office;v=1/a%2Fb', '/office/a%2Fb', '/office/a/b')
+    ('/office;v=1/a%2Fb', '/office;v=1/a/b', '/office/a%2Fb', '/office/a/b')
+    >>> readings("/~%C3%BC%2B%2F")
+    ('/~%C3%BC%2B%2F', '/~%C3%BC+%2F', '/~%C3%BC+/')
     """
     found = {path: None}
-    raw = path.encode()
-    for _ in range(_DECODING_ROUNDS):
-        stripped = _PARAMETERS.sub(b"", raw)
-        for each in (stripped, raw):
-            # Dot segments that hide were refused with the request itself; one that is left resolves nothing here.
-            with suppress(RequestFault):
-                found.setdefault(
-                    _without_dot_segments(_SLASHES.sub(b"/", each) or b"/").decode(errors="replace")
-                )
-        decoded = _folded(unquote_to_bytes(stripped)).replace(b"\\", b"/")
-        if decoded == raw:
-            break
-        raw = decoded
+    raw = plain_signs(path).encode()
+    has_parameters = _SEGMENT_END.search(unquote_to_bytes(raw)) is not None
+    for strips in (False, True) if has_parameters else (False,):
+        for folds in (False, True) if b"%" in raw else (False,):
+            for each in _decoded(raw, strips=strips, folds=folds):
+                # Dot segments that hide were refused with the request itself; one that is left resolves nothing here.
+                with suppress(RequestFault):
+                    found.setdefault(_respelt(_without_dot_segments(_SLASHES.sub(b"/", each) or b"/")))
     return tuple(found)
+
+
+def _decoded(raw: bytes, *, strips: bool, folds: bool) -> Iterator[bytes]:
+    """Yield what one kind of server makes of a path, after each round of decoding."""
+    for _ in range(_DECODING_ROUNDS):
+        if strips:
+            raw = _PARAMETERS.sub(b"", raw)
+        yield raw
+        decoded = unquote_to_bytes(raw).replace(b"\\", b"/")
+        if folds:
+            decoded = _folded(decoded).replace(b"\\", b"/")
+        if decoded == raw:
+            return
+        raw = decoded
+
+
+def plain_signs(path: str) -> str:
+    """Return a canonical path with the signs themselves in place of their escapes.
+
+    >>> plain_signs("/%40me/c%2B%2B/a%20b")
+    '/@me/c++/a%20b'
+    """
+    return _SIGN.sub(_sign, path.encode()).decode()
+
+
+def _sign(match: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(match[1].decode())
+
+
+def spellings(path: str) -> tuple[str, ...]:
+    """Return a canonical path that is not ambiguous and, where it is another, the one with signs for themselves."""
+    plain = plain_signs(path)
+    return (path,) if plain == path else (path, plain)
+
+
+def _respelt(path: bytes) -> str:
+    """Return what some upstream has decoded as a canonical path spells it."""
+    whole = _BROKEN_ESCAPE.sub(b"%25", path)
+    return _UNSPELT.sub(lambda match: b"%%%02X" % match[0][0], whole).decode()
 
 
 def is_ambiguous(canonical: bytes) -> bool:

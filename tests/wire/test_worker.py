@@ -241,19 +241,70 @@ async def test_a_copy_stays_within_its_app(
     )
 
 
-async def test_a_copy_gets_no_more_than_both_of_its_paths(recorder: Recorder, tmp_path: Path) -> None:
-    recorder.answer = lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"
-    granted = Decision(outcome=Outcome.ALLOW, policy="p", reason="")
-    refused = Decision(outcome=Outcome.BLOCK, policy="q", reason="")
+@pytest.mark.parametrize(
+    ("path", "is_public"),
+    [
+        ("/c++/a", True),
+        ("/c%2B%2B/a", False),
+        ("/c++/a%40b", True),
+        ("/open/a%2Bb", True),
+        ("/open%2Fa", False),
+    ],
+)
+async def test_a_path_is_public_when_both_spellings_of_its_signs_are(
+    recorder: Recorder, tmp_path: Path, path: str, is_public: bool
+) -> None:
+    """The app is sent the one that the client wrote. There is no hub to sign in at here."""
+    async with running(tmp_path, settings(app("plain.test", recorder, public_paths=("/c++", "/open")))) as (
+        _,
+        port,
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: plain.test\r\n\r\n".encode())
+        answer = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 200 ") == is_public
+    assert [seen.target.decode() for seen in recorder.requests] == ([path] if is_public else [])
+
+
+def entry_that_refuses(prefix: str) -> Entry[Exchange]:
+    """Return a session's decisions about the app `plain.test`, by the path alone."""
     residual = Residual(entries=(), constant=None, valid_until=None)
     ticket = Ticket(
         keys=(), session="s", decision="d", residual=residual, headers=(), variants=(), valid_until=9e9
     )
     entry: Entry[Exchange] = Entry(TicketKey("s", "plain.test", "plain", b""), ticket)
-    entry.decide = lambda facts: refused if facts.path.startswith("/finance/") else granted
+    entry.decide = lambda facts: REFUSED if facts.path.startswith(prefix) else GRANTED
+    return entry
+
+
+GRANTED = Decision(outcome=Outcome.ALLOW, policy="p", reason="")
+REFUSED = Decision(outcome=Outcome.BLOCK, policy="q", reason="")
+
+
+async def test_a_block_holds_however_the_signs_of_a_path_are_spelt(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    recorder.answer = lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"
+    entry = entry_that_refuses("/c++/")
     async with running(tmp_path, settings(app("plain.test", recorder))) as (worker, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for place, expected in (("/b", granted), ("/finance/b", refused)):
+        for path, expected in (("/c", GRANTED), ("/c++/x", REFUSED), ("/c%2b+/x", REFUSED)):
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: plain.test\r\n\r\n".encode())
+            await reader.readuntil(b"\r\n\r\nok")
+            [exchange] = worker._public
+            assert worker._decide(exchange, entry) == expected
+            recorder.connections[-1].transport.write(b"1234567")
+            await reader.readexactly(7)
+        writer.close()
+
+
+async def test_a_copy_gets_no_more_than_both_of_its_paths(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.answer = lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"
+    entry = entry_that_refuses("/finance/")
+    async with running(tmp_path, settings(app("plain.test", recorder))) as (worker, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for place, expected in (("/b", GRANTED), ("/finance/b", REFUSED)):
             writer.write(f"COPY /a HTTP/1.1\r\nHost: plain.test\r\nDestination: {place}\r\n\r\n".encode())
             await reader.readuntil(b"\r\n\r\nok")
             [exchange] = worker._public

@@ -24,7 +24,7 @@ from gateway.config.checks.shared import Checks
 from gateway.config.errors import Code, KeyPath, did_you_mean, shown
 from gateway.config.schema import App, Provider
 from gateway.wire.faults import RequestFault
-from gateway.wire.target import canonical_path
+from gateway.wire.target import canonical_path, plain_signs
 
 _STAR = "~star~"
 """Stands for a wildcard where a pattern is looked at as a path."""
@@ -243,7 +243,9 @@ def _pattern_fault(pattern: str) -> str | None:
         canonical = canonical_path(pattern.replace("*", _STAR).encode()).decode().replace(_STAR, "*")
     except RequestFault as refused:
         return refused.detail
-    return None if canonical == pattern else f"write `{canonical}`"
+    # Braces are refused as they are: there `*` is the way to say it.
+    plain = plain_signs(canonical).replace("{", "*").replace("}", "*")
+    return None if plain == pattern else f"write `{plain}`"
 
 
 def check_conditions(checks: Checks, path: KeyPath, when: Conditions) -> None:

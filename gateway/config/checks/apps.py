@@ -8,6 +8,7 @@ from gateway.config.checks.shared import Checks
 from gateway.config.errors import Code, KeyPath, shown
 from gateway.config.schema import App, ClientCertificates, DeviceCertificate, HealthCheck, Server, Timeouts
 from gateway.wire.origin import parse_origin
+from gateway.wire.target import plain_signs
 
 RESERVED_PREFIXES = ("/.gate", "/.well-known/gate")
 
@@ -95,6 +96,8 @@ def _path_prefix(checks: Checks, path: KeyPath, prefix: str) -> None:
     fault = pattern_fault(prefix)
     if fault is None and "*" in prefix:
         fault = "a prefix has no `*`"
+    if fault is None and plain_signs(prefix) != prefix:
+        fault = f"write `{plain_signs(prefix)}`"
     if fault is None and any(prefix == own or prefix.startswith(own + "/") for own in RESERVED_PREFIXES):
         fault = "the gateway's own paths begin so"
     if fault is not None:

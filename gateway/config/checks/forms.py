@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from compliance.model import AccessPolicy
 from gateway.wire.faults import RequestFault
-from gateway.wire.target import canonical_path, is_ambiguous
+from gateway.wire.target import canonical_path, is_ambiguous, plain_signs
 from plugins.verify import parse_public_key
 from risk.values import Secret
 
@@ -51,8 +51,9 @@ def path_fault(path: str) -> str | None:
         canonical = canonical_path(raw)
     except RequestFault as fault:
         return fault.detail
-    if canonical != raw:
-        return f"write `{canonical.decode()}`"
+    plain = plain_signs(canonical.decode())
+    if plain != path:
+        return f"write `{plain}`"
     return "apps may disagree about what it means" if is_ambiguous(canonical) else None
 
 

@@ -156,6 +156,7 @@ FAULTS = [
     (app("path_prefix: /a/*"), Code.URL, "apps[0].path_prefix"),
     (app("path_prefix: /.gate/x"), Code.URL, "apps[0].path_prefix"),
     (app("public_paths: [/a/../b]"), Code.URL, "apps[0].public_paths[0]"),
+    (app("public_paths: ['/c%2B%2B']"), Code.URL, "apps[0].public_paths[0]"),
     (app("websocket_origins: [portal.example.org]"), Code.URL, "apps[0].websocket_origins[0]"),
     (app("websocket_origins: ['https://a', 'https://b/c']"), Code.URL, "apps[0].websocket_origins[1]"),
     (app("provider: crop"), Code.UNKNOWN_NAME, "apps[0].provider"),
@@ -256,6 +257,7 @@ FAULTS = [
     (policies("name: b, decision: block, when: {providers: [x]}"), Code.UNKNOWN_NAME, "access.policies[1].when.providers[0]"),
     (policies("name: b, decision: block, when: {methods: [get]}"), Code.FORM, "access.policies[1].when.methods[0]"),
     (policies("name: b, decision: block, when: {paths: [admin]}"), Code.PATTERN, "access.policies[1].when.paths[0]"),
+    (policies("name: b, decision: block, when: {paths: ['/%40me']}"), Code.PATTERN, "access.policies[1].when.paths[0]"),
     (policies("name: b, decision: block, when: {not_paths: [/a**]}"), Code.PATTERN, "access.policies[1].when.not_paths[0]"),
     (policies("name: b, decision: block, when: {device: [unknwn]}"), Code.UNKNOWN_WORD, "access.policies[1].when.device[0]"),
     # lifetimes

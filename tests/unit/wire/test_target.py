@@ -1,11 +1,13 @@
 """One canonical path: what is made canonical, what is ambiguous, what is refused."""
 
+from urllib.parse import quote
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.wire.faults import FaultCode, RequestFault
-from gateway.wire.target import canonical_path, is_ambiguous, parse_target, readings
+from gateway.wire.target import canonical_path, is_ambiguous, parse_target, plain_signs, readings
 
 HOST = b"app.test"
 
@@ -73,6 +75,10 @@ def test_ambiguous(raw: bytes, path: str) -> None:
         ("/a%252Fb", "/a/b"),
         ("/open%EF%BC%8Fadmin", "/open/admin"),
         ("/a/%EF%BC%8E%EF%BC%8E/admin", "/admin"),
+        ("/b%C3%BCro%2Fadmin", "/b%C3%BCro/admin"),
+        ("/my%20files%2Fadmin", "/my%20files/admin"),
+        ("/100%25%2Fadmin", "/100%25/admin"),
+        ("/c%2B%2B%2Fadmin", "/c++/admin"),
     ],
 )
 def test_readings(path: str, also: str) -> None:
@@ -80,6 +86,54 @@ def test_readings(path: str, also: str) -> None:
     assert is_ambiguous(path.encode())
     assert readings(path)[0] == path
     assert also in readings(path)
+
+
+@pytest.mark.parametrize(
+    ("raw", "readings_"),
+    [
+        (b"/c++/x", ("/c++/x",)),
+        (b"/c%2b%2B/x", ("/c%2B%2B/x", "/c++/x")),
+        (b"/%40me/%5Ba%5D", ("/%40me/%5Ba%5D", "/@me/[a]")),
+        (b"/a%20b/%C3%BC/%3F/%23", ("/a%20b/%C3%BC/%3F/%23",)),
+        (b"/100%25", ("/100%25",)),
+    ],
+)
+def test_signs_are_read_alike_with_or_without_escapes(raw: bytes, readings_: tuple[str, ...]) -> None:
+    """The app is sent what the client wrote; a policy that names the sign means both."""
+    target = parse_target(raw, HOST)
+    assert (target.readings, target.is_ambiguous) == (readings_, False)
+    assert target.canonical.decode() == target.path == readings_[0]
+
+
+def escaped(byte: int) -> bytes:
+    return b"%%%02X" % byte
+
+
+@given(
+    st.text(
+        st.characters(min_codepoint=0x20, exclude_characters="/;\\\x7f", exclude_categories=("Cs", "Cc")),
+        min_size=1,
+    ),
+    st.data(),
+)
+def test_however_a_path_is_spelt_the_one_of_policies_is_among_its_readings(
+    text: str, data: st.DataObject
+) -> None:
+    """Whatever is escaped, slashes too: nothing that a policy says of the path can be got round by a spelling."""
+    whole = f"/open/{text}/x"
+    named = plain_signs(canonical_path(quote(whole, safe="/").encode()).decode())
+    if is_ambiguous(named.encode()):
+        return
+    spelt = b"/open"
+    for byte in whole.encode()[len("/open") :]:
+        is_free = byte in b"!$&'()*+,:=@" or chr(byte).isalnum() or byte in b"/-._~"
+        may_stand = byte < 0x80 and is_free
+        spelt += bytes((byte,)) if may_stand and data.draw(st.booleans()) else escaped(byte)
+    try:
+        target = parse_target(spelt, HOST)
+    except RequestFault:
+        return
+    assert named in target.readings
 
 
 @pytest.mark.parametrize(
