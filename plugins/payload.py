@@ -170,7 +170,10 @@ def _in_pieces(body: bytes) -> Any:
         return None
     found: list[Any] = []
     at = begins.end()
-    start = body[at : body.find(b":", at, at + MAX_KEY_BYTES) + 1]
+    colon = body.find(b":", at, at + MAX_KEY_BYTES)
+    if colon < 0:
+        return None
+    start = body[at : colon + 1]
     try:
         while len(body) - at > 2 * MAX_PIECE:
             end, elements = _piece(body, at, start)
@@ -192,7 +195,7 @@ def _in_pieces(body: bytes) -> Any:
 def _piece(body: bytes, at: int, start: bytes) -> tuple[int, list[Any]]:
     """Return where a piece of a list ends that begins here, and its elements: none where no end is found."""
     end = at + MAX_PIECE
-    for _ in range(MAX_CUTS if start else 0):
+    for _ in range(MAX_CUTS):
         end = body.find(start, end + 1)
         if end < 0:
             break

@@ -224,6 +224,14 @@ def test_a_long_body_is_decoded_in_pieces(monkeypatch, is_alike):
     assert (len(sizes) < 50) is is_alike
 
 
+@pytest.mark.parametrize("row", ["{}", '{"a"}', '{"%s": 1}' % ("k" * 300)])
+def test_a_long_body_whose_objects_begin_with_no_short_key_is_read_the_same(row):
+    body = f"[{','.join([row] * 60_000)}]"[:300_000].encode()
+    assert read(parse_payloads, body) == read(slowly, body)
+    body = f"[{','.join([row] * 900)}]".encode() + b" " * 200_000
+    assert read(parse_payloads, body) == read(slowly, body)
+
+
 def test_other_threads_have_their_turn_while_a_long_body_is_read(monkeypatch):
     """Compiled code lets nobody else run by itself: whoever waits for the interpreter gets it by our `sleep`."""
     turns = []
