@@ -226,6 +226,17 @@ async def test_no_other_action_passes_for_a_method(stack: Stack, name: str) -> N
     assert answer["context"]["code"] == "action-unknown"
 
 
+@pytest.mark.parametrize("path", ["/@me/x", "/%40me/x"])
+async def test_a_path_may_spell_its_signs_as_the_client_did(stack: Stack, path: str) -> None:
+    asked = [
+        {"subject": ALICE, "action": READ, "resource": {**NOTES, "properties": {"path": each}}}
+        for each in (path, "/x")
+    ]
+    found, plain = [await ask(stack, "/.gate/access/v1/evaluation", each) for each in asked]
+    assert found == plain
+    assert found[0] == 200
+
+
 @pytest.mark.parametrize("path", ["/a/../b", "/%61", "/a%2fb", "/a?b", "a"])
 async def test_paths_are_asked_about_as_policies_see_them(stack: Stack, path: str) -> None:
     asked = {"subject": ALICE, "action": READ, "resource": {**NOTES, "properties": {"path": path}}}
