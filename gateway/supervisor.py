@@ -41,9 +41,11 @@ class Household(msgspec.Struct, frozen=True):
 
 
 def supervise(config_path: str, household: Household) -> int:
-    """Run hub and workers until SIGTERM or SIGINT; return the exit code. Raises `ListenFault`."""
+    """Run hub and workers until SIGTERM or SIGINT; return the exit code. Raises `ListenFault`.
+
+    SIGHUP has to be blocked: it is let through once there is a handler.
+    """
     configure_logs()
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))  # until there is a handler
     lock = hold_run_dir(Path(household.run_dir))
     listener = shared_listener(household.listen)
     try:

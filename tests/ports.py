@@ -1,7 +1,7 @@
 """Ports for servers under test that nobody else takes between the choice and the bind.
 
-They lie below the ephemeral range, so that no outgoing connection gets one; each worker of pytest-xdist has a block of
-its own.
+They lie below the ephemeral range, so that no outgoing connection gets one, and above those that browsers refuse to
+open (the last is 10080); each worker of pytest-xdist has a block of its own.
 """
 
 import itertools
@@ -9,7 +9,7 @@ import os
 import random
 import socket
 
-FIRST, LAST = 10_000, 30_000
+FIRST, LAST = 11_000, 30_000
 BLOCK = 1_000
 BLOCKS = (LAST - FIRST) // BLOCK
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     from gateway.memory import collect_nothing_yet, leave_out_what_stays  # noqa: PLC0415 - lazy: `--help` must not pay
 
     collect_nothing_yet()
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))  # until there is a handler
     household = _checked_aside(arguments.config)
     if isinstance(household, int):
         return household

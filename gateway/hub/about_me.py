@@ -81,6 +81,7 @@ class AboutMe:
         front, session = read_front(request), self._sign_in.session_of(request)
         if session is None:
             return await self._sign_in.start(request)
+        await self._tasks.caught_up()
         app, facts = self._facts(front, session)
         device = facts.context.device_id or ""
         user, mine = session.user, self._mine(session)
@@ -112,6 +113,7 @@ class AboutMe:
         front, session = read_front(request), self._sign_in.session_of(request)
         if session is None:
             return nobody_problem()
+        await self._tasks.caught_up()
         _, facts = self._facts(front, session)
         device = facts.context.device_id or ""
         body: dict[str, Any] = {

@@ -5,6 +5,7 @@ letters that tell of it. When the store is away, what changed is written later; 
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -55,6 +56,9 @@ MAX_ROWS = 256
 """Most tasks of one transaction, so that signals get their turn at the store between two."""
 
 RETRY_S = 2.0
+CAUGHT_UP_S = 0.5
+"""Longest that a page waits for tasks: reports that are answered are looked at within milliseconds, unless in a flood."""
+
 OVERDUE_EVERY_S = 30.0
 
 TASK_FIELDS = {
@@ -148,6 +152,12 @@ class TaskDesk:
     async def settled(self) -> None:
         """Return when everything that was queued has been looked at and written."""
         await self._queue.settled()
+
+    async def caught_up(self) -> None:
+        """Return as `settled`, after `CAUGHT_UP_S` at the latest: for a page that tells a person of tasks."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CAUGHT_UP_S):
+                await self.settled()
 
     @property
     def open_count(self) -> int:

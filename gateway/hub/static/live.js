@@ -2,7 +2,7 @@
   "use strict";
   var d = document, gate = window.gate, words = d.body.dataset, back = d.getElementById("back");
   var one = gate.one, all = gate.all, tell = gate.tell, start = d.getElementById("page").dataset;
-  var seen = start.revision, paused = start.can === "no", failures = 0, busy = false, timer = 0, before = "";
+  var seen = start.revision, paused = start.can === "no", failures = 0, busy = false, timer = 0, before = "", newest = seen;
 
   // What the page says that is worth announcing: not when a sensor was last heard.
   function said() { return all("h1, h3, .tag").map(el => el.textContent).join("\n"); }
@@ -86,15 +86,20 @@
     if (paused && status.can_continue) restored(status.continue_url);
     else if (!paused && !status.can_continue) { clearInterval(timer); timer = 0; back.hidden = true; }
     paused = !status.can_continue;
-    if (status.revision === seen || busy) return;
-    seen = status.revision;
+    newest = status.revision;
+    if (newest !== seen && !busy) refresh(newest);
+  }
+  // What comes while a page is on its way may not be on it: that one is asked for again.
+  function refresh(revision) {
+    seen = revision;
     busy = true;
     load(start.page).then(answer => {
       var before = said();
       busy = false;
       if (!swap(answer.html)) location.replace(start.page);
       else if (!timer && said() !== before) tell(words.wordNews + " " + one("h1").textContent);
-    }, () => { busy = false; });
+      if (newest !== revision && newest !== seen) refresh(newest);
+    }, () => { busy = false; seen = ""; });
   }
   function show(text) {
     var live = d.getElementById("live");
