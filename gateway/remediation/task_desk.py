@@ -57,7 +57,7 @@ MAX_ROWS = 256
 
 RETRY_S = 2.0
 CAUGHT_UP_S = 0.5
-"""Longest that a page waits for tasks: reports that are answered are looked at within milliseconds, unless in a flood."""
+"""Longest that a page waits for tasks: what is reported is looked at within milliseconds, unless in a flood."""
 
 OVERDUE_EVERY_S = 30.0
 
