@@ -184,8 +184,9 @@ class _Lately:
 
     def over(self, filed: list[DeviceRow], after: str, most: int) -> list[DeviceRow]:
         """Return up to `most` records behind an id, in the order of ids; `filed` are so many of those in the file."""
+        first = bisect_right(self._ids, after)
         upto = len(self._ids) if len(filed) < most else bisect_right(self._ids, filed[-1].device_id)
-        lately = self._ids[bisect_right(self._ids, after) : upto]
+        lately = self._ids[first : min(upto, first + most)]
         if not lately:
             return filed
         rows = {row.device_id: row for row in filed}
@@ -374,9 +375,10 @@ class SqliteRiskStore:
 
     async def _file_quietly(self) -> None:
         with contextlib.suppress(StoreFault, StoreOverloaded):
-            await self._file_all()
+            await self.file_all()
 
-    async def _file_all(self) -> None:
+    async def file_all(self) -> None:
+        """File what waits, however little it is. Raises `StoreFault`, `StoreOverloaded`."""
         async with self._filing:
             began = dict(self._lately)
             self._unfiled = 0
@@ -442,7 +444,7 @@ class SqliteRiskStore:
 
     async def prune(self, now: datetime, retention: Retention, most: int) -> int:
         """Remove what is past its retention, at most `most` rows of each kind; return how many went."""
-        await self._file_all()
+        await self.file_all()
         tables = (
             ("risk_seen", retention.seen_s, MAX_KEY),
             ("risk_signals", retention.signals_s, retention.signals_most),

@@ -316,6 +316,8 @@ class Seeds:
             risk = SqliteRiskStore(database)
             for rows in _batches(self.devices):
                 await risk.commit(Batch(devices=[device_row(number) for number in rows]))
+            # A gateway in use has filed all but the last of them.
+            await risk.file_all()
             sessions = SqliteSessionStore(database)
             for rows in _batches(len(self.cookies)):
                 await asyncio.gather(*(self._plant_session(sessions, number) for number in rows))

@@ -152,6 +152,7 @@ async def _plant(path: Path, devices: int, sessions: int, records: int) -> None:
         for start in range(0, devices, 5000):
             batch = [_device(number) for number in range(start, min(start + 5000, devices))]
             await store.commit(Batch(devices=batch))
+        await store.file_all()
     finally:
         await asyncio.to_thread(database.close)
     await _records(path, records)
