@@ -25,6 +25,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 from unicodedata import normalize
 from urllib.parse import unquote_to_bytes
@@ -160,25 +161,23 @@ def readings(path: str) -> tuple[str, ...]:
     """
     found = {path: None}
     raw = plain_signs(path).encode()
-    has_parameters = _SEGMENT_END.search(unquote_to_bytes(raw)) is not None
-    for strips in (False, True) if has_parameters else (False,):
-        for folds in (False, True) if b"%" in raw else (False,):
-            for each in _decoded(raw, strips=strips, folds=folds):
-                # Dot segments that hide were refused with the request itself; one that is left resolves nothing here.
-                with suppress(RequestFault):
-                    found.setdefault(_respelt(_without_dot_segments(_SLASHES.sub(b"/", each) or b"/")))
+    for strips, folds in product((False, True), repeat=2):
+        for each in _decoded(raw, strips=strips, folds=folds):
+            # Dot segments that hide were refused with the request itself; one that is left resolves nothing here.
+            with suppress(RequestFault):
+                found.setdefault(_respelt(_without_dot_segments(_SLASHES.sub(b"/", each) or b"/")))
     return tuple(found)
 
 
 def _decoded(raw: bytes, *, strips: bool, folds: bool) -> Iterator[bytes]:
     """Yield what one kind of server makes of a path, after each round of decoding."""
     for _ in range(_DECODING_ROUNDS):
+        yield raw
         if strips:
             raw = _PARAMETERS.sub(b"", raw)
-        yield raw
-        decoded = unquote_to_bytes(raw).replace(b"\\", b"/")
-        if folds:
-            decoded = _folded(decoded).replace(b"\\", b"/")
+            yield raw
+        decoded = unquote_to_bytes(raw)
+        decoded = (_folded(decoded) if folds else decoded).replace(b"\\", b"/")
         if decoded == raw:
             return
         raw = decoded

@@ -79,6 +79,9 @@ def test_ambiguous(raw: bytes, path: str) -> None:
         ("/my%20files%2Fadmin", "/my%20files/admin"),
         ("/100%25%2Fadmin", "/100%25/admin"),
         ("/c%2B%2B%2Fadmin", "/c++/admin"),
+        ("/office%253Bv/a", "/office/a"),
+        ("/office;v/a%253Bb", "/office/a%3Bb"),
+        ("/office%EF%BC%9Bv/a%2Fb", "/office/a/b"),
     ],
 )
 def test_readings(path: str, also: str) -> None:
