@@ -52,6 +52,7 @@ MODULES = (
     "plugins.bounds",
     "plugins.mapped",
     "plugins.payload",
+    "risk.bloom",
     "risk.devices",
     "risk.folding",
     "risk.staging",

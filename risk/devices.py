@@ -177,6 +177,21 @@ class DeviceIndex:
             del base._conflicts[next(iter(base._conflicts))]  # noqa: SLF001 - the same class
 
     @property
+    def is_untouched(self) -> bool:
+        """Whether this draft changes nothing."""
+        return not (
+            self._owners
+            or self._shared
+            or self._claims
+            or self._contested
+            or self._apart
+            or self._merged
+            or self._changed
+            or self._conflicts
+            or self.affected
+        )
+
+    @property
     def conflicts(self) -> tuple[Conflict, ...]:
         """Every conflict met, each once, oldest first."""
         return tuple(self._conflicts)

@@ -1,9 +1,10 @@
 """Intake: signals of one delivery into durable, folded posture.
 
 Deliveries that wait together are staged one after the other on a draft, made durable in one transaction, and
-only then applied to memory. INVARIANT: `submit` returns after its signals are durable and in memory; when it
-raises, nothing of the delivery is in memory, and nothing of it is in the store unless the process died in
-between.
+only then applied to memory: they are a *lot*. While a lot is being committed the next one is staged over it, and is
+committed after it; when the first cannot be committed, the other is staged anew. INVARIANT: `submit` returns after its
+signals are durable and in memory; when it raises, nothing of the delivery is in memory, and nothing of it is in the
+store unless the process died in between.
 
 A large delivery is made durable whole first, and then folded in parts (`risk.parts`) between which others have their
 turn. INVARIANT: all of it is taken or nothing: what is durable is folded later when it cannot be now, if need be by the
@@ -29,12 +30,12 @@ import msgspec
 from risk.database import StoreFault, StoreOverloaded
 from risk.folding import as_received, fold
 from risk.joining import Case, Join
-from risk.lanes import Lanes
+from risk.lanes import Lanes, is_light
 from risk.model import DeviceId, Posture, Rejection, Signal
 from risk.outcome import MAX_EFFECTS, Effect, IntakeResult
 from risk.packing import pack_posture, pack_signal
 from risk.parts import MAX_PART, Delivered, Part, pack_part, unpack_part
-from risk.recent import Recent
+from risk.seen import SeenMessages
 from risk.snapshot import RiskState
 from risk.staging import Stage, batch_of, digests_of, stage_delivery
 from risk.store import (
@@ -60,9 +61,6 @@ MAX_BATCH = 512
 MAX_BATCH_SIGNALS = MAX_PART
 """No further delivery joins a transaction that already has this many signals."""
 
-MAX_SEEN = 200_000
-"""Most message ids kept in memory; the store is asked for older ones."""
-
 MAX_DEAD_LETTER_BYTES = 65_536
 """Most bytes of a body that a dead letter keeps."""
 
@@ -71,6 +69,8 @@ TURN_S = 0.001
 
 RETRY_S = 1.0
 """After this, what is durable but could not be folded is tried again."""
+
+STOPPING = "the intake is stopping"
 
 T = TypeVar("T")
 
@@ -82,11 +82,12 @@ PRUNE_MOST = 2000
 class _Submission:
     """A delivery that waits, or a part of one: then it is durable already, and `part_id` is its id."""
 
-    __slots__ = ("delivered", "future", "part_id", "since")
+    __slots__ = ("delivered", "future", "part_id", "since", "weight")
 
     def __init__(self, delivered: Delivered, part_id: int | None = None) -> None:
         self.delivered = delivered
         self.part_id = part_id
+        self.weight = len(delivered.signals) + len(delivered.rejections)
         self.since = monotonic()
         self.future: asyncio.Future[IntakeResult] = asyncio.get_running_loop().create_future()
         if part_id is not None:
@@ -105,6 +106,42 @@ class _Turn:
         if monotonic() - self._began > TURN_S:
             await asyncio.sleep(0)
             self._began = monotonic()
+
+
+class _Lot:
+    """Deliveries that are staged for one transaction, over the lot that is being committed meanwhile, if any."""
+
+    def __init__(self, stage: Stage, ahead: "_Lot | None") -> None:
+        self.stage = stage
+        self.ahead = ahead
+        self.submissions: list[_Submission] = []
+        self.results: list[IntakeResult] = []
+        self.weight = 0
+        self.is_light: bool | None = None
+        """What kind of items it has; None as long as there are none."""
+        self.packed: dict[DeviceId, tuple[Posture, bytes]] = {}
+        self.users: dict[UserId, tuple[Posture, bytes]] = {}
+        self.begun: list[float] = []
+        self.staged = 0.0
+        self.is_landed: bool | None = None
+        """Whether it is durable and in memory; None as long as nobody knows."""
+
+    @property
+    def room(self) -> int:
+        """How many more deliveries may join it."""
+        return MAX_BATCH - len(self.submissions) if self.weight < MAX_BATCH_SIGNALS else 0
+
+    def tell(self) -> None:
+        """Tell those who wait what became of their deliveries: the lot has landed."""
+        durable = monotonic()
+        for submission, result, begun in zip(self.submissions, self.results, self.begun, strict=True):
+            timings = {
+                "waited": round((begun - submission.since) * 1000, 3),
+                "staged": round((self.staged - begun) * 1000, 3),
+                "durable": round((durable - self.staged) * 1000, 3),
+            }
+            if not submission.future.done():
+                submission.future.set_result(msgspec.structs.replace(result, timings=timings))
 
 
 class Amendment:
@@ -147,6 +184,11 @@ class Intake:
         self._retention = retention
         self._waiting: Lanes[_Submission] = Lanes()
         self._writing = asyncio.Lock()
+        """Held while a lot is staged, and while an operator changes something."""
+        self._ahead: _Lot | None = None
+        """The lot that is being committed."""
+        self._landing: asyncio.Task[None] | None = None
+        self._is_stopping = False
         self.subjects: Mapping[str, Subjects] = {}
         """Whom sensors may speak about; those that are not named here may speak about anybody."""
         self.on_late: Callable[[frozenset[DeviceId]], object] = lambda changed: None  # noqa: ARG005 - nobody looks
@@ -155,23 +197,20 @@ class Intake:
         """Is told of records that became one, and of cases that were opened, once that is durable."""
         self._wake = asyncio.Event()
         self._consumer: asyncio.Task[None] | None = None
-        self._seen = Recent(MAX_SEEN)
-        self._is_seen_complete = False
+        self._seen = SeenMessages(store)
         self._prune_at = monotonic() + PRUNE_EVERY_S
         self._coming: Counter[str] = Counter()
         self._part_ids = itertools.count(1)
 
     async def start(self) -> None:
         """Load everything from the store, then begin to take deliveries. Raises `StoreFault`."""
+        self._is_stopping = False
         after = ""
         self._state.load((), await self._store.load_users(), await self._store.load_merged())
         while devices := await self._store.load(after):
             self._state.load(devices)
             after = devices[-1].device_id
-        rows, self._is_seen_complete = await self._store.recent_seen(MAX_SEEN)
-        self._seen = Recent(MAX_SEEN)
-        self._seen.put((row.key, row.digest) for row in rows)
-        self._is_seen_complete = self._is_seen_complete and not self._seen.has_forgotten
+        await self._seen.start()
         parts = await self._store.load_parts()
         self._consumer = asyncio.get_running_loop().create_task(self._consume(), name="risk-intake")
         if parts:
@@ -183,12 +222,15 @@ class Intake:
         """End after the running transaction; deliveries that still wait raise `StoreOverloaded`."""
         if self._consumer is None:
             return
+        self._is_stopping = True
         self._consumer.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._consumer
         self._consumer = None
+        await self._all_landed()
+        await self._seen.stop()
         for submission in self._waiting.take(len(self._waiting), sys.maxsize):
-            _fail(submission, StoreOverloaded("the intake is stopping"))
+            _fail(submission, StoreOverloaded(STOPPING))
 
     async def submit(
         self,
@@ -229,8 +271,7 @@ class Intake:
         return await self._add(_Submission(delivered))
 
     def _add(self, submission: _Submission) -> asyncio.Future[IntakeResult]:
-        delivered = submission.delivered
-        self._waiting.add(delivered.sensor, submission, len(delivered.signals) + len(delivered.rejections))
+        self._waiting.add(submission.delivered.sensor, submission, submission.weight)
         self._wake.set()
         return submission.future
 
@@ -285,7 +326,7 @@ class Intake:
             sensor=sensor, signals=signals, items=range(len(signals)) if items is None else items
         )
         digests = [digests_of(each) for each in signals]
-        known = await self._known([key for key, _ in digests])
+        known = await self._seen.known([key for key, _ in digests])
         stage = Stage(self._state, known, self.subjects)
         return stage_delivery(stage, delivered, as_received(signals), digests)
 
@@ -302,6 +343,7 @@ class Intake:
 
     async def _amend(self, work: Callable[["Amendment"], T]) -> tuple[T, frozenset[DeviceId]]:
         async with self._writing:
+            await self._all_landed()
             stage = Stage(self._state, {})
             amendment = Amendment(stage)
             made = work(amendment)
@@ -338,19 +380,122 @@ class Intake:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                group = self._waiting.take(MAX_BATCH, MAX_BATCH_SIGNALS)
-                try:
-                    # INVARIANT: once begun, a transaction is also applied, even while the intake is stopped.
-                    await self._finish(asyncio.ensure_future(self._run(group)))
-                except (StoreFault, StoreOverloaded) as error:
-                    for submission in group:
-                        _fail(submission, error)
-                    self._try_again(group)
-                except Exception as error:  # noqa: BLE001 - it goes to every delivery that waits for it
-                    fault = StoreFault(f"intake: {error!r}")
-                    for submission in group:
-                        _fail(submission, fault)
-                    await self._give_up(group, str(fault))
+                # INVARIANT: a transaction that was begun is also applied, even while the intake is stopped.
+                await self._finish(asyncio.ensure_future(self._take()))
+
+    async def _take(self) -> None:
+        """Stage the next lot, and begin to commit it once the one ahead of it has landed."""
+        async with self._writing:
+            if self._ahead is not None and not self._ahead.stage.draft.is_untouched:
+                # Whom signals are about is looked up in the index, and not also in what that lot makes of it.
+                await self._all_landed()
+            lot = _Lot(self._new_stage(self._ahead), self._ahead)
+            try:
+                await self._fill(lot)
+                await self._all_landed()
+                if lot.ahead is not None and not lot.ahead.is_landed:
+                    lot = await self._staged_anew(lot)
+                self._close(lot)
+            except Exception as error:  # noqa: BLE001 - it goes to every delivery that waits for it
+                await self._fail(lot, error)
+                return
+            self._ahead = lot
+            self._landing = asyncio.ensure_future(self._land(lot))
+        await self._keep_house()
+
+    def _new_stage(self, ahead: _Lot | None, known: dict[bytes, bytes] | None = None) -> Stage:
+        return Stage(self._state, known or {}, self.subjects, under=None if ahead is None else ahead.stage)
+
+    async def _fill(self, lot: _Lot) -> None:
+        """Stage what waits: until the lot is full; or until the one ahead has landed and nothing waits any more."""
+        turn = _Turn()
+        while room := lot.room:
+            is_last = self._ahead is None
+            some = self._waiting.take(room, MAX_BATCH_SIGNALS - lot.weight, is_light=lot.is_light)
+            if some:
+                lot.is_light = is_light(some[0].weight)
+                # Before anything else: whoever was taken is told when something fails.
+                lot.submissions += some
+                lot.weight += sum(each.weight for each in some)
+                await self._stage(lot, some, turn)
+            elif is_last or self._is_stopping:
+                return
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+    async def _staged_anew(self, lot: _Lot) -> _Lot:
+        """Return the lot as it is without the one ahead of it, which could not be committed."""
+        again = _Lot(self._new_stage(None), None)
+        again.submissions = lot.submissions
+        await self._stage(again, again.submissions, _Turn())
+        return again
+
+    async def _stage(self, lot: _Lot, some: Sequence[_Submission], turn: _Turn) -> None:
+        """Stage deliveries. While others have their turn nobody else stages, and nothing of this is seen by anybody."""
+        begun = monotonic()
+        digests = [[digests_of(each) for each in submission.delivered.signals] for submission in some]
+        lot.stage.known.update(await self._seen.known([key for rows in digests for key, _ in rows]))
+        now = self._clock()
+        for submission, rows in zip(some, digests, strict=True):
+            await turn.may_end()
+            delivered = submission.delivered
+            is_part = submission.part_id is not None
+            signals = as_received(delivered.signals)
+            result = stage_delivery(lot.stage, delivered, signals, rows, is_part=is_part)
+            lot.results.append(result)
+            lot.begun.append(begun)
+            if delivered.keeps_rejected:
+                lot.stage.dead_letters.extend(_dead_letter(delivered, each, now) for each in result.rejected)
+            if submission.part_id is not None:
+                lot.stage.taken.append(submission.part_id)
+        await turn.may_end()
+
+    def _close(self, lot: _Lot) -> None:
+        """Make a lot ready to be committed: nothing joins it any more. Raises `StoreOverloaded` while stopping."""
+        if self._is_stopping:
+            raise StoreOverloaded(STOPPING)
+        stage = lot.stage
+        stage.name_changed()
+        lot.packed = {each: (posture, pack_posture(posture)) for each, posture in stage.postures.items()}
+        lot.users = {each: (record, pack_posture(record)) for each, record in stage.users.items()}
+        lot.staged = monotonic()
+
+    async def _land(self, lot: _Lot) -> None:
+        """Commit a lot, apply it, and tell those who wait for it."""
+        stage = lot.stage
+        try:
+            await self._store.commit(batch_of(stage, lot.packed, lot.users))
+            self._state.apply(lot.packed, stage.draft, lot.users)
+            self._seen.remember(stage.seen.values())
+            lot.is_landed = True
+            self.on_joined(stage.draft.joins, stage.draft.opened)
+            lot.tell()
+        except Exception as error:  # noqa: BLE001 - it goes to every delivery that waits for it
+            await self._fail(lot, error)
+        finally:
+            # What it was staged over has landed long ago.
+            lot.ahead = stage.under = None
+            self._ahead = self._landing = None
+            self._wake.set()
+
+    async def _all_landed(self) -> None:
+        """Return once nothing is being committed."""
+        if self._landing is not None:
+            await asyncio.wait([self._landing])
+
+    async def _fail(self, lot: _Lot, error: Exception) -> None:
+        """Tell those who wait that nothing was taken. Durable parts are taken later, or kept if they cannot be."""
+        is_store = isinstance(error, StoreFault | StoreOverloaded)
+        fault = error if is_store else StoreFault(f"intake: {error!r}")
+        for submission in lot.submissions:
+            _fail(submission, fault)
+        if self._is_stopping:
+            return  # the next process finds the parts
+        if is_store:
+            self._try_again(lot.submissions)
+        else:
+            await self._give_up(lot.submissions, str(fault))
 
     def _try_again(self, group: Sequence[_Submission]) -> None:
         """Let the durable parts of a group wait for another turn."""
@@ -385,66 +530,6 @@ class Intake:
             with contextlib.suppress(Exception):
                 await running
             raise
-
-    async def _run(self, group: Sequence[_Submission]) -> None:
-        async with self._writing:
-            await self._take(group)
-        await self._keep_house()
-
-    async def _take(self, group: Sequence[_Submission]) -> None:
-        begun = monotonic()
-        # While others have their turn nobody else writes, and nothing of this is seen before it is durable.
-        turn = _Turn()
-        signals = [as_received(submission.delivered.signals) for submission in group]
-        digests = [[digests_of(each) for each in submission.delivered.signals] for submission in group]
-        known = await self._known([key for rows in digests for key, _ in rows])
-        stage = Stage(self._state, known, self.subjects)
-        now = self._clock()
-        results: list[IntakeResult] = []
-        for submission, some, rows in zip(group, signals, digests, strict=True):
-            await turn.may_end()
-            is_part = submission.part_id is not None
-            result = stage_delivery(stage, submission.delivered, some, rows, is_part=is_part)
-            results.append(result)
-            if submission.delivered.keeps_rejected:
-                stage.dead_letters.extend(
-                    _dead_letter(submission.delivered, each, now) for each in result.rejected
-                )
-            if submission.part_id is not None:
-                stage.taken.append(submission.part_id)
-        await turn.may_end()
-        stage.name_changed()
-        packed = {
-            device_id: (posture, pack_posture(posture)) for device_id, posture in stage.postures.items()
-        }
-        users = {user_id: (record, pack_posture(record)) for user_id, record in stage.users.items()}
-        await turn.may_end()
-        staged = monotonic()
-        await self._store.commit(batch_of(stage, packed, users))
-        self._state.apply(packed, stage.draft, users)
-        self._remember(stage)
-        self.on_joined(stage.draft.joins, stage.draft.opened)
-        durable = monotonic()
-        for submission, result in zip(group, results, strict=True):
-            timings = {
-                "waited": round((begun - submission.since) * 1000, 3),
-                "staged": round((staged - begun) * 1000, 3),
-                "durable": round((durable - staged) * 1000, 3),
-            }
-            if not submission.future.done():
-                submission.future.set_result(msgspec.structs.replace(result, timings=timings))
-
-    async def _known(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Return the content digests of the keys that were accepted before."""
-        known = {key: digest for key in keys if (digest := self._seen.get(key)) is not None}
-        if self._is_seen_complete:
-            return known
-        older = [key for key in keys if key not in known]
-        return {**(await self._store.seen(older)), **known} if older else known
-
-    def _remember(self, stage: Stage) -> None:
-        self._seen.put((row.key, row.digest) for row in stage.seen.values())
-        self._is_seen_complete = self._is_seen_complete and not self._seen.has_forgotten
 
     async def _keep_house(self) -> None:
         """Do what is due now and then. A store that cannot be written says so to those who deliver next."""

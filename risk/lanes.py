@@ -10,6 +10,11 @@ LIGHT = 16
 """Most that a light item weighs."""
 
 
+def is_light(weight: int) -> bool:
+    """Return whether an item of this weight is light."""
+    return weight <= LIGHT
+
+
 class _Lane(Generic[T]):
     __slots__ = ("items", "weight")
 
@@ -20,7 +25,7 @@ class _Lane(Generic[T]):
     @property
     def is_light(self) -> bool:
         """Whether its next item is light."""
-        return self.items[0][1] <= LIGHT
+        return is_light(self.items[0][1])
 
 
 class Lanes(Generic[T]):
@@ -52,16 +57,17 @@ class Lanes(Generic[T]):
         lane.items.append((item, weight))
         lane.weight += weight
 
-    def take(self, most: int, most_weight: int) -> list[T]:
+    def take(self, most: int, most_weight: int, *, is_light: bool | None = None) -> list[T]:
         """Return up to `most` items, one of each lane in turn; none more once they weigh `most_weight`.
 
         The order within a lane is kept. Light items and others are never taken together, so that no light one waits
-        for more than one lot of others. The next call goes on with the lane whose turn it is.
+        for more than one lot of others: those whose turn it is, or those that `is_light` asks for. The next call goes
+        on with the lane whose turn it is.
         """
         taken: list[T] = []
         weight = 0
         turns = deque(self._lanes)
-        are_light = bool(turns) and self._lanes[turns[0]].is_light
+        are_light = bool(turns) and self._lanes[turns[0]].is_light if is_light is None else is_light
         while turns and len(taken) < most and weight < most_weight:
             sender = turns.popleft()
             lane = self._lanes[sender]

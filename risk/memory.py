@@ -58,6 +58,10 @@ class MemoryRiskStore:
         """Return up to `most` message ids, oldest first, and whether there are no others."""
         return list(self._seen.values())[max(0, len(self._seen) - most) :], len(self._seen) <= most
 
+    async def seen_keys(self, after: int, most: int) -> tuple[list[bytes], int]:
+        """Return all message ids at once."""
+        return ([], after) if after else (list(self._seen), most)
+
     async def seen(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the content digests of those message ids that were accepted before."""
         return {key: self._seen[key].digest for key in keys if key in self._seen}

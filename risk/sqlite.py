@@ -306,6 +306,21 @@ class SqliteRiskStore:
         found = await self._database.read(run)
         return list(islice(found.values(), most))[::-1], len(found) <= most
 
+    async def seen_keys(self, after: int, most: int) -> tuple[list[bytes], int]:
+        """Return up to `most` message ids after a place, 0 for the start, and the place after them; none at the end.
+
+        Those that are not filed yet come first, all at once.
+        """
+        await self._learn()
+        unfiled = [] if after else list(self._lately)
+
+        def run(connection: sqlite3.Connection) -> list[tuple[int, bytes]]:
+            query = "SELECT id, key FROM risk_seen WHERE id > ? ORDER BY id LIMIT ?"
+            return connection.execute(query, (after, most)).fetchall()
+
+        rows = await self._database.read(run)
+        return unfiled + [key for _, key in rows], rows[-1][0] if rows else after
+
     async def seen(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the content digests of those message ids that were accepted before."""
         await self._learn()

@@ -35,11 +35,20 @@ class _Unusable(Exception):
 
 
 class Stage:
-    """One transaction in the making: what it would change."""
+    """One transaction in the making: what it would change.
+
+    `under` is the one that is being committed before it, of which the index of devices is untouched.
+    """
 
     def __init__(
-        self, state: RiskState, seen: dict[bytes, bytes], subjects: Mapping[str, Subjects] | None = None
+        self,
+        state: RiskState,
+        seen: dict[bytes, bytes],
+        subjects: Mapping[str, Subjects] | None = None,
+        *,
+        under: "Stage | None" = None,
     ) -> None:
+        self.under = under
         self.subjects = subjects or {}
         self.state = state
         self.known = seen
@@ -54,23 +63,34 @@ class Stage:
 
     def posture(self, device_id: DeviceId) -> Posture:
         """Return the device's posture as this transaction sees it, an empty one for a new device."""
-        found = self.postures.get(device_id) or self.state.posture(device_id)
-        return found or Posture(device_id=device_id)
+        return self.known_posture(device_id) or Posture(device_id=device_id)
+
+    def known_posture(self, device_id: DeviceId) -> Posture | None:
+        """Return the device's posture as this transaction sees it, None for a new device."""
+        found = self.postures.get(device_id)
+        if found is None and self.under is not None:
+            found = self.under.postures.get(device_id)
+        return found or self.state.posture(device_id)
+
+    def _user_record(self, user_id: UserId) -> Posture | None:
+        found = self.users.get(user_id)
+        if found is None and self.under is not None:
+            found = self.under.users.get(user_id)
+        return found or self.state.user_record(user_id)
 
     def user_records(self, identifiers: Sequence[Identifier]) -> dict[UserId, Posture]:
         """Return the records that the identifiers name as this transaction sees them, each linked with the others."""
         named = spelled(identifiers)
         return {
-            user_id: linked(
-                self.users.get(user_id) or self.state.user_record(user_id) or new_record(user_id, identifier),
-                named.values(),
-            )
+            user_id: linked(self._user_record(user_id) or new_record(user_id, identifier), named.values())
             for user_id, identifier in named.items()
         }
 
     def has_seen(self, key: bytes, digest: bytes) -> bool:
         """Return whether this very message was accepted before, or earlier in this transaction."""
         staged = self.seen.get(key)
+        if staged is None and self.under is not None:
+            staged = self.under.seen.get(key)
         return (self.known.get(key) if staged is None else staged.digest) == digest
 
     def name_changed(self) -> None:
@@ -90,7 +110,8 @@ class Stage:
             return
         for dropped in list(self.draft.merged)[self.merged :]:
             kept = self.draft.survivor(dropped)
-            before = self.postures.pop(dropped, None) or self.state.posture(dropped)
+            before = self.known_posture(dropped)
+            self.postures.pop(dropped, None)
             if before is not None:
                 self.postures[kept] = join(self.posture(kept), before)
         self.merged = len(self.draft.merged)
@@ -195,7 +216,7 @@ def _stage_device(
         if signal.type is SignalType.HEARTBEAT and not signal.device_ids:
             return None
         raise _Unusable("no-device", _no_device(signal))
-    before = stage.postures.get(device_id) or stage.state.posture(device_id)
+    before = stage.known_posture(device_id)
     try:
         stage.postures[device_id] = fold(before or Posture(device_id=device_id), signal)
     except PostureFull as error:

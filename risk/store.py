@@ -131,6 +131,9 @@ class RiskStore(Protocol):
         Those that came soon after one another may be in another order.
         """
 
+    async def seen_keys(self, after: int, most: int) -> tuple[list[bytes], int]:
+        """Return about `most` message ids after a place, 0 for the start, and the place after them; none at the end."""
+
     async def seen(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the content digests of those message ids that were accepted before."""
 

@@ -37,7 +37,8 @@ from plugins.catalog import Catalog
 from plugins.payload import PayloadFault, parse_payloads
 from risk.database import Database
 from risk.devices import normalise_identifier
-from risk.intake import MAX_SEEN, Intake
+from risk.intake import Intake
+from risk.seen import MAX_RECENT
 from risk.memory import MemoryRiskStore
 from risk.model import DeviceId, Posture
 from risk.snapshot import RiskState
@@ -264,7 +265,7 @@ def main() -> int:
         type=int,
         default=PULLED_HOSTS,
         help="how many hosts are asked for every ten seconds, two new messages each: with 1500, all of the"
-        f" {MAX_SEEN:,} message ids that are remembered are there after 11 minutes (default: %(default)s)",
+        f" {MAX_RECENT:,} message ids that are remembered are there after 11 minutes (default: %(default)s)",
     )
     parser.add_argument("--keep", metavar="FOLDER", help="keep store, configuration and log there")
     arguments = parser.parse_args()

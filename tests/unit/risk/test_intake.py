@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from risk import intake as intake_module
+from risk import seen as seen_module
 from risk.database import StoreFault, StoreOverloaded
 from risk.devices import keys_text
 from risk.intake import Intake
@@ -213,6 +214,82 @@ async def test_signals_of_one_device_from_many_senders_all_arrive(rig):
     assert len(rig.store.batches) < 10, "deliveries that wait together share a transaction"
 
 
+async def staged(rig, *submissions):
+    """Begin deliveries one after the other, each once the one before is staged, while the first is being committed."""
+    rig.store.gate.clear()
+    begun = []
+    for each in submissions:
+        begun.append(asyncio.ensure_future(each))
+        for _ in range(20):
+            await asyncio.sleep(0)
+    return begun
+
+
+async def test_what_comes_during_a_commit_is_staged_over_it_and_shares_the_next_one(rig):
+    await rig.intake.submit("edr", [signal()])
+    begun = await staged(
+        rig,
+        rig.intake.submit("edr", [signal("e2", "c2", 2)]),
+        rig.intake.submit("mdm", [signal("e3", "c3", 3, sensor="mdm")]),
+        rig.intake.submit("edr", [signal("e4", "c2", 4, type=SignalType.REMEDIATION, resolves=True)]),
+        rig.intake.submit("edr", [signal("e2", "c2", 2)]),
+    )
+    assert len(rig.intake._ahead.submissions) == 1
+    assert not rig.intake._waiting, "the others are staged already"
+    assert len(rig.posture().findings) == 1, "and seen by nobody"
+    rig.store.gate.set()
+    results = await asyncio.gather(*begun)
+    assert [(each.accepted, each.duplicates) for each in results] == [(1, 0), (1, 0), (1, 0), (0, 1)]
+    assert len(rig.store.batches) == 3
+    found = rig.posture().findings
+    assert (found["edr", "c2"].is_open, found["mdm", "c3"].is_open) == (False, True)
+
+
+async def test_what_was_staged_over_a_commit_that_fails_is_staged_anew(rig):
+    await rig.intake.submit("edr", [signal()])
+    first, again, other = await staged(
+        rig,
+        rig.intake.submit("edr", [signal("e2", "c2", 2)]),
+        rig.intake.submit("edr", [signal("e2", "c2", 2)]),
+        rig.intake.submit("edr", [signal("e3", "c3", 3)]),
+    )
+    rig.store.fault = StoreFault("disk full")
+    first.add_done_callback(lambda _: setattr(rig.store, "fault", None))
+    rig.store.gate.set()
+    with pytest.raises(StoreFault, match="disk full"):
+        await first
+    assert ((await again).accepted, (await again).duplicates) == (1, 0), "the first copy was not kept"
+    assert (await other).accepted == 1
+    assert set(rig.posture().findings) == {("edr", "c1"), ("edr", "c2"), ("edr", "c3")}
+    after = Rig(rig.store)
+    await after.intake.start()
+    assert after.posture() == rig.posture()
+    await after.intake.stop()
+
+
+async def test_nothing_is_staged_over_a_commit_that_makes_a_record(rig):
+    first, second = await staged(
+        rig, rig.intake.submit("edr", [signal()]), rig.intake.submit("mdm", [signal("e2", sensor="mdm")])
+    )
+    rig.store.gate.set()
+    assert (await first).changed_devices == (await second).changed_devices
+    assert len(rig.state) == 1
+
+
+async def test_what_an_operator_changes_waits_for_what_is_being_committed(rig):
+    await rig.intake.submit("edr", [signal()])
+    (first,) = await staged(rig, rig.intake.submit("edr", [signal("e2", "c2", 2)]))
+    device_id = rig.state.resolve(LAPTOP)
+    amending = asyncio.ensure_future(
+        rig.intake.amend(lambda amendment: amendment.tell(device_id, signal("e3", "c3", 3)))
+    )
+    for _ in range(20):
+        await asyncio.sleep(0)
+    rig.store.gate.set()
+    await asyncio.gather(first, amending)
+    assert set(rig.posture().findings) == {("edr", "c1"), ("edr", "c2"), ("edr", "c3")}
+
+
 async def test_too_much_waiting_is_refused(rig, monkeypatch):
     monkeypatch.setattr(intake_module, "MAX_PENDING", 1)
     rig.store.gate.clear()
@@ -284,10 +361,13 @@ async def test_a_restart_knows_everything_again():
     await second.intake.stop()
 
 
-async def test_message_ids_that_left_memory_are_found_in_the_store(rig, monkeypatch):
-    monkeypatch.setattr(intake_module, "MAX_SEEN", 1)
+async def test_message_ids_that_left_memory_are_found_in_the_store(monkeypatch):
+    monkeypatch.setattr(seen_module, "MAX_RECENT", 1)
+    rig = Rig()
+    await rig.intake.start()
     await rig.intake.submit("edr", [signal("e1", "c1"), signal("e2", "c2"), signal("e3", "c3")])
     assert (await rig.intake.submit("edr", [signal("e1", "c1")])).duplicates == 1
+    await rig.intake.stop()
 
 
 async def test_what_is_past_its_retention_goes(rig, monkeypatch):
