@@ -49,6 +49,9 @@ from risk.store import (
 from risk.subjects import Subjects
 from risk.users import UserId
 
+PROMISED_AT_ONCE = 16
+"""Parts of a large delivery that are made durable together."""
+
 MAX_PENDING = 1024
 """Most deliveries of one sensor that may wait; above it `submit` raises `StoreOverloaded`."""
 
@@ -59,7 +62,7 @@ MAX_BATCH = 512
 """Most deliveries of one transaction."""
 
 MAX_BATCH_SIGNALS = MAX_PART
-"""No further delivery joins a transaction that already has this many signals."""
+"""No further delivery joins a transaction that already has this many signals, but light ones that would wait for it."""
 
 MAX_DEAD_LETTER_BYTES = 65_536
 """Most bytes of a body that a dead letter keeps."""
@@ -129,7 +132,7 @@ class _Lot:
     @property
     def room(self) -> int:
         """How many more deliveries may join it."""
-        return MAX_BATCH - len(self.submissions) if self.weight < MAX_BATCH_SIGNALS else 0
+        return MAX_BATCH - len(self.submissions)
 
     def tell(self) -> None:
         """Tell those who wait what became of their deliveries: the lot has landed."""
@@ -305,15 +308,27 @@ class Intake:
         return joined.result()
 
     async def _promise(self, delivered: Delivered) -> list[asyncio.Future[IntakeResult]]:
-        """Make a delivery durable as one, and have its parts wait for their turn."""
+        """Make a delivery durable as one, and have its parts wait for their turn.
+
+        Its parts are written some at a time, so that what others deliver becomes durable in between. They count once
+        the last have been written.
+        """
+        parts: list[tuple[int, Part]] = []
         try:
-            parts: list[tuple[int, Part]] = []
             rows: list[PartRow] = []
             for part in delivered.parts():
+                if len(rows) == PROMISED_AT_ONCE:
+                    await self._store.commit(Batch(parts=rows))
+                    rows = []
                 parts.append((next(self._part_ids), part))
                 rows.append(PartRow(parts[-1][0], pack_part(part)))
                 await asyncio.sleep(0)
-            await self._store.commit(Batch(parts=rows))
+            await self._store.commit(Batch(parts=rows, promised=(parts[0][0], parts[-1][0])))
+        except (StoreFault, StoreOverloaded):
+            # Where that fails too, the next process forgets them.
+            with contextlib.suppress(StoreFault, StoreOverloaded):
+                await self._store.commit(Batch(taken=[part_id for part_id, _ in parts]))
+            raise
         finally:
             self._coming[delivered.sensor] -= len(delivered.signals)
         return [self._add_part(part_id, part) for part_id, part in parts]
@@ -409,20 +424,29 @@ class Intake:
     async def _fill(self, lot: _Lot) -> None:
         """Stage what waits: until the lot is full; or until the one ahead has landed and nothing waits any more."""
         turn = _Turn()
-        while room := lot.room:
+        while not self._is_stopping:
             is_last = self._ahead is None
-            some = self._waiting.take(room, MAX_BATCH_SIGNALS - lot.weight, is_light=lot.is_light)
-            if some:
-                lot.is_light = is_light(some[0].weight)
+            if some := self._joining(lot, is_last=is_last):
                 # Before anything else: whoever was taken is told when something fails.
                 lot.submissions += some
                 lot.weight += sum(each.weight for each in some)
                 await self._stage(lot, some, turn)
-            elif is_last or self._is_stopping:
+            elif is_last:
                 return
             else:
                 self._wake.clear()
                 await self._wake.wait()
+
+    def _joining(self, lot: _Lot, *, is_last: bool) -> list[_Submission]:
+        """Take those of who waits that join a lot. Light ones join any as long as it has to wait itself."""
+        some: list[_Submission] = []
+        if lot.weight < MAX_BATCH_SIGNALS and lot.room:
+            some = self._waiting.take(lot.room, MAX_BATCH_SIGNALS - lot.weight, is_light=lot.is_light)
+            if some and lot.is_light is None:
+                lot.is_light = is_light(some[0].weight)
+        if not some and not is_last and lot.is_light is False and lot.room:
+            some = self._waiting.take(lot.room, MAX_BATCH_SIGNALS, is_light=True)
+        return some
 
     async def _staged_anew(self, lot: _Lot) -> _Lot:
         """Return the lot as it is without the one ahead of it, which could not be committed."""

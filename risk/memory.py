@@ -36,6 +36,7 @@ class MemoryRiskStore:
         self._seen: dict[bytes, SeenRow] = {}
         self._dead_letters: list[DeadLetter] = []
         self._parts: dict[int, PartRow] = {}
+        self._promised: list[tuple[int, int]] = []
         self._letters = 0
 
     async def load(self, after: str = "", most: int = LOADED_AT_ONCE) -> list[DeviceRow]:
@@ -51,8 +52,13 @@ class MemoryRiskStore:
         return list(self._users.values())
 
     async def load_parts(self) -> list[PartRow]:
-        """Return every part that is not taken yet, in the order of their ids."""
-        return [self._parts[part_id] for part_id in sorted(self._parts)]
+        """Return every promised part that is not taken yet, in the order of their ids; forget those never promised."""
+        self._parts = {
+            part_id: self._parts[part_id]
+            for part_id in sorted(self._parts)
+            if any(first <= part_id <= last for first, last in self._promised)
+        }
+        return list(self._parts.values())
 
     async def recent_seen(self, most: int) -> tuple[list[SeenRow], bool]:
         """Return up to `most` message ids, oldest first, and whether there are no others."""
@@ -87,6 +93,8 @@ class MemoryRiskStore:
             self._letters += 1
             self._dead_letters.append(msgspec.structs.replace(letter, id=self._letters))
         self._parts.update({row.id: row for row in batch.parts})
+        if batch.promised is not None:
+            self._promised.append(batch.promised)
         for part_id in batch.taken:
             self._parts.pop(part_id, None)
 

@@ -12,8 +12,11 @@ import msgspec
 
 from risk.model import Rejection, Signal
 
-MAX_PART = 128
-"""Most signals of a part, and most of a delivery that is taken in one piece: a few milliseconds of work."""
+MAX_WHOLE = 128
+"""Most signals of a delivery that is taken in one piece: a few milliseconds of work."""
+
+MAX_PART = 64
+"""Most signals of a part of a larger one."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -45,7 +48,7 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_large(self) -> bool:
         """Whether it is taken in parts."""
-        return len(self.signals) + len(self.rejections) > MAX_PART
+        return len(self.signals) + len(self.rejections) > MAX_WHOLE
 
     def parts(self) -> Iterator[Part]:
         """Yield the delivery in parts, in order: each counts as received by so many microseconds later."""

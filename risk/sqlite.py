@@ -77,6 +77,10 @@ SCHEMA: tuple[str, ...] = (
     CREATE TABLE risk_devices_lately (id INTEGER PRIMARY KEY, device_id TEXT NOT NULL, keys TEXT,
         posture BLOB NOT NULL);
     """,
+    """
+    CREATE TABLE risk_promises (first INTEGER NOT NULL, last INTEGER NOT NULL);
+    INSERT INTO risk_promises SELECT min(id), max(id) FROM risk_parts HAVING count(*) > 0;
+    """,
 )
 """Migrations of the tables of this package, all named `risk_…`; appended to, never edited."""
 
@@ -199,6 +203,15 @@ class _Lately:
         return [rows[device_id] for device_id in sorted(rows)[:most]]
 
 
+def _take(connection: sqlite3.Connection, part_ids: Sequence[int]) -> None:
+    """Remove parts, and the promises of which all parts are gone."""
+    for part_id in part_ids:
+        connection.execute("DELETE FROM risk_parts WHERE id = ?", (part_id,))
+    connection.execute(
+        "DELETE FROM risk_promises WHERE NOT EXISTS (SELECT 1 FROM risk_parts WHERE id BETWEEN first AND last)"
+    )
+
+
 def _read_devices(connection: sqlite3.Connection, lately: _Lately, after: str, most: int) -> list[DeviceRow]:
     query = "SELECT device_id, keys, posture FROM risk_devices WHERE device_id > ? ORDER BY device_id LIMIT ?"
     filed = [DeviceRow(*row) for row in connection.execute(query, (after, most))]
@@ -279,14 +292,17 @@ class SqliteRiskStore:
         return await self._database.read(read_users)
 
     async def load_parts(self) -> list[PartRow]:
-        """Return every part that is not taken yet, in the order of their ids."""
+        """Return every promised part that is not taken yet, in the order of their ids; forget those never promised."""
 
         def run(connection: sqlite3.Connection) -> list[PartRow]:
-            return [
-                PartRow(*row) for row in connection.execute("SELECT id, part FROM risk_parts ORDER BY id")
-            ]
+            connection.execute(
+                "DELETE FROM risk_parts WHERE NOT EXISTS"
+                " (SELECT 1 FROM risk_promises WHERE risk_parts.id BETWEEN first AND last)"
+            )
+            rows = connection.execute("SELECT id, part FROM risk_parts ORDER BY id")
+            return [PartRow(*row) for row in rows]
 
-        return await self._database.read(run)
+        return await self._database.write(run)
 
     async def recent_seen(self, most: int) -> tuple[list[SeenRow], bool]:
         """Return up to `most` message ids, and whether there are no others; those filed together are in no order."""
@@ -361,8 +377,10 @@ class SqliteRiskStore:
             insert_rows(connection, _SEEN, seen)
             insert_rows(connection, _DEAD_LETTERS, letters)
             insert_rows(connection, _PARTS, parts)
-            for part_id in batch.taken:
-                connection.execute("DELETE FROM risk_parts WHERE id = ?", (part_id,))
+            if batch.promised is not None:
+                connection.execute("INSERT INTO risk_promises VALUES (?, ?)", batch.promised)
+            if batch.taken:
+                _take(connection, batch.taken)
 
         try:
             await self._database.write(run)

@@ -73,14 +73,18 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class PartRow(msgspec.Struct, frozen=True):
-    """A part of a large delivery that is certain to be taken: `part` as `risk.parts` packs it. Ids rise."""
+    """A part of a large delivery, certain to be taken once all are promised; as `risk.parts` packs it. Ids rise."""
 
     id: int
     part: bytes
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that one durable transaction changes. `taken` are the ids of parts that are done with it."""
+    """Everything that one durable transaction changes.
+
+    `promised` are the ids of the first and the last part of a delivery of which all parts are durable now: from then on
+    they are certain to be taken. `taken` are the ids of parts that are done with.
+    """
 
     devices: Sequence[DeviceRow] = ()
     users: Sequence[UserRow] = ()
@@ -89,6 +93,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     seen: Sequence[SeenRow] = ()
     dead_letters: Sequence[DeadLetter] = ()
     parts: Sequence[PartRow] = ()
+    promised: tuple[int, int] | None = None
     taken: Sequence[int] = ()
 
 
@@ -123,7 +128,10 @@ class RiskStore(Protocol):
         """Return every record of a user, in no order."""
 
     async def load_parts(self) -> list[PartRow]:
-        """Return every part that is not taken yet, in the order of their ids."""
+        """Return every promised part that is not taken yet, in the order of their ids; forget those never promised.
+
+        To be called at the start.
+        """
 
     async def recent_seen(self, most: int) -> tuple[list[SeenRow], bool]:
         """Return up to `most` message ids, oldest first, and whether there are no others.

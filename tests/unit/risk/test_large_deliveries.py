@@ -9,7 +9,7 @@ import pytest
 
 from risk import intake as intake_module
 from risk.database import StoreFault, StoreOverloaded
-from risk.intake import MAX_PENDING_SIGNALS, Intake
+from risk.intake import MAX_PENDING_SIGNALS, PROMISED_AT_ONCE, Intake
 from risk.memory import MemoryRiskStore
 from risk.model import Identifier, Rejection, Severity, Signal, SignalType
 from risk.parts import MAX_PART, pack_part, unpack_part
@@ -79,7 +79,8 @@ async def rig():
 async def test_ten_thousand_signals_are_promised_at_once_and_all_taken(rig):
     result = await rig.intake.submit("edr", [signal(n) for n in range(MANY)])
     assert (result.accepted, result.duplicates, result.rejected) == (MANY, 0, ())
-    assert rig.store.promised == [-(-MANY // MAX_PART)]
+    assert sum(rig.store.promised) == -(-MANY // MAX_PART)
+    assert max(rig.store.promised) == PROMISED_AT_ONCE, "others become durable in between"
     assert result.changed_devices == set(rig.state.device_ids())
     assert len(result.changed_devices) == 100
     assert rig.open_findings() == MANY
@@ -98,7 +99,7 @@ async def test_another_sensor_is_answered_while_a_large_delivery_is_taken(rig):
     rig.store.go_on.set()
     assert (await single).accepted == 1
     assert not large.done()
-    taken = MANY // MAX_PART - len(await rig.store.load_parts())
+    taken = -(-MANY // MAX_PART) - len(await rig.store.load_parts())
     assert taken <= 4, (
         "the other sensor waits for the part that is under way, and shares its turn with one more"
     )
@@ -111,6 +112,23 @@ async def test_nothing_is_kept_of_a_delivery_that_cannot_be_promised(rig):
         await rig.intake.submit("edr", [signal(n) for n in range(MANY)])
     rig.store.fault = None
     assert (rig.open_findings(), await rig.store.load_parts()) == (0, [])
+    assert (await rig.intake.submit("edr", [signal(n) for n in range(MANY)])).accepted == MANY
+
+
+async def test_nothing_is_kept_of_a_delivery_that_is_half_written_when_the_store_fails(rig):
+    commit = rig.store.commit
+
+    async def third_fails(batch):
+        if batch.parts and len(rig.store.promised) == 2:
+            raise StoreFault("disk full")
+        await commit(batch)
+
+    rig.store.commit = third_fails
+    with pytest.raises(StoreFault, match="disk full"):
+        await rig.intake.submit("edr", [signal(n) for n in range(MANY)])
+    assert len(rig.store.promised) == 2
+    assert (rig.open_findings(), rig.store._parts) == (0, {})
+    rig.store.commit = commit
     assert (await rig.intake.submit("edr", [signal(n) for n in range(MANY)])).accepted == MANY
 
 
@@ -136,7 +154,10 @@ async def test_what_was_promised_is_taken_when_the_store_works_again(rig, monkey
 async def test_the_next_process_takes_what_was_promised(rig):
     for number in range(3):
         part = unpack_part(pack_part(next(delivered(number).parts())))
-        await rig.store.commit(intake_module.Batch(parts=[PartRow(number + 5, pack_part(part))]))
+        promised = (5, 7) if number == 2 else None
+        await rig.store.commit(
+            intake_module.Batch(parts=[PartRow(number + 5, pack_part(part))], promised=promised)
+        )
     after = Rig(rig.store)
     await after.intake.start()
     assert after.open_findings() == 3 * MAX_PART
@@ -156,7 +177,7 @@ async def test_a_part_that_our_own_fault_cannot_take_becomes_a_dead_letter(rig, 
     staging = intake_module.stage_delivery
 
     def stage(stage, delivered, *rest, **more):
-        if any(each.external_id == "c200" for each in delivered.signals):
+        if any(each.external_id == "c100" for each in delivered.signals):
             raise ZeroDivisionError
         return staging(stage, delivered, *rest, **more)
 

@@ -1,6 +1,5 @@
 """Which messages were seen: over a real store with more of them than memory keeps."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
@@ -59,8 +58,8 @@ async def accept(store: SqliteRiskStore, seen: SeenMessages, numbers: range) -> 
 
 
 async def filled(seen: SeenMessages) -> None:
-    while not seen._is_filter_complete:
-        await asyncio.sleep(0)
+    assert seen._filling is not None
+    await seen._filling
 
 
 @pytest.mark.parametrize("is_filed", [True, False])
