@@ -122,8 +122,10 @@ SCHEMAS = {
 }
 PRUNE_EVERY_S = 600.0
 READY_POLL_S = 0.05
-SWITCH_S = 0.0005
-"""How long the event loop may wait for the interpreter while another thread reads a large body."""
+SWITCH_S = 0.0001
+"""How long the event loop may wait for the interpreter while another thread reads a large body; and the writer of the
+store while the event loop is busy, which it does after each statement of a transaction.
+"""
 ENFORCED_AT_ONCE = 128
 """Devices whose change is announced together."""
 MAX_EVALUATED = 32
