@@ -61,14 +61,17 @@ class SeenMessages:
 
     async def known(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the content digests of those messages that were accepted before. Raises `StoreFault`."""
+        unknown = self._filter.unknown(keys)
+        if self._is_filter_complete and len(unknown) == len(keys):
+            return {}
         recent = self._recent
-        known = {key: digest for key in keys if (digest := recent.get(key)) is not None}
-        if self._is_all_recent or len(known) == len(keys):
+        known = {
+            key: digest for key in keys if key not in unknown and (digest := recent.get(key)) is not None
+        }
+        if self._is_all_recent:
             return known
-        older = [key for key in keys if key not in known]
-        if self._is_filter_complete:
-            unknown = self._filter.unknown(older)
-            older = [key for key in older if key not in unknown]
+        ruled_out = unknown if self._is_filter_complete else frozenset()
+        older = [key for key in keys if key not in known and key not in ruled_out]
         return {**(await self._store.seen(older)), **known} if older else known
 
     def _put(self, rows: Sequence[SeenRow]) -> None:
