@@ -124,11 +124,17 @@ class MemoryRiskStore:
             del self._seen[row.key]
         signals = _spent(self._signals, now, retention.signals_s, retention.signals_most)[:most]
         self._signals = self._signals[len(signals) :]
-        letters = _spent(self._dead_letters, now, retention.dead_letters_s, retention.dead_letters_most)[
-            :most
-        ]
-        self._dead_letters = self._dead_letters[len(letters) :]
-        return len(old) + len(signals) + len(letters)
+        letters = self._spent_letters(now, retention)[:most]
+        return len(old) + len(signals) + await self.discard(letters)
+
+    def _spent_letters(self, now: datetime, retention: Retention) -> list[int]:
+        """Return the ids of dead letters that are too old, then of those above what is kept of each sensor."""
+        old = _spent(self._dead_letters, now, retention.dead_letters_s, len(self._dead_letters))
+        of_sensor: dict[str, list[int]] = {}
+        for row in self._dead_letters[len(old) :]:
+            of_sensor.setdefault(row.sensor, []).append(row.id)
+        above = [ids[: max(0, len(ids) - retention.dead_letters_most)] for ids in of_sensor.values()]
+        return [row.id for row in old] + [each for ids in above for each in ids]
 
 
 def _spent(rows: Sequence[_Row], now: datetime, age_s: float, most: int) -> Sequence[_Row]:

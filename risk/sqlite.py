@@ -81,6 +81,17 @@ SCHEMA: tuple[str, ...] = (
     CREATE TABLE risk_promises (first INTEGER NOT NULL, last INTEGER NOT NULL);
     INSERT INTO risk_promises SELECT min(id), max(id) FROM risk_parts HAVING count(*) > 0;
     """,
+    """
+    CREATE TABLE risk_dead_letters_of (sensor TEXT PRIMARY KEY, letters INTEGER NOT NULL) WITHOUT ROWID;
+    INSERT INTO risk_dead_letters_of SELECT sensor, count(*) FROM risk_dead_letters GROUP BY sensor;
+    CREATE TRIGGER risk_dead_letters_more AFTER INSERT ON risk_dead_letters BEGIN
+        INSERT INTO risk_dead_letters_of VALUES (NEW.sensor, 1)
+            ON CONFLICT (sensor) DO UPDATE SET letters = letters + 1;
+    END;
+    CREATE TRIGGER risk_dead_letters_less AFTER DELETE ON risk_dead_letters BEGIN
+        UPDATE risk_dead_letters_of SET letters = letters - 1 WHERE sensor = OLD.sensor;
+    END;
+    """,
 )
 """Migrations of the tables of this package, all named `risk_…`; appended to, never edited."""
 
@@ -481,7 +492,6 @@ class SqliteRiskStore:
         tables = (
             ("risk_seen", retention.seen_s, MAX_KEY),
             ("risk_signals", retention.signals_s, retention.signals_most),
-            ("risk_dead_letters", retention.dead_letters_s, retention.dead_letters_most),
         )
 
         def run(connection: sqlite3.Connection) -> int:
@@ -497,6 +507,7 @@ class SqliteRiskStore:
                     )
                     connection.execute(_UNFILE.format(past), given)
                 gone += connection.execute(f"DELETE FROM {table} WHERE id IN ({past})", given).rowcount  # noqa: S608
+            gone += _prune_letters(connection, retention, now, most)
             # Ids are given again when the last row is gone.
             connection.execute(
                 "UPDATE risk_filed SET through = min(through, (SELECT coalesce(max(id), 0) FROM risk_signals))"
@@ -504,6 +515,29 @@ class SqliteRiskStore:
             return gone
 
         return await self._database.write(run)
+
+
+def _prune_letters(connection: sqlite3.Connection, retention: Retention, now: datetime, most: int) -> int:
+    """Remove dead letters that are too old, then the oldest of each sensor that has too many; return how many went.
+
+    At most `most` in all. What is looked at is what goes, and one row for each sensor: triggers count its letters.
+    """
+    oldest = "SELECT id, received_at FROM risk_dead_letters ORDER BY id LIMIT ?"
+    gone = connection.execute(
+        f"DELETE FROM risk_dead_letters WHERE id IN (SELECT id FROM ({oldest}) WHERE received_at < ?)",  # noqa: S608 - as above
+        (most, _micros(now - timedelta(seconds=retention.dead_letters_s))),
+    ).rowcount
+    too_many = connection.execute(
+        "SELECT sensor, letters - ?1 FROM risk_dead_letters_of WHERE letters > ?1 ORDER BY letters DESC",
+        (retention.dead_letters_most,),
+    ).fetchall()
+    for sensor, above in too_many:
+        gone += connection.execute(
+            "DELETE FROM risk_dead_letters WHERE id IN"
+            " (SELECT id FROM risk_dead_letters WHERE sensor = ? ORDER BY id LIMIT ?)",
+            (sensor, min(above, most - gone)),
+        ).rowcount
+    return gone
 
 
 class SqliteDecisionStore:

@@ -98,7 +98,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """How long what is kept; `_most` bounds rows whatever their age.
+    """How long what is kept; `_most` bounds rows whatever their age, dead letters those of each sensor.
 
     Message ids are kept by age alone, at least as long as senders retry.
     """

@@ -94,7 +94,8 @@ async def test_a_large_delivery_is_there_whole_or_not_at_all(tmp_path, moment, k
 
 
 async def test_what_an_earlier_version_promised_is_taken(tmp_path):
-    database = Database(tmp_path / "state.db", {"risk": SCHEMA[:-1]})
+    before = next(number for number, each in enumerate(SCHEMA) if "risk_promises" in each)
+    database = Database(tmp_path / "state.db", {"risk": SCHEMA[:before]})
     database.start()
     one = Signal(
         sensor="edr", type=SignalType.DETECTION, observed_at=T0, received_at=T0, external_id="c", event_id="e",

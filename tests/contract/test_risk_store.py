@@ -349,6 +349,75 @@ async def test_pruning_is_done_in_bounded_steps(store):
     assert len(rows) == 4
 
 
+def letters_of(sensor, numbers):
+    return batch(
+        0, dead_letters=[DeadLetter(T0, sensor, "no-device", f"error {each}", b"") for each in numbers]
+    )
+
+
+async def test_a_noisy_sensor_pushes_out_no_dead_letters_of_others(store):
+    await store.commit(letters_of("quiet", range(2)))
+    await store.commit(letters_of("noisy", range(9)))
+    retention = Retention(dead_letters_most=3)
+    assert [await store.prune(T0, retention, 4) for _ in range(3)] == [4, 2, 0]
+    assert [each.error for each in await store.dead_letters("noisy", 10)] == ["error 8", "error 7", "error 6"]
+    assert len(await store.dead_letters("quiet", 10)) == 2
+
+
+async def test_dead_letters_that_were_removed_do_not_count(store):
+    await store.commit(letters_of("edr", range(5)))
+    assert await store.discard([each.id for each in await store.dead_letters("edr", 3)]) == 3
+    await store.commit(letters_of("edr", range(5, 7)))
+    assert await store.prune(T0, Retention(dead_letters_most=3), 10) == 1
+    assert [each.error for each in await store.dead_letters("edr", 10)] == ["error 6", "error 5", "error 1"]
+
+
+async def test_what_goes_by_age_and_by_count_shares_one_bound(store):
+    old = [DeadLetter(T0 - 9 * HOUR, "edr", "no-device", f"old {each}", b"") for each in range(3)]
+    await store.commit(batch(0, dead_letters=old))
+    await store.commit(letters_of("edr", range(5)))
+    retention = Retention(dead_letters_s=3600, dead_letters_most=1)
+    assert [await store.prune(T0, retention, 5) for _ in range(3)] == [5, 2, 0]
+    assert [each.error for each in await store.dead_letters("edr", 10)] == ["error 4"]
+
+
+async def test_dead_letters_of_a_file_from_before_are_counted(tmp_path):
+    before = next(number for number, each in enumerate(SCHEMA) if "risk_dead_letters_of" in each)
+    older = Database(tmp_path / "state.db", SCHEMA[:before])
+    older.start()
+    await SqliteRiskStore(older).commit(letters_of("edr", range(5)))
+    older.close()
+    database = Database(tmp_path / "state.db", SCHEMA)
+    database.start()
+    store = SqliteRiskStore(database)
+    await store.commit(letters_of("edr", range(5, 6)))
+    assert await store.prune(T0, Retention(dead_letters_most=2), 10) == 4
+    assert [each.error for each in await store.dead_letters("edr", 10)] == ["error 5", "error 4"]
+    database.close()
+
+
+async def test_pruning_reads_no_dead_letters_that_stay(database):
+    """What is read grows with what goes: the work of the statements is counted, not timed."""
+    store, steps = SqliteRiskStore(database), []
+
+    async def steps_of_pruning():
+        steps.append(0)
+
+        def count():
+            steps[-1] += 1
+            return 0
+
+        await database.write(lambda connection: connection.set_progress_handler(count, 1))
+        assert await store.prune(T0, Retention(dead_letters_most=20_000), 1) == 0
+        await database.write(lambda connection: connection.set_progress_handler(None, 0))
+        return steps[-1]
+
+    await store.commit(letters_of("edr", range(10)))
+    few = await steps_of_pruning()
+    await store.commit(letters_of("edr", range(10, 10_000)))
+    assert await steps_of_pruning() <= 2 * few
+
+
 async def test_message_ids_are_kept_as_long_as_senders_retry(store):
     assert Retention().seen_s >= 72 * 3600
 
