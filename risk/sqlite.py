@@ -499,12 +499,10 @@ class SqliteRiskStore:
             for table, age_s, rows in tables:
                 (newest,) = connection.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()  # noqa: S608
                 oldest = f"SELECT id, received_at FROM {table} ORDER BY id LIMIT ?"  # noqa: S608 - our own names
-                past = f"SELECT id FROM ({oldest}) WHERE received_at < ? OR id <= ?"  # noqa: S608 - as above
+                past = f"SELECT id FROM ({oldest}) WHERE (received_at < ? OR id <= ?)"  # noqa: S608 - as above
                 given = (most, _micros(now - timedelta(seconds=age_s)), newest - rows)
                 if table == "risk_signals":
-                    past += (
-                        " INTERSECT SELECT id FROM risk_signals WHERE id <= (SELECT through FROM risk_filed)"
-                    )
+                    past += " AND id <= (SELECT through FROM risk_filed)"
                     connection.execute(_UNFILE.format(past), given)
                 gone += connection.execute(f"DELETE FROM {table} WHERE id IN ({past})", given).rowcount  # noqa: S608
             gone += _prune_letters(connection, retention, now, most)

@@ -396,26 +396,32 @@ async def test_dead_letters_of_a_file_from_before_are_counted(tmp_path):
     database.close()
 
 
-async def test_pruning_reads_no_dead_letters_that_stay(database):
-    """What is read grows with what goes: the work of the statements is counted, not timed."""
-    store, steps = SqliteRiskStore(database), []
+async def steps_of_pruning(database, store):
+    """Return how many steps of SQLite's machine a pruning takes that finds nothing to remove."""
+    steps = []
+    await database.write(lambda connection: connection.set_progress_handler(lambda: steps.append(1), 1))
+    assert await store.prune(T0, Retention(dead_letters_most=20_000), 10) == 0
+    await database.write(lambda connection: connection.set_progress_handler(None, 0))
+    return len(steps)
 
-    async def steps_of_pruning():
-        steps.append(0)
 
-        def count():
-            steps[-1] += 1
-            return 0
+@pytest.mark.parametrize("kind", ["dead letters", "signals"])
+async def test_pruning_reads_little_of_what_stays(database, kind):
+    """Its work does not grow with what is kept: the writer is held for it. It is counted, not timed."""
+    store = SqliteRiskStore(database)
 
-        await database.write(lambda connection: connection.set_progress_handler(count, 1))
-        assert await store.prune(T0, Retention(dead_letters_most=20_000), 1) == 0
-        await database.write(lambda connection: connection.set_progress_handler(None, 0))
-        return steps[-1]
+    async def commit(numbers):
+        if kind == "dead letters":
+            await store.commit(letters_of("edr", numbers))
+        else:
+            rows = [SignalRow(T0, "edr", DEVICE, b"%d" % each) for each in numbers]
+            await store.commit(Batch(signals=rows))
+            await store.file_all()
 
-    await store.commit(letters_of("edr", range(10)))
-    few = await steps_of_pruning()
-    await store.commit(letters_of("edr", range(10, 10_000)))
-    assert await steps_of_pruning() <= 2 * few
+    await commit(range(100))
+    few = await steps_of_pruning(database, store)
+    await commit(range(100, 10_000))
+    assert await steps_of_pruning(database, store) <= 2 * few
 
 
 async def test_message_ids_are_kept_as_long_as_senders_retry(store):
