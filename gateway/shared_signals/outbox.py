@@ -198,7 +198,7 @@ class TransmitStore:
     async def waiting(self, stream: Stream, most: int, after: int = 0) -> list[Waiting]:
         """Return the oldest events of a stream whose `seq` is above `after`, in order.
 
-        Of one that is not enabled only those that say so.
+        Of one that is not enabled only those that say so. Raises `StoreFault`.
         """
         is_stopped = int(stream.status != "enabled")
 
@@ -210,7 +210,10 @@ class TransmitStore:
             )
             return [Waiting(row[0], row[1], instant(row[2]), row[3]) for row in rows]
 
-        return await self._database.read(run)
+        try:
+            return await self._database.read(run)
+        except sqlite3.Error as error:
+            raise StoreFault(f"events cannot be read: {error}") from error
 
     async def count(self, stream_id: str) -> int:
         """Return how many events of a stream wait."""
@@ -220,7 +223,7 @@ class TransmitStore:
         )
 
     async def done(self, stream_id: str, jtis: Iterable[str]) -> int:
-        """Forget events that their receiver has, or never will have; return how many there were."""
+        """Forget events that their receiver has, or never will have; return how many. Raises `StoreFault`."""
         rows = [(stream_id, jti) for jti in jtis]
 
         def run(connection: sqlite3.Connection) -> int:
@@ -228,7 +231,10 @@ class TransmitStore:
             connection.executemany("DELETE FROM ssf_outbox WHERE stream_id = ? AND jti = ?", rows)
             return connection.total_changes - before
 
-        gone = await self._database.write(run) if rows else 0
+        try:
+            gone = await self._database.write(run) if rows else 0
+        except sqlite3.Error as error:
+            raise StoreFault(f"events cannot be forgotten: {error}") from error
         self.backlog[stream_id] -= gone
         return gone
 

@@ -4,11 +4,15 @@ An event that is refused with 400 or 413 is dropped with a log line, unless it i
 sender (`authentication_failed`, `access_denied`); anything else is tried again, ever more slowly, until the event is
 older than it may become. An event is deleted only when its receiver has acknowledged it.
 
+INVARIANT: an event is pushed again only when the answer to it was not received. A push that was begun is ended, and
+settled, before anything of its stream is pushed again, by whichever sender; so is what the store could not note.
+
 Addresses come from receivers: only those that the configuration lists, or else public ones over https, are called, and
 every connection is checked again after its name was resolved.
 """
 
 import asyncio
+import contextlib
 import errno
 import socket
 import ssl
@@ -36,9 +40,14 @@ from risk.database import StoreFault, StoreOverloaded
 log = structlog.get_logger("shared-signals")
 
 SEND_TIMEOUT_S = 15.0
+
+STOP_S = 2.0
+"""How long the end of the process waits for the answer to what was pushed last."""
+
 BATCH = 16
 MAX_ANSWER = 4096
 REFUSED = (400, 413)
+FAULTS = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 SENDER_REFUSED = frozenset({"authentication_failed", "access_denied"})
 """Error codes of RFC 8935 section 2.4 that do not speak of the token: it is kept until they are settled."""
 
@@ -115,8 +124,19 @@ class SenderStatus(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: datetime | None = None
 
 
+class Pushing:
+    """What the senders of one stream share, one after the other: `turn` is held by the one that pushes.
+
+    `answered` is the event whose answer was received, until the store has noted it; "" without one.
+    """
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self.answered = ""
+
+
 class Sender:
-    """Pushes the events of one stream. `start`, `wake` when there are events, `await stop()`."""
+    """Pushes the events of one stream. `start`, `wake` when there are events; `end`, `await stop()`."""
 
     def __init__(
         self,
@@ -124,6 +144,7 @@ class Sender:
         party: SignalSubscriber,
         store: TransmitStore,
         *,
+        pushing: Pushing,
         authorization: str,
         sign: Callable[[Waiting], str],
         clock: Callable[[], datetime],
@@ -132,6 +153,7 @@ class Sender:
         self.stream = stream
         self.party = party
         self._store = store
+        self._pushing = pushing
         self._authorization = authorization
         self._sign = sign
         self._clock = clock
@@ -139,6 +161,9 @@ class Sender:
         self._wake = asyncio.Event()
         self._wake.set()
         self._task: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._is_in_push = False
+        self._is_ending = False
         self.status = SenderStatus()
 
     def start(self) -> None:
@@ -151,12 +176,24 @@ class Sender:
         """There is something to send."""
         self._wake.set()
 
-    async def stop(self) -> None:
-        """End; what was not acknowledged is sent again by the next sender."""
+    def end(self) -> None:
+        """Push nothing more, and come to an end once what was begun is settled. The next sender waits for that."""
+        self._is_ending = True
+        if self._task is not None and not self._is_in_push:
+            self._task.cancel()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing goes on any more."""
+        return self._task is None or self._task.done()
+
+    async def stop(self, within_s: float) -> None:
+        """End within this time. What has had no answer by then is sent again by the next sender."""
+        self.end()
         if self._task is not None:
+            await asyncio.wait([self._task], timeout=within_s)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
 
     async def _send_all(self, tls: ssl.SSLContext) -> None:
         resolver = None if self.party.endpoints else PublicResolver()
@@ -169,32 +206,47 @@ class Sender:
             headers={"User-Agent": "posturegate", "Accept-Encoding": "identity"},
             auto_decompress=False,
         ) as http:
-            while True:
+            while not self._is_ending:
                 await self._wake.wait()
                 self._wake.clear()
                 await self._drain(http)
 
     async def _drain(self, http: aiohttp.ClientSession) -> None:
         """Send everything that waits, in its order: an event that cannot be sent holds up those behind it (P6)."""
-        failures = 0
-        while True:
+        is_more = True
+        while is_more and not self._is_ending:
+            pause_s = None
             try:
-                batch = await self._store.waiting(self.stream, BATCH)
-                if not batch:
-                    return
-                for waiting in batch:
-                    pause_s = await self._send(http, waiting, failures)
-                    failures = 0 if pause_s is None else failures + 1
-                    if pause_s is not None:
-                        await self._sleep(pause_s)
-                        break
+                async with self._pushing.turn:
+                    is_more, pause_s = await self._send_some(http)
             except (StoreFault, StoreOverloaded) as error:
                 log.warning("ssf-sender-waits", party=self.party.name, error=str(error))
-                failures += 1
-                await self._sleep(backoff_s(failures))
+                self._failures += 1
+                pause_s = backoff_s(self._failures)
+            if pause_s is not None and not self._is_ending:
+                await self._sleep(pause_s)
 
-    async def _send(self, http: aiohttp.ClientSession, waiting: Waiting, failures: int) -> float | None:
-        """Send one event; return None when it is settled, else how long to wait before it is sent again."""
+    async def _send_some(self, http: aiohttp.ClientSession) -> tuple[bool, float | None]:
+        """Send the oldest events; return whether more may wait, and how long to wait before it is sent."""
+        await self._settle()
+        batch = await self._store.waiting(self.stream, BATCH)
+        for waiting in batch:
+            if self._is_ending:
+                break
+            self._is_in_push = True
+            try:
+                pause_s = await self._send(http, waiting)
+                await self._settle()
+            finally:
+                self._is_in_push = False
+            if pause_s is not None:
+                self._failures += 1
+                return True, pause_s
+            self._failures = 0
+        return bool(batch), None
+
+    async def _send(self, http: aiohttp.ClientSession, waiting: Waiting) -> float | None:
+        """Send one event; return None when it is answered for good, else how long to wait before it is sent again."""
         headers = {"Content-Type": MEDIA_TYPE, "Accept": "application/json"}
         if self._authorization:
             headers["Authorization"] = self._authorization
@@ -205,34 +257,47 @@ class Sender:
                 headers=headers,
                 allow_redirects=False,
             ) as response:
-                answer = await response.content.read(MAX_ANSWER)
-                status, told = response.status, response.headers
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                status, told, answer = response.status, response.headers, b""
+                # The status of one that was taken says everything: nothing after it can take that back.
+                with contextlib.suppress(*(FAULTS if _is_taken(status) else ())):
+                    answer = await response.content.read(MAX_ANSWER)
+        except FAULTS as error:
             self._note(f"{type(error).__name__}: {error}"[:200])
-            return backoff_s(failures)
+            return backoff_s(self._failures)
         if status in REFUSED and _error(answer) not in SENDER_REFUSED:
-            await self._refused(waiting, status, answer)
+            self._refused(waiting, status, answer)
             return None
-        if not 200 <= status < 300:  # noqa: PLR2004 - success; 202 is what the standard says
+        if not _is_taken(status):
             self._note(f"it answered {status} {_error(answer)}".rstrip())
-            return max(backoff_s(failures), retry_after_s(told) or 0.0)
-        await self._store.done(self.stream.stream_id, [waiting.jti])
+            return max(backoff_s(self._failures), retry_after_s(told) or 0.0)
+        self._pushing.answered = waiting.jti
         self.status = SenderStatus(
             sent=self.status.sent + 1, refused=self.status.refused, sent_at=self._clock()
         )
         return None
 
-    async def _refused(self, waiting: Waiting, status: int, answer: bytes) -> None:
-        """Drop an event that its receiver will never take; what it said goes to the log."""
+    def _refused(self, waiting: Waiting, status: int, answer: bytes) -> None:
+        """Give up an event that its receiver will never take; what it said goes to the log."""
         text = answer.decode("utf-8", "replace")[:300]
         log.error("ssf-event-refused", party=self.party.name, jti=waiting.jti, status=status, said=text)
-        await self._store.done(self.stream.stream_id, [waiting.jti])
+        self._pushing.answered = waiting.jti
         self.status = msgspec.structs.replace(self.status, fault="", refused=self.status.refused + 1)
+
+    async def _settle(self) -> None:
+        """Forget the event whose answer was received. Raises `StoreFault`, `StoreOverloaded`: to be tried again."""
+        if self._pushing.answered:
+            await self._store.done(self.stream.stream_id, [self._pushing.answered])
+            self._pushing.answered = ""
 
     def _note(self, fault: str) -> None:
         if self.status.fault != fault:
             log.warning("ssf-not-sent", party=self.party.name, detail=fault)
         self.status = msgspec.structs.replace(self.status, fault=fault)
+
+
+def _is_taken(status: int) -> bool:
+    """Return whether a receiver has an event now; 202 is what the standard says."""
+    return 200 <= status < 300  # noqa: PLR2004 - success
 
 
 def _error(answer: bytes) -> str:

@@ -21,8 +21,9 @@ from gateway.shared_signals.keys import SigningKeys
 from gateway.shared_signals.letters import Letter
 from gateway.shared_signals.management import AUTHORIZATION_PURPOSE, Management
 from gateway.shared_signals.outbox import Outgoing, Status, Stream, TransmitStore, Waiting
-from gateway.shared_signals.sending import Sender, SenderStatus, endpoint_fault
+from gateway.shared_signals.sending import STOP_S, Pushing, Sender, SenderStatus, endpoint_fault
 from gateway.shared_signals.streams import PUSH
+from gateway.tasks import spawn
 from risk.database import Database, StoreFault, StoreOverloaded
 from risk.model import DeviceId, Posture
 
@@ -71,6 +72,8 @@ class Transmitter:
         self._parties: Parties | None = None
         self._streams: dict[str, Stream] = {}
         self._senders: dict[str, Sender] = {}
+        self._ending: list[Sender] = []
+        self._pushing: dict[str, Pushing] = {}
         self._arrived: dict[str, asyncio.Event] = {}
         self._changing = asyncio.Lock()
         self._is_loaded = False
@@ -101,10 +104,14 @@ class Transmitter:
 
     async def configure(self, config: Config) -> None:
         """Transmit by this configuration from now on. Raises `StoreFault`."""
+        async with self._changing:
+            await self._configure(config)
+
+    async def _configure(self, config: Config) -> None:
         settings = config.shared_signals.transmitter
         if settings is None:
             self._parties = None
-            await self._stop_senders()
+            self._end_senders()
             return
         self._parties = Parties(
             issuer=config.public_url,
@@ -116,7 +123,7 @@ class Transmitter:
             self._streams = {each.party: each for each in await self._store.streams()}
             self.emitter.start()
             self._is_loaded = True
-        await self._stop_senders()
+        self._end_senders()
         for stream in self._streams.values():
             self._follow(stream)
         self.emitter.look_at_all()
@@ -124,7 +131,8 @@ class Transmitter:
     async def stop(self) -> None:
         """End; what waits is in the store."""
         await self.emitter.stop()
-        await self._stop_senders()
+        self._end_senders()
+        await asyncio.gather(*(sender.stop(STOP_S) for sender in self._ending))
 
     async def upkeep(self) -> None:
         """Forget what nobody took in time, and make a new key when one is due."""
@@ -227,12 +235,15 @@ class Transmitter:
         return self._streams.get(party)
 
     async def put(self, stream: Stream) -> None:
-        """Keep a new or changed stream, and act by it."""
+        """Keep a new or changed stream, and act by it, whether or not the caller waits for that."""
+        await asyncio.shield(spawn(self._put(stream), name="ssf-stream-changed"))
+
+    async def _put(self, stream: Stream) -> None:
         async with self._changing:
             before = self._streams.get(stream.party)
             await self._store.put_stream(stream)
             self._streams[stream.party] = stream
-            await self._unfollow(stream.party)
+            self._end_sender(stream.party)
             self._follow(stream)
         log.info("ssf-stream-changed", party=stream.party, stream=stream.stream_id, status=stream.status)
         if before is None or not before.holds:
@@ -240,12 +251,16 @@ class Transmitter:
         self._wake([stream.stream_id])
 
     async def delete(self, stream: Stream) -> None:
-        """Forget a stream with all that waits for it."""
+        """Forget a stream with all that waits for it, whether or not the caller waits for that."""
+        await asyncio.shield(spawn(self._delete(stream), name="ssf-stream-deleted"))
+
+    async def _delete(self, stream: Stream) -> None:
         async with self._changing:
-            await self._unfollow(stream.party)
+            self._end_sender(stream.party)
             self._streams.pop(stream.party, None)
             self._arrived.pop(stream.stream_id, None)
             await self._store.delete_stream(stream.stream_id)
+            self._pushing.pop(stream.stream_id, None)
         log.info("ssf-stream-deleted", party=stream.party, stream=stream.stream_id)
 
     async def set_subject(self, stream: Stream, subject: Mapping[str, Any], *, is_added: bool) -> None:
@@ -312,6 +327,7 @@ class Transmitter:
             stream,
             party,
             self._store,
+            pushing=self._pushing.setdefault(stream.stream_id, Pushing()),
             authorization=self._authorization(stream),
             sign=self.sign,
             clock=self._clock,
@@ -336,11 +352,14 @@ class Transmitter:
             return ""
         return plain.decode()
 
-    async def _unfollow(self, party: str) -> None:
+    def _end_sender(self, party: str) -> None:
+        """Let a sender come to its end; until then it is remembered, so that the process waits for it."""
         sender = self._senders.pop(party, None)
+        self._ending = [each for each in self._ending if not each.has_ended]
         if sender is not None:
-            await sender.stop()
+            sender.end()
+            self._ending.append(sender)
 
-    async def _stop_senders(self) -> None:
+    def _end_senders(self) -> None:
         for party in list(self._senders):
-            await self._unfollow(party)
+            self._end_sender(party)

@@ -15,7 +15,10 @@ EVENTS = "https://schemas.openid.net/secevent/caep/event-type/"
 
 
 class ForeignReceiver:
-    """What the receiver has heard. `answers` are the statuses that its push address gives next; 202 afterwards."""
+    """What the receiver has heard. `answers` are the statuses that its push address gives next; 202 afterwards.
+
+    Nothing is answered while `may_answer` is not set, and connections end without an answer while `is_breaking_off`.
+    """
 
     def __init__(self, base: str, token: str) -> None:
         self.base = base
@@ -29,6 +32,9 @@ class ForeignReceiver:
         self.headers: list[dict[str, str]] = []
         self.heads: list[dict[str, Any]] = []
         self.arrived = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.is_breaking_off = False
         self.http = aiohttp.ClientSession()
 
     async def call(
@@ -109,6 +115,9 @@ class ForeignReceiver:
         self.seen.append((status, claims))
         self.headers.append(dict(request.headers))
         self.arrived.set()
+        await self.may_answer.wait()
+        if self.is_breaking_off and request.transport is not None:
+            request.transport.abort()
         body = {"err": self.error, "description": "no"} if status == 400 else None
         return web.json_response(body, status=status) if body else web.Response(status=status)
 

@@ -3,8 +3,9 @@
 import asyncio
 import random
 import socket
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ class Gateway:
 
     def __init__(self, clock: Clock, database: Database) -> None:
         self.clock = clock
+        self.database = database
         self.state = RiskState()
         self.slept: list[float] = []
         self.policies: tuple[CompliancePolicy, ...] = ()
@@ -359,6 +361,120 @@ async def test_an_event_is_kept_while_its_sender_is_refused(gateway: Gateway, si
     await siem.until(1)
     assert [status for status, _ in siem.seen] == [400, 400, 202]
     assert len({claims["jti"] for _, claims in siem.seen}) == 1
+
+
+async def ended(gateway: Gateway, *people: str) -> None:
+    """End a session of each of these people: one event each."""
+    for each in people:
+        await gateway.transmitter.sessions_ended([session_of(gateway, each)], by="admin", reason="x")
+
+
+def people_of(siem: ForeignReceiver) -> list[str]:
+    """Return whom the events are about that were pushed, in their order; "" where about nobody."""
+    return [claims["sub_id"].get("user", {}).get("sub", "") for _, claims in siem.seen]
+
+
+async def test_pausing_and_enabling_pushes_nothing_twice(gateway: Gateway, siem: ForeignReceiver) -> None:
+    """What is under way is waited for by what follows, and not by the receiver, who may ask while it takes an event."""
+    stream = await siem.subscribe()
+    siem.may_answer.clear()
+    await ended(gateway, "one", "two")
+    await until(lambda: siem.seen)
+    for status in ("paused", "enabled", "paused", "enabled"):
+        await set_status(siem, stream, status)
+    siem.may_answer.set()
+    await ended(gateway, "three")
+    await siem.until(3)
+    assert people_of(siem) == ["one", "two", "three"]
+    await until(lambda: not gateway.transmitter.backlog()["siem"])
+
+
+async def test_a_reload_pushes_nothing_twice(gateway: Gateway, siem: ForeignReceiver) -> None:
+    """Also where the receiver changes its stream at the same time: one sender is left, not two."""
+    stream = await siem.subscribe()
+    siem.may_answer.clear()
+    await ended(gateway, "one", "two")
+    await until(lambda: siem.seen)
+    config = gateway.config(port_of(siem))
+    await asyncio.gather(
+        gateway.transmitter.configure(config),
+        set_status(siem, stream, "enabled"),
+        gateway.transmitter.configure(config),
+    )
+    siem.may_answer.set()
+    await siem.until(2)
+    await ended(gateway, "three", "four")
+    await siem.until(4)
+    await until(lambda: not gateway.transmitter.backlog()["siem"])
+    assert people_of(siem) == ["one", "two", "three", "four"]
+
+
+async def test_after_a_pause_nothing_more_is_begun(gateway: Gateway, siem: ForeignReceiver) -> None:
+    await siem.subscribe()
+    siem.may_answer.clear()
+    await ended(gateway, "one", "two")
+    await until(lambda: siem.seen)
+    await gateway.transmitter.set_status("siem", "paused", "maintenance")
+    siem.may_answer.set()
+    await siem.until(2)
+    assert people_of(siem) == ["one", ""]
+    await gateway.transmitter.set_status("siem", "enabled", "")
+    await siem.until(4)
+    assert people_of(siem) == ["one", "", "two", ""]
+
+
+async def test_the_end_waits_for_the_answer_to_what_was_pushed(tmp_path: Path) -> None:
+    """An orderly restart sends nothing again that its receiver has answered."""
+    clock = Clock()
+    async with (
+        running_gateway(tmp_path / "state.db", clock) as first,
+        running_receiver(first.url, TOKEN) as siem,
+    ):
+        await first.transmitter.configure(first.config(port_of(siem)))
+        await siem.subscribe()
+        siem.may_answer.clear()
+        await ended(first, "one", "two")
+        await until(lambda: siem.seen)
+        ending = asyncio.create_task(first.transmitter.stop())
+        await asyncio.sleep(0)
+        siem.may_answer.set()
+        await ending
+        assert people_of(siem) == ["one"]
+        (stream,) = await first.transmitter._store.streams()
+        waiting = await first.transmitter._store.waiting(stream, 9)
+        assert [b"two" in each.claims for each in waiting] == [True]
+
+
+async def test_an_answer_that_cannot_be_noted_is_noted_later(tmp_path: Path) -> None:
+    """While the store cannot be written, an event that its receiver has is not pushed again, and holds up the rest."""
+    path = tmp_path / "state.db"
+    async with running_gateway(path) as gateway, running_receiver(gateway.url, TOKEN) as siem:
+        await gateway.transmitter.configure(gateway.config(port_of(siem)))
+        stream = await siem.subscribe()
+        await gateway.database.write(lambda connection: connection.execute("PRAGMA busy_timeout = 0"))
+        siem.may_answer.clear()
+        await ended(gateway, "one", "two")
+        await until(lambda: siem.seen)
+        with closing(sqlite3.connect(path, isolation_level=None)) as somebody:
+            somebody.execute("BEGIN IMMEDIATE")
+            siem.may_answer.set()
+            await until(lambda: len(gateway.slept) > 1)
+        await set_status(siem, stream, "paused")
+        await set_status(siem, stream, "enabled")
+        await siem.until(2)
+        await until(lambda: not gateway.transmitter.backlog()["siem"])
+        assert people_of(siem) == ["one", "two"]
+
+
+async def test_an_event_that_is_not_answered_is_pushed_again(gateway: Gateway, siem: ForeignReceiver) -> None:
+    """At least once: the receiver may have it or not."""
+    await siem.subscribe()
+    siem.is_breaking_off = True
+    await ended(gateway, "one")
+    await until(lambda: len(siem.seen) > 1)
+    siem.is_breaking_off = False
+    await until(lambda: not gateway.transmitter.backlog()["siem"])
+    assert {claims["jti"] for _, claims in siem.seen} == {siem.seen[0][1]["jti"]}
 
 
 async def test_events_that_nobody_transmits_are_shown_and_never_sent(
