@@ -90,6 +90,7 @@ from gateway.pulls.store import CursorStore
 from gateway.scheduling import ask_for_short_turns
 from gateway.service_tokens import store as service_token_tables
 from gateway.service_tokens.admin import TokenApi
+from gateway.service_tokens.figures import TokenFigures
 from gateway.service_tokens.registry import ServiceTokens
 from gateway.sessions import sqlite as session_tables
 from gateway.sessions.endings import Endings
@@ -292,6 +293,7 @@ class Hub:
     def _publish_figures(self, revision: str) -> None:
         self.metrics.registry.register(self.shared_signals.figures())
         self.metrics.registry.register(DeviceFigures(self.risk))
+        self.metrics.registry.register(TokenFigures(self.service_tokens))
         self.metrics.build.labels(__version__, revision).set(1)
         self._note_reload(is_ok=True)
 

@@ -130,13 +130,18 @@ def _made(token: dict[str, Any], secret: str) -> list[str]:
 
 
 def _line(token: dict[str, Any]) -> str:
+    from compliance.texts import duration_text  # noqa: PLC0415
+
     state = token["state"]
     when = token["revoked_at"] if state == "revoked" else token["expires_at"]
     word = {"live": "until", "expired": "since", "revoked": "since"}[state]
     used = f"used {_minute(token['used_at'])}" if token["used_at"] else "never used"
     why = f"  ({token['revoked_reason'] or token['reason']})"
     apps = ",".join(token["apps"])
-    return f"{token['id']}  {state:<7} {word} {_minute(when)}  {token['service']} at {apps}  {used}{why}"
+    left = f" ({duration_text(token['left_s'])} left)" if state == "live" else ""
+    return (
+        f"{token['id']}  {state:<7} {word} {_minute(when)}{left}  {token['service']} at {apps}  {used}{why}"
+    )
 
 
 def _minute(moment: str) -> str:

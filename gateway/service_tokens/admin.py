@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.administration import json_answer, operator_of
 from gateway.feed.hub_side import NotEnforced
-from gateway.service_tokens.model import DEFAULT_LIFE, ServiceToken, TokenRefused
+from gateway.service_tokens.model import DEFAULT_LIFE, ServiceToken, TokenRefused, TokenState
 from gateway.service_tokens.registry import ServiceTokens
 from risk.database import StoreFault, StoreOverloaded
 from risk.values import Strict
@@ -136,4 +136,6 @@ def shown(token: ServiceToken, now: datetime) -> dict[str, Any]:
     """Return a token for people and scripts."""
     record: dict[str, Any] = msgspec.to_builtins(token)
     del record["digest"]
-    return {**record, "state": token.state(now).value}
+    state = token.state(now)
+    left_s = max(0, int((token.expires_at - now).total_seconds())) if state is TokenState.LIVE else 0
+    return {**record, "state": state.value, "left_s": left_s}

@@ -33,6 +33,9 @@ DEFAULT_LIFE = timedelta(days=90)
 KEPT_AFTER_END = timedelta(days=90)
 """How long a token that is over stays listed, and who holds it is told so."""
 
+WARNED_BEFORE = timedelta(days=14)
+"""How long before its end people are told that a token is going to expire; of a short life not before its half."""
+
 _SERVICE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 OTHER_APP = (
@@ -84,6 +87,11 @@ class ServiceToken(msgspec.Struct, frozen=True, kw_only=True):
     def ended_at(self) -> datetime:
         """When it stopped to count, or will."""
         return self.expires_at if self.revoked_at is None else min(self.revoked_at, self.expires_at)
+
+    def is_running_out(self, now: datetime) -> bool:
+        """Return whether it counts, but not for long."""
+        before = min(WARNED_BEFORE, (self.expires_at - self.created_at) / 2)
+        return self.state(now) is TokenState.LIVE and self.expires_at - now <= before
 
 
 def new_token(

@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from compliance.texts import duration_text
 from gateway.decision.context import session_key
 from gateway.service_tokens.model import (
     KEPT_AFTER_END,
@@ -32,6 +33,7 @@ log = structlog.get_logger("service-tokens")
 MAX_TOKENS = 10_000
 """Most tokens that are kept, those that are over included."""
 FLUSH_EVERY_S = 15.0
+WARNED_EVERY = timedelta(days=1)
 
 
 class Enforced(Protocol):
@@ -64,6 +66,7 @@ class ServiceTokens:
         self._by_digest: dict[str, TokenId] = {}
         self._sessions: dict[TokenId, Session] = {}
         self._used: dict[TokenId, datetime] = {}
+        self._warned: dict[TokenId, datetime] = {}
         self._flushing: asyncio.Task[None] | None = None
 
     # --- life cycle ------------------------------------------------------------------------------------------
@@ -74,7 +77,7 @@ class ServiceTokens:
             self._index(token)
 
     def start(self) -> None:
-        """Begin to write when tokens were used, and to forget those that have been over for long."""
+        """Begin to write when tokens were used, to tell of those that run out, and to forget those long over."""
         self._flushing = spawn(self._keep_flushing(), name="service-tokens")
 
     async def stop(self) -> None:
@@ -107,9 +110,31 @@ class ServiceTokens:
     def listed(self) -> list[ServiceToken]:
         """Return every token, newest first, with when it was used last."""
         newest = sorted(self._tokens.values(), key=lambda each: each.created_at, reverse=True)
-        return [
-            msgspec.structs.replace(each, used_at=self._used.get(each.id, each.used_at)) for each in newest
-        ]
+        return [msgspec.structs.replace(each, used_at=self._last_used(each)) for each in newest]
+
+    def soonest_expiry_s(self) -> float | None:
+        """Return how long it takes until the next token expires that nothing replaces, None without any."""
+        now = self._clock()
+        return min(((each.expires_at - now).total_seconds() for each in self._lasting(now)), default=None)
+
+    def warn(self) -> None:
+        """Tell once a day of each token that runs out, unless another one has replaced it."""
+        now = self._clock()
+        self._warned = {each: at for each, at in self._warned.items() if at + WARNED_EVERY > now}
+        for token in self._lasting(now):
+            if token.is_running_out(now) and token.id not in self._warned:
+                self._warned[token.id] = now
+                left = duration_text((token.expires_at - now).total_seconds())
+                used_at = self._last_used(token)
+                log.warning(
+                    "service-token-expires-soon",
+                    token_id=token.id,
+                    service=token.service,
+                    apps=list(token.apps),
+                    used="never" if used_at is None else used_at.isoformat(),
+                    detail=f"expires {token.expires_at:%Y-%m-%d %H:%M} UTC, in {left}: "
+                    f"`posturegate service-token rotate {token.id} --reason …` makes the next one",
+                )
 
     def touch(self, session_id: str, now: datetime) -> None:
         """Note that a token was used; ids of others are ignored."""
@@ -204,6 +229,15 @@ class ServiceTokens:
             replaces=replaces,
         )
 
+    def _last_used(self, token: ServiceToken) -> datetime | None:
+        return self._used.get(token.id, token.used_at)
+
+    def _lasting(self, now: datetime) -> list[ServiceToken]:
+        """Return the tokens that count and that no other has replaced."""
+        live = [each for each in self._tokens.values() if each.state(now) is TokenState.LIVE]
+        replaced = {each.replaces for each in live}
+        return [each for each in live if each.id not in replaced]
+
     def _live(self, token_id: str) -> ServiceToken:
         token = self._tokens.get(TokenId(token_id))
         if token is None or token.state(self._clock()) is not TokenState.LIVE:
@@ -232,6 +266,7 @@ class ServiceTokens:
 
     async def _keep_flushing(self) -> None:
         while True:
+            self.warn()
             await asyncio.sleep(FLUSH_EVERY_S)
             await self._flush()
 

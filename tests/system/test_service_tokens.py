@@ -314,7 +314,7 @@ async def test_a_restart_forgets_no_token_and_the_file_knows_no_secret(
     assert (await get(http, stack.url("/api"), bearer(gone)))[1]["code"] == "service-token-revoked"
     async with asyncio.timeout(30):  # workers tell every few seconds what was used
         while "  used 20" not in (line := await listed(stack, held[0])):
-            assert re.search(r"live    until .* ci at notes  never used  \(test\)", line)
+            assert re.search(r"live    until .* \(29 d left\)  ci at notes  never used  \(test\)", line)
 
 
 async def git(folder: Path, *arguments: str, succeeds: bool = True) -> str:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import structlog
+from prometheus_client import CollectorRegistry, generate_latest
 
 from gateway.feed.hub_side import Enforcement, NotEnforced
+from gateway.service_tokens.figures import TokenFigures
 from gateway.service_tokens.model import KEPT_AFTER_END, ServiceToken, TokenRefused, TokenState
 from gateway.service_tokens.registry import ServiceTokens
 from gateway.service_tokens.store import SCHEMA, SqliteTokenStore
@@ -150,6 +153,65 @@ async def test_when_a_token_was_used_outlives_a_restart_and_old_ones_are_forgott
     last = world.registry()
     await last.load()
     assert last.listed() == []
+
+
+def warnings_of(world: World) -> list[tuple[str, str]]:
+    """Return which tokens are told to expire now, and in how long."""
+    with structlog.testing.capture_logs() as lines:
+        world.tokens.warn()
+    assert {(each["event"], each["log_level"]) for each in lines} <= {
+        ("service-token-expires-soon", "warning")
+    }
+    return [(each["service"], each["detail"].partition(", in ")[2].partition(":")[0]) for each in lines]
+
+
+async def test_a_token_that_runs_out_is_told_once_a_day(world: World) -> None:
+    await world.create("ci", 30 * DAY)
+    await world.create("brief", 4 * DAY)
+    told = []
+    while world.now < NOW + 31 * DAY:
+        told += [(world.now - NOW, *each) for each in warnings_of(world)]
+        world.now += timedelta(hours=6)
+    assert [(at.days, left) for at, service, left in told if service == "brief"] == [(2, "2 d"), (3, "1 d")]
+    of_ci = [(at.days, left) for at, service, left in told if service == "ci"]
+    assert of_ci == [(day, f"{30 - day} d") for day in range(16, 30)]
+
+
+async def test_a_token_that_was_replaced_or_revoked_is_not_told(world: World) -> None:
+    kept, _ = await world.create("kept")
+    replaced, _ = await world.create("replaced")
+    revoked, _ = await world.create("revoked")
+    world.now += 20 * DAY
+    await world.tokens.rotate(replaced.id, life=None, overlap=5 * DAY, by="uid 0", reason="test")
+    await world.tokens.revoke(revoked.id, by="uid 0", reason="test")
+    assert warnings_of(world) == [("kept", "10 d")]
+    assert world.tokens.soonest_expiry_s() == 10 * DAY.total_seconds()
+    await world.tokens.revoke(kept.id, by="uid 0", reason="test")
+    assert world.tokens.soonest_expiry_s() == 30 * DAY.total_seconds()
+    await world.tokens.revoke("replaced", by="uid 0", reason="test")
+    assert world.tokens.soonest_expiry_s() is None
+    assert warnings_of(world) == []
+
+
+async def test_a_start_tells_what_runs_out(world: World) -> None:
+    await world.create()
+    world.now += 29 * DAY
+    with structlog.testing.capture_logs() as lines:
+        world.tokens.start()
+        await asyncio.sleep(0)
+    await world.tokens.stop()
+    assert [each["event"] for each in lines] == ["service-token-expires-soon"]
+
+
+async def test_the_metric_is_of_the_token_that_expires_first(world: World) -> None:
+    registry = CollectorRegistry()
+    registry.register(TokenFigures(world.tokens))
+    name = "posturegate_service_token_expiry_seconds"
+    assert name not in generate_latest(registry).decode()
+    await world.create("late", 60 * DAY)
+    await world.create("early", 30 * DAY)
+    world.now += DAY
+    assert registry.get_sample_value(name) == 29 * 86400
 
 
 async def test_there_are_bounds(world: World) -> None:
