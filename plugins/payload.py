@@ -94,6 +94,12 @@ _MICROSECONDS_FROM = 1e14
 _NANOSECONDS_FROM = 1e17
 
 
+GZIP = b"\x1f\x8b"
+_COMPRESSED = (
+    ": it is gzip, which `Content-Encoding: gzip` has to say, and `gzip: true` of the sensor has to allow"
+)
+
+
 class PayloadFault(Exception):
     """The sender's body is not what it may send; `code` is stable, the text says what was found."""
 
@@ -114,7 +120,8 @@ def parse_payloads(body: bytes) -> list[Any]:
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise PayloadFault("body-not-utf8", f"byte {error.start} is not UTF-8") from error
+        hint = _COMPRESSED if body.startswith(GZIP) else ""
+        raise PayloadFault("body-not-utf8", f"byte {error.start} is not UTF-8{hint}") from error
     if not text.strip():
         raise PayloadFault("body-empty", "the body is empty")
     payloads = _values(text)

@@ -38,6 +38,12 @@ _ED25519_BYTES = 64
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _PLACEHOLDERS = ("body", "timestamp", "id")
 _HEX_MAC = re.compile(r"[0-9A-Fa-f]{64}")
+_NO_UNIX_TIME = "is no unix time in seconds"
+_NO_SIGNATURE = "`webhook-signature` holds nothing that is `v1,` and the base64 of a signature"
+_MISMATCH = (
+    "no signature matches these bytes: it was made with another secret or in another way, "
+    "or the body was changed after it was signed"
+)
 
 
 class VerifyCode(StrEnum):
@@ -95,14 +101,18 @@ class StandardWebhooksVerifier:
     def verify(self, headers: Headers, body: bytes, now_s: float) -> Verified:
         """Return proof of the sender. Raises `VerifyFault`."""
         message_id, timestamp, signatures = (_single(headers, name) for name in _SIGNED_HEADERS)
-        if not _MESSAGE_ID.fullmatch(message_id) or not _TIMESTAMP.fullmatch(timestamp):
-            raise VerifyFault(VerifyCode.UNREADABLE, "`webhook-id` or `webhook-timestamp` is unreadable")
+        if not _MESSAGE_ID.fullmatch(message_id):
+            raise VerifyFault(VerifyCode.UNREADABLE, "`webhook-id` is unreadable")
+        if not _TIMESTAMP.fullmatch(timestamp):
+            raise VerifyFault(VerifyCode.UNREADABLE, f"`webhook-timestamp` {_NO_UNIX_TIME}")
+        macs = _signatures(signatures, "v1", _MAC_BYTES)
+        others = _signatures(signatures, "v1a", _ED25519_BYTES)
         signed = b"%b.%b.%b" % (message_id.encode(), timestamp.encode(), body)
-        matched = _matching(self._keys, signed, _signatures(signatures, "v1", _MAC_BYTES))
+        matched = _matching(self._keys, signed, macs)
         if matched is None:
-            matched = _signing(self._public_keys, signed, _signatures(signatures, "v1a", _ED25519_BYTES))
+            matched = _signing(self._public_keys, signed, others)
         if matched is None:
-            raise VerifyFault(VerifyCode.MISMATCH, "no signature matches these bytes")
+            raise VerifyFault(VerifyCode.MISMATCH, _MISMATCH if macs or others else _NO_SIGNATURE)
         _check_clock("webhook-timestamp", int(timestamp), now_s, self._tolerance_s)
         return Verified(message_id, matched)
 
@@ -151,13 +161,15 @@ class HmacVerifier:
         signed = b"".join(values[part] if is_value else part.encode() for part, is_value in self._parts)
         matched = _matching(self._keys, signed, [mac])
         if matched is None:
-            raise VerifyFault(VerifyCode.MISMATCH, "no signature matches these bytes")
+            raise VerifyFault(VerifyCode.MISMATCH, _MISMATCH)
         _check_clock(self._timestamp_header, sent_at, now_s, self._tolerance_s)
         return Verified(message_id, matched)
 
     def _mac(self, text: str) -> bytes:
         fault = VerifyFault(
-            VerifyCode.UNREADABLE, f"the signature in `{self._signature_header}` is unreadable"
+            VerifyCode.UNREADABLE,
+            f"the signature in `{self._signature_header}` is unreadable: "
+            "prefix, encoding or length are not those that this sensor is configured with",
         )
         if not text.startswith(self._prefix):
             raise fault
@@ -180,7 +192,8 @@ class HmacVerifier:
                 return int(text)
         elif text.isascii() and not text.isdigit() and (at := parse_time(text)) is not None:
             return at.timestamp()
-        raise VerifyFault(VerifyCode.UNREADABLE, f"`{self._timestamp_header}` is unreadable")
+        what = _NO_UNIX_TIME if self._timestamp_format == "epoch" else "is no time of RFC 3339"
+        raise VerifyFault(VerifyCode.UNREADABLE, f"`{self._timestamp_header}` {what}")
 
 
 class BasicVerifier:
@@ -323,8 +336,9 @@ def _shared_secret(secret: Secret, scheme: str) -> bytes:
 def _check_clock(header: str, sent_at: float, now_s: float, tolerance_s: float) -> None:
     """Raise `VerifyFault` when the sender's clock is off. Only called after a signature matched."""
     if abs(now_s - sent_at) > tolerance_s:
-        off = f"{abs(now_s - sent_at):.0f} s"
-        text = f"`{header}` is {off} off, at most {tolerance_s:.0f} s are accepted"
+        off = f"{abs(now_s - sent_at):.0f} s in the {'past' if sent_at < now_s else 'future'}"
+        why = "a clock is wrong, or it was not signed anew when it was sent again"
+        text = f"`{header}` is {off}, at most {tolerance_s:.0f} s are accepted: {why}"
         raise VerifyFault(VerifyCode.CLOCK, text)
 
 

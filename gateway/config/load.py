@@ -29,6 +29,8 @@ __all__ = ["ConfigInvalid", "LoadedConfig", "SensorOptions", "load", "load_text"
 
 REVISION_CHARACTERS = 12
 
+MISSING_HINT = "`--config FILE` or $POSTUREGATE_CONFIG names it; `posturegate init` writes a first one"
+
 SensorOptions = Callable[[str], type[msgspec.Struct] | None]
 """Returns the type of a sensor kind's `options`, None for a kind that is not installed."""
 
@@ -68,7 +70,7 @@ def load(
     passed; default: the clock.
     """
     file = Path(path)
-    text = read_text(file, str(path))
+    text = read_text(file, str(path), missing_hint=MISSING_HINT)
     return load_text(
         text,
         file,

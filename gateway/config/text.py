@@ -83,13 +83,14 @@ class _BoundedComposer(Composer):
 TOO_MANY_HINT = "one policy can name many apps, groups and conditions"
 
 
-def read_text(path: Path, name: str) -> str:
+def read_text(path: Path, name: str, *, missing_hint: str = "") -> str:
     """Return the text of a configuration file. Raises `ConfigInvalid` when there is none to be had."""
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise _invalid(name, Code.FILE, f"cannot read the configuration: {error.strerror}") from error
+        message = f"cannot read the configuration: {error.strerror}"
+        raise _invalid(name, Code.FILE, message, hint=missing_hint) from error
     if len(raw) > MAX_FILE_BYTES:
         message = f"the file is larger than {MAX_FILE_BYTES // 1024} KiB, the most that one file may have"
         raise _invalid(name, Code.FILE, message, hint="split it, by `include`")

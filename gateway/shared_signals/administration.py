@@ -85,7 +85,10 @@ class Administration:
         receiver = self._receivers.get(asked.name)
         if receiver is None:
             known = ", ".join(sorted(self._receivers)) or "none"
-            return Answer(is_well=False, fault=f"no receiver is named `{asked.name}`: {known}")
+            has_here = asked.name in {each.party for each in await self._transmitter.statuses()}
+            hint = f"; `--ours` means the stream that `{asked.name}` has here" if has_here else ""
+            fault = f"no receiver is named `{asked.name}`; known: {known}{hint}"
+            return Answer(is_well=False, fault=fault)
         return await _of_receiver(receiver, asked)
 
     async def _of_party(self, asked: Request) -> Answer:

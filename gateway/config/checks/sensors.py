@@ -39,7 +39,7 @@ def check_standard_webhooks(checks: Checks, path: KeyPath, auth: StandardWebhook
         if not is_whsec(secret) and not is_whpk(secret):
             low, high = WHSEC_BYTES
             message = f"a secret is `whsec_` and base64 of {low} to {high} bytes, or a `whpk_` public key"
-            hint = "`posturegate init` makes one, or: echo whsec_$(openssl rand -base64 32)"
+            hint = "`posturegate sensor add` makes one, or: echo whsec_$(openssl rand -base64 32)"
             checks.fault(Code.SECRET, (*path, "secrets", at), message, hint)
 
 

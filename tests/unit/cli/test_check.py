@@ -86,7 +86,9 @@ def test_live_checks_do_not_run_for_an_invalid_configuration(write, capsys):
 def test_a_missing_file(tmp_path, capsys):
     path = str(tmp_path / "none.yaml")
     assert main(["check", "--config", path]) == 2
-    assert f"{path}: error GATE-C001 cannot read the configuration: No such file" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"{path}: error GATE-C001 cannot read the configuration: No such file" in out
+    assert "$POSTUREGATE_CONFIG names it; `posturegate init`" in out
 
 
 def test_load_or_print(write, capsys):

@@ -1,6 +1,7 @@
 """Reading bodies: what is JSON, what is too much, and the small readings of plugins."""
 
 import contextlib
+import gzip
 import json
 from datetime import UTC, datetime
 
@@ -28,6 +29,11 @@ from plugins.payload import (
     text_at,
     text_of,
 )
+
+
+def test_a_compressed_body_that_does_not_say_so_is_told():
+    with pytest.raises(PayloadFault, match="it is gzip, which `Content-Encoding: gzip` has to say"):
+        parse_payloads(gzip.compress(b'{"a": 1}'))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Who sent a delivery: vectors of our own, and the `standardwebhooks` package as a sender."""
 
 import base64
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -127,6 +128,22 @@ def test_each_header_must_be_there_once(name):
 )
 def test_unreadable_headers(change):
     assert code(fields(VECTOR | change)) is VerifyCode.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("change", "body", "late_s", "says"),
+    [
+        ({}, BODY + b" ", 0, "the body was changed after it was signed"),
+        ({"webhook-signature": VECTOR["webhook-signature"].removeprefix("v1,")}, BODY, 0, "`v1,`"),
+        ({"webhook-timestamp": f"{SENT_AT}000"}, BODY, 0, "`webhook-timestamp` is no unix time in seconds"),
+        ({"webhook-id": "a b"}, BODY, 0, "`webhook-id` is unreadable"),
+        ({}, BODY, 600, "600 s in the past, at most 300 s are accepted: a clock is wrong"),
+        ({}, BODY, -600, "600 s in the future, at most 300 s are accepted: a clock is wrong"),
+    ],
+)
+def test_a_fault_says_where_to_look(change, body, late_s, says):
+    with pytest.raises(VerifyFault, match=re.escape(says)):
+        verified(fields(VECTOR | change), body, now=SENT_AT + late_s)
 
 
 @given(

@@ -24,6 +24,7 @@ from gateway.localised import LocalisedTexts, RuleTexts
 from gateway.sessions.model import Session, SessionId
 from gateway.sessions.seal import Sealer
 from gateway.shared_signals import received as tables
+from gateway.shared_signals.administration import Administration, Request
 from gateway.shared_signals.figures import Figures
 from gateway.shared_signals.outbox import Status
 from gateway.shared_signals.transmitter import Transmitter
@@ -510,6 +511,15 @@ async def test_an_operator_stops_a_stream_and_its_receiver_is_told(
     assert len(heard) - len(told) == (status == "paused")
     with pytest.raises(LookupError):
         await gateway.transmitter.set_status("nobody", "paused", "")
+
+
+async def test_a_command_for_the_other_side_says_how_it_is_meant(
+    gateway: Gateway, siem: ForeignReceiver
+) -> None:
+    await siem.subscribe()
+    administration = Administration({}, gateway.transmitter)
+    answer = await administration._answer(Request(action="pause", name="siem", reason="audit"))
+    assert answer.fault.endswith("known: none; `--ours` means the stream that `siem` has here")
 
 
 async def test_what_waits_survives_a_restart(tmp_path: Path) -> None:
