@@ -2,13 +2,16 @@
 
 import base64
 import json
+import re
 import secrets
 import shlex
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from gateway.config.schema import Basic, Bearer, Hmac, StandardWebhooks
+from plugins.payload import parse_time
 from plugins.verify import parse_message
 from risk.values import Secret
 
@@ -57,6 +60,13 @@ GENERIC_BODY = {
 }
 """A payload that the options of `generic` above read."""
 
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
+_WRITTEN = len("2026-03-02T09:15:30")
+_YEARS = range(2025, 2028)
+"""When the samples were written: other times, such as the first of January of the year 1, are no moments."""
+_UNIX = tuple(datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (_YEARS.start, _YEARS.stop))
+_UNITS = (1, 1_000, 1_000_000, 1_000_000_000)
+
 Auth = StandardWebhooks | Bearer | Basic | Hmac
 
 
@@ -90,6 +100,52 @@ def _signed(kind: str) -> dict[str, str]:
     return SIGNED.get(kind, GITHUB)
 
 
+def as_of(payload: Any, now: datetime) -> Any:
+    """Return a sample as if its newest moment were `now`, so that what it says has not expired long since."""
+    moments = list(_moments(payload))
+    if not moments:
+        return payload
+    return _later(payload, timedelta(seconds=round((now - max(moments)).total_seconds())))
+
+
+def _moments(value: Any) -> Iterator[datetime]:
+    """Yield the moments of a sample: texts that begin as RFC 3339 does, and unix times in whole numbers."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _moments(each)
+    elif (at := _moment(value)) is not None:
+        yield at
+
+
+def _moment(value: Any) -> datetime | None:
+    is_one = (isinstance(value, str) and _TIME.match(value)) or _unit(value)
+    at = parse_time(value) if is_one else None
+    return at if at is not None and at.year in _YEARS else None
+
+
+def _unit(value: Any) -> int:
+    """Return in which part of a second a number is a unix time of the samples' years; 0 when it is none."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return 0
+    return next((unit for unit in _UNITS if _UNIX[0] <= value / unit < _UNIX[1]), 0)
+
+
+def _later(value: Any, by: timedelta) -> Any:
+    match value:
+        case Mapping():
+            return {name: _later(each, by) for name, each in value.items()}
+        case list():
+            return [_later(each, by) for each in value]
+        case str() if _moment(value) is not None:
+            written = datetime.fromisoformat(value[:_WRITTEN]) + by
+            return f"{written:%Y-%m-%dT%H:%M:%S}{value[_WRITTEN:]}"
+        case int() if _moment(value) is not None:
+            return value + int(by.total_seconds()) * _unit(value)
+    return value
+
+
 def section_lines(kind: str, name: str, scheme: str, file: Path) -> Iterator[str]:
     """Yield the section of a new sensor, as an item of `sensors`, whose secret is in `file`."""
     yield f"  - name: {name}"
@@ -119,10 +175,12 @@ def added_lines(
         yield "sensors:"
     yield from section_lines(kind, name, scheme, file)
     yield ""
-    yield f"# 3. Prove address, secret and mapping; this changes nothing: posturegate sensor test-event {name}"
-    yield ""
-    yield f"# 4. A first delivery (`posturegate sensor send {name} body.json` does the same), beside {config}:"
+    yield f"# 3. Prove address, secret and mapping, beside {config}; this changes nothing:"
     yield f"printf %s {shlex.quote(json.dumps(sample, separators=(',', ':')))} > body.json"
+    yield f"posturegate sensor test-event {name} body.json"
+    yield ""
+    yield f"# 4. Deliver it (`posturegate sensor send {name} body.json` does the same); what came of it:"
+    yield f"# `posturegate sensor deliveries {name}`"
     yield from curl_lines(auth_for(kind, name, scheme, secret), url, str(file))
 
 

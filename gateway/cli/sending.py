@@ -18,16 +18,24 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gateway.cli import EXIT_FAILED, EXIT_INVALID, EXIT_OK, add_config_argument
-from gateway.cli.adding import GENERIC_BODY, SCHEMES, added_lines, new_secret, scheme_for
+from gateway.cli.adding import GENERIC_BODY, SCHEMES, added_lines, as_of, new_secret, scheme_for
 from gateway.cli.deliveries import add_deliveries, run_deliveries
 from gateway.config.schema import Basic, Bearer, Hmac, Sensor, StandardWebhooks
+from gateway.config.show import duration
 from plugins.verify import parse_message, parse_signing_secret, sign
+from risk.model import Severity
 
 if TYPE_CHECKING:
     from gateway.config.load import LoadedConfig
+    from plugins.contract import Expected
 
 ASKED = frozenset({"cloudflare"})
 """Kinds that have no webhook."""
+
+_WEIGHTY = (Severity.MEDIUM, Severity.HIGH, Severity.CRITICAL)
+
+NOT_SENSORS = frozenset({"ssf", "caep", "risc", "shared-signals", "shared_signals", "set"})
+"""What is looked for among the kinds of sensors, and stands in a section of its own."""
 
 MAPPED = frozenset({"generic", "cloudevents"})
 """Kinds that read nothing without the operator's own mapping."""
@@ -103,7 +111,7 @@ def run_sending(arguments: argparse.Namespace) -> int:
 def _list(loaded: "LoadedConfig", _arguments: argparse.Namespace) -> int:
     rows = [("NAME", "KIND", "SCHEME", "SILENT AFTER", "ADDRESS")]
     for sensor in loaded.config.sensors:
-        silence = "never" if sensor.max_silence is None else f"{sensor.max_silence / 3600:g} h"
+        silence = "never" if sensor.max_silence is None else duration(sensor.max_silence)
         address = _url(loaded, sensor.name, "posture" if sensor.kind in ASKED else "hooks")
         rows.append((sensor.name, sensor.kind, _scheme(sensor), silence, address))
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
@@ -117,6 +125,10 @@ def _add(loaded: "LoadedConfig", arguments: argparse.Namespace) -> int:
     from gateway.config.sensors import installed  # noqa: PLC0415
 
     kinds = installed().kinds
+    if arguments.kind in NOT_SENSORS:
+        raise Unusable(
+            "Shared Signals have a section of their own, `shared_signals.receivers`: see docs/shared-signals.md"
+        )
     if arguments.kind not in kinds:
         raise Unusable(
             f"kind `{arguments.kind}` is not installed; {did_you_mean(arguments.kind, list(kinds))}"
@@ -141,7 +153,7 @@ def _add(loaded: "LoadedConfig", arguments: argparse.Namespace) -> int:
 
 
 def sample_payloads(kind: str) -> list[Any]:
-    """Return payloads of a kind that are read whole, those first that need no options.
+    """Return payloads of a kind that are read whole, as of now; those first that need no options, then those that show.
 
     Of `generic` it is one that the mapping of `sensor add` reads.
     """
@@ -154,7 +166,13 @@ def sample_payloads(kind: str) -> list[Any]:
         for each in installed().sensor(kind).samples
         if each.expected and not each.rejected and not each.headers
     ]
-    return [each.payload for each in sorted(samples, key=lambda each: bool(each.options))]
+    samples.sort(key=lambda each: (bool(each.options), not any(map(_shows, each.expected))))
+    return [as_of(each.payload, datetime.now(UTC)) for each in samples]
+
+
+def _shows(expected: "Expected") -> bool:
+    """Return whether a signal changes what is seen of a device or a person: it opens something that weighs."""
+    return not expected.resolves and expected.level in _WEIGHTY
 
 
 def _rotate(loaded: "LoadedConfig", arguments: argparse.Namespace) -> int:

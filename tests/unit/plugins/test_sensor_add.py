@@ -12,13 +12,18 @@ import msgspec
 import pytest
 from ruamel.yaml import YAML
 
-from gateway.cli.adding import SCHEMES, added_lines, scheme_for
+from gateway.cli.adding import SCHEMES, added_lines, as_of, scheme_for
 from gateway.cli.sending import ASKED, sample_payloads
 from gateway.config.schema import Sensor
 from gateway.config.sensors import installed
 from gateway.hub.hooks import hook_sensor
 from plugins.payload import parse_payloads
+from risk.model import Severity
 from risk.values import Secret
+
+WEIGHTY = (Severity.MEDIUM, Severity.HIGH, Severity.CRITICAL)
+SHOWING_NOTHING = {"jamf"}
+"""What Jamf says weighs nothing before its groups are named in the options."""
 
 KINDS = [kind for kind in installed().kinds if kind not in ASKED]
 
@@ -52,7 +57,8 @@ def test_what_add_prints_loads_is_believed_and_is_read(kind: str, scheme: str, t
     lines = added_lines(kind, "new", scheme, url=url, config="gate.yaml", sample=sample, has_sensors=False)
     first, second, third, fourth = "\n".join(lines).split("\n\n")
     ran(first, tmp_path)
-    assert third.endswith("posturegate sensor test-event new")
+    tested = ran("posturegate() { printf '%s\\n' \"$@\"; }\n" + third, tmp_path)
+    assert tested == ["sensor", "test-event", "new", "body.json"]
     (section,) = YAML(typ="safe").load(io.StringIO(second))["sensors"]
     files = [each["file"] for each in section["auth"]["secrets"]]
     section["auth"]["secrets"] = [(tmp_path / file).read_text() for file in files]
@@ -65,3 +71,28 @@ def test_what_add_prints_loads_is_believed_and_is_read(kind: str, scheme: str, t
     )
     assert normalized.signals
     assert not normalized.rejections
+    now = datetime.now(UTC)
+    lasting = [each for each in normalized.signals if each.expires_at is None or each.expires_at > now]
+    assert lasting, "what the first delivery says has expired: nothing comes of it"
+    assert any(each.level in WEIGHTY for each in lasting) is (kind not in SHOWING_NOTHING)
+
+
+def test_a_sample_is_of_now() -> None:
+    """In each way in which it is written; what is no moment of the sample stays as it is."""
+    sample = {
+        "at": "2026-03-02T09:15:30.25Z",
+        "before": ["2026-03-02T14:35:30.5+0530", 1772442900, 1772442900_250, True],
+        "never": "0001-01-01T00:00:00Z",
+        "number": 1_234_567_890,
+        "text": "2026-03-02 was a Monday",
+    }
+    now = datetime(2027, 3, 2, 9, 15, 30, 250_000, tzinfo=UTC)
+    year = 365 * 86400
+    assert as_of(sample, now) == {
+        "at": "2027-03-02T09:15:30.25Z",
+        "before": ["2027-03-02T14:35:30.5+0530", 1772442900 + year, (1772442900 + year) * 1000 + 250, True],
+        "never": "0001-01-01T00:00:00Z",
+        "number": 1_234_567_890,
+        "text": "2026-03-02 was a Monday",
+    }
+    assert as_of({"a": 1}, now) == {"a": 1}
