@@ -16,6 +16,8 @@ from gateway.cli.sending import Unusable, add_sending, run_sending, sensor_named
 from plugins.bounds import PluginFault
 from plugins.catalog import Catalog, OptionsFault
 from plugins.contract import Normalized
+from plugins.mapped import spelled
+from plugins.mapping import GenericOptions, Source, TypeSource
 from plugins.payload import PayloadFault, parse_payloads
 from risk.devices import normalise_identifier
 from risk.model import Rejection, Signal
@@ -63,7 +65,7 @@ def run(arguments: argparse.Namespace, out: TextIO | None = None, catalog: Catal
     if getattr(arguments, "action", "test") != "test":
         return run_sending(arguments)
     try:
-        normalized = _normalized(arguments, catalog or Catalog.discover())
+        normalized, options = _normalized(arguments, catalog or Catalog.discover())
     except (_Usage, PluginFault) as error:
         print(f"posturegate sensor test: {error}", file=sys.stderr)
         return 2
@@ -75,6 +77,8 @@ def run(arguments: argparse.Namespace, out: TextIO | None = None, catalog: Catal
         print(f"the body is refused with 400 {error.code}: {error}", file=stream)
         return 1
     _print(normalized, stream)
+    if isinstance(options, GenericOptions) and normalized.signals:
+        _print_missing(options, normalized, stream)
     return 0 if not normalized.rejections and (normalized.signals or normalized.ignored) else 1
 
 
@@ -95,13 +99,15 @@ def _check(kind: str, out: TextIO, catalog: Catalog | None) -> int:
     return 1 if found else 0
 
 
-def _normalized(arguments: argparse.Namespace, catalog: Catalog) -> Normalized:
+def _normalized(arguments: argparse.Namespace, catalog: Catalog) -> tuple[Normalized, Any]:
+    """Return what the payload becomes, and the options by which it does."""
     facade = catalog.sensor(arguments.kind)
     name = getattr(arguments, "sensor", None)
     given = _options(getattr(arguments, "options", None)) if name is None else _configured(arguments, name)
     options = facade.parse_options(given)
     payloads = parse_payloads(_body(arguments.file))
-    return facade.normalize(payloads, options, sensor=SENSOR_NAME, received_at=datetime.now(UTC), headers={})
+    now = datetime.now(UTC)
+    return facade.normalize(payloads, options, sensor=SENSOR_NAME, received_at=now, headers={}), options
 
 
 def _body(name: str) -> bytes:
@@ -178,6 +184,34 @@ def _print(normalized: Normalized, out: TextIO) -> None:
             print(f"  {field:<26} {value:<50} {_source(field, sources)}".rstrip(), file=out)
     for rejection in normalized.rejections:
         print(_rejected(rejection), file=out)
+
+
+def _print_missing(options: GenericOptions, normalized: Normalized, out: TextIO) -> None:
+    """Print which fields of a mapping nothing in the payload led to: one may be misspelt."""
+    found = {name.partition("[")[0] for sources in normalized.sources for name in sources}
+    missing = [
+        f"{name} ({', '.join(f'`{each}`' for each in spelled(source))})"
+        for name, source in _mapped(options)
+        if name not in found and spelled(source)
+    ]
+    if missing:
+        print(f"\nnothing is there in this payload for {', '.join(missing)}", file=out)
+        print("  that is right where only other messages have it; else look how it is spelt", file=out)
+
+
+def _mapped(options: GenericOptions) -> list[tuple[str, Source]]:
+    """Return the fields of a mapping under the names that their sources have."""
+    kind = options.type if isinstance(options.type, TypeSource) else None
+    named = [(f"device.{each.kind}", each.path) for each in options.device]
+    named += [(f"user.{each.kind}", each.path) for each in options.user]
+    named += [("type", kind.path)] if kind else []
+    named += [("level", options.level.path)] if options.level else []
+    named += [(name, getattr(options, name)) for name in _SOURCES]
+    named += [("actions", each) for each in options.actions]
+    return named + [(f"facts.{name}", each) for name, each in options.facts.items()]
+
+
+_SOURCES = ("title", "description", "why", "category", "external_id", "event_id", "observed_at")
 
 
 def _rejected(rejection: Rejection) -> str:

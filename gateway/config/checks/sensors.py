@@ -1,6 +1,7 @@
 """Checks of sensors and of how their deliveries prove who sent them."""
 
 import re
+from difflib import get_close_matches
 
 from gateway.config.checks.forms import is_whpk, is_whsec
 from gateway.config.checks.pulls import check_pull
@@ -9,9 +10,15 @@ from gateway.config.checks.weighing import check_sensor_name
 from gateway.config.errors import Code, KeyPath, shown
 from gateway.config.schema import Basic, Bearer, Hmac, Sensor, StandardWebhooks
 from plugins.verify import parse_message
+from risk.model import STRONG_KINDS
 from risk.values import Secret
 
 MAX_SECRETS = 2
+
+DEVICE_KINDS = (*STRONG_KINDS, "hostname")
+
+NEAR = 0.8
+"""How alike two kinds are, as `difflib` counts, for one to be a slip of the other."""
 
 MIN_BEARER_BYTES = 16
 
@@ -29,6 +36,34 @@ def check_sensor(checks: Checks, path: KeyPath, sensor: Sensor) -> None:
         message = f"sensor `{sensor.name}` may be silent for ever: nobody said when that counts"
         hint = "set `max_silence: 24h`, or `max_silence: null` for a sensor that speaks only of incidents"
         checks.fault(Code.NO_SILENCE, (*path, "max_silence"), message, hint)
+    if sensor.kind == "generic":
+        _check_kinds(checks, path, sensor)
+
+
+def _check_kinds(checks: Checks, path: KeyPath, sensor: Sensor) -> None:
+    """Warn of a kind of identifier that is nearly one of those that name a device: it would join no records."""
+    given = sensor.options.get("device")
+    for at, each in enumerate(given if isinstance(given, list | tuple) else ()):
+        kind = str(each.get("kind", "")) if isinstance(each, dict) else ""
+        meant = _nearly(kind)
+        if meant:
+            message = f"{shown(kind)} is a kind of your own, by which no two sensors name the same device"
+            checks.fault(
+                Code.WEAK_DEVICE,
+                (*path, "options", "device", at, "kind"),
+                message,
+                f"did you mean `{meant}`? docs/devices.md lists the kinds",
+            )
+
+
+def _nearly(kind: str) -> str:
+    """Return the known kind of identifier that was probably meant, "" for a known kind and for any other."""
+    plain = kind.strip().lower().replace("_", "-")
+    if kind in DEVICE_KINDS:
+        return ""
+    begins = [each for each in DEVICE_KINDS if plain == each or plain.startswith(f"{each}-")]
+    near = get_close_matches(plain, DEVICE_KINDS, n=1, cutoff=NEAR)
+    return (begins or near or [""])[0]
 
 
 def check_standard_webhooks(checks: Checks, path: KeyPath, auth: StandardWebhooks) -> None:

@@ -65,6 +65,11 @@ def auth(text):
     return GOOD + f"sensors: [{{name: s, kind: wazuh, max_silence: null, auth: {{{text}}}}}]\n"
 
 
+def generic(kind):
+    mapping = f"options: {{device: [{{kind: {kind}, path: a}}, {{kind: hostname, path: b}}]}}"
+    return auth("scheme: bearer, secrets: [{env: SECRET}]").replace("kind: wazuh", f"kind: generic, {mapping}")
+
+
 def rules(*texts):
     sensors = "sensors: [{name: fleet, kind: fleet, max_silence: 1d, auth: {scheme: bearer, secrets: [{env: SECRET}]}}]\n"
     listed = ", ".join(f"{{name: r{at}, {text}}}" for at, text in enumerate(texts))
@@ -291,6 +296,8 @@ WARNINGS = [
     (server("ops: 0.0.0.0:9901"), Code.EXPOSED),
     (auth("scheme: bearer, secrets: [{env: SECRET}]").replace("max_silence: null, ", ""), Code.NO_SILENCE),
     (GOOD + "devices: [{from: claim, claim: host, kind: hostname}]\n", Code.WEAK_DEVICE),
+    (generic("seriall"), Code.WEAK_DEVICE),
+    (generic("serial_number"), Code.WEAK_DEVICE),
     (GOOD + "sessions: {idle: 2h, absolute: 1h}\n", Code.WITHOUT_EFFECT),
     (provider("client_auth: none"), Code.WITHOUT_EFFECT),
     (app("strip_prefix: true"), Code.WITHOUT_EFFECT),
@@ -306,6 +313,9 @@ def test_warnings(text, code):
 
 
 SOUND = [
+    generic("serial"),
+    generic("asset-tag"),
+    generic("cloud-instance-id"),
     public("https://login.corp.example:8443"),
     GOOD.replace("https://login.corp.example", "http://login.localhost:8080").replace(
         "wiki.corp.example", "wiki.localhost"

@@ -45,6 +45,15 @@ def test_every_field_is_shown_with_its_source(command):
     assert "\x1b" not in text, "a payload must not steer the terminal"
 
 
+def test_what_leads_nowhere_is_told(command):
+    """A misspelt field rejects nothing: the level is unknown then, and nobody would see why."""
+    options = OPTIONS.replace("path: severity", "path: severty") + "title: [ttle, name]\nexternal_id: a\n"
+    code, text = command("generic", PAYLOAD, options)
+    assert code == 0
+    assert "nothing is there in this payload for level (`severty`), title (`ttle`, `name`)\n" in text
+    assert "nothing is there" not in command("generic", PAYLOAD, OPTIONS)[1]
+
+
 def test_people_are_shown_too(command):
     options = "device: []\nuser: [{kind: email, path: who}]\nlevel: {path: severity}\n"
     code, text = command("generic", {"who": "robin@corp.example", "severity": "low"}, options)
