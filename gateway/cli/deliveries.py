@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,10 @@ def _letters(parser: argparse.ArgumentParser) -> None:
 
 def run_deliveries(loaded: "LoadedConfig", arguments: argparse.Namespace) -> int:
     """Ask the running gateway. Returns 0; 1: no such thing, or no gateway; 2: it cannot be; 3: done in part."""
+    note = unknown_name(loaded, getattr(arguments, "name", ""))
+    if note:
+        # Names that were in the configuration are in the records still: they may be asked for.
+        print(f"posturegate sensor {arguments.action}: {note}", file=sys.stderr)
     try:
         method, path, body = _request(arguments)
     except ValueError as error:
@@ -83,6 +88,18 @@ def run_deliveries(loaded: "LoadedConfig", arguments: argparse.Namespace) -> int
         return EXIT_INVALID
     socket = str(admin_socket(loaded))
     return asyncio.run(_ask(socket, method, path, body, arguments))
+
+
+def unknown_name(loaded: "LoadedConfig", name: str) -> str:
+    """Return what to know of a name that no sensor of the configuration has, "" for one that does, and for none."""
+    from gateway.config.errors import did_you_mean  # noqa: PLC0415 - lazy: `--help` must not pay for it
+
+    names = [each.name for each in loaded.config.sensors]
+    if not name or name in names:
+        return ""
+    if any(each.name == name for each in loaded.config.shared_signals.receivers):
+        return f"`{name}` is a receiver of Shared Signals: `posturegate ssf status` tells how it is"
+    return f"no sensor is named `{name}`; {did_you_mean(name, names)}"
 
 
 def _request(arguments: argparse.Namespace) -> tuple[str, str, Any]:
@@ -175,7 +192,6 @@ def _told(arguments: argparse.Namespace, raw: bytes, answer: dict[str, Any]) -> 
 
 def _print_body(answer: Mapping[str, Any]) -> int:
     import base64  # noqa: PLC0415 - lazy
-    import sys  # noqa: PLC0415
 
     if answer["body_base64"] is None:
         print("its body is not kept", file=sys.stderr)

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from gateway.cli import EXIT_FAILED, EXIT_INVALID, EXIT_OK, add_config_argument
 from gateway.cli.adding import GENERIC_BODY, SCHEMES, added_lines, as_of, new_secret, scheme_for
-from gateway.cli.deliveries import add_deliveries, run_deliveries
+from gateway.cli.deliveries import add_deliveries, run_deliveries, unknown_name
 from gateway.config.schema import Basic, Bearer, Hmac, Sensor, StandardWebhooks
 from gateway.config.show import duration
 from plugins.verify import parse_message, parse_signing_secret, sign
@@ -317,12 +317,10 @@ def _hmac_headers(auth: Hmac, body: bytes, message_id: str, now_s: float) -> dic
 
 def sensor_named(loaded: "LoadedConfig", name: str) -> Sensor:
     """Return a sensor of the configuration. Raises `Unusable` without one of this name."""
-    from gateway.config.errors import did_you_mean  # noqa: PLC0415 - lazy: `--help` must not pay for it
-
-    names = [sensor.name for sensor in loaded.config.sensors]
-    if name not in names:
-        raise Unusable(f"no sensor is named `{name}`; {did_you_mean(name, names)}")
-    return loaded.config.sensors[names.index(name)]
+    found = next((sensor for sensor in loaded.config.sensors if sensor.name == name), None)
+    if found is None:
+        raise Unusable(unknown_name(loaded, name) or "a sensor has a name")
+    return found
 
 
 def _scheme(sensor: Sensor) -> str:

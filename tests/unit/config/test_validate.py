@@ -67,7 +67,9 @@ def auth(text):
 
 def generic(kind):
     mapping = f"options: {{device: [{{kind: {kind}, path: a}}, {{kind: hostname, path: b}}]}}"
-    return auth("scheme: bearer, secrets: [{env: SECRET}]").replace("kind: wazuh", f"kind: generic, {mapping}")
+    return auth("scheme: bearer, secrets: [{env: SECRET}]").replace(
+        "kind: wazuh", f"kind: generic, {mapping}"
+    )
 
 
 def rules(*texts):
