@@ -81,8 +81,14 @@ async def added(stack: Stack, scheme: str) -> str:
 
 
 async def as_told(stack: Stack, scheme: str, said: str) -> None:
-    """Deliver with the curl line that was printed, then with `sensor send`."""
-    script = said[said.index("\n", said.index("# 4.")) + 1 :]
+    """Make the body and deliver it with the lines that were printed, then with `sensor send`."""
+    config = ["--config", str(stack.config_path)]
+    tried, script = said[said.index("# 3.") :].split("\n\n")
+    await shell("posturegate() { :; }\n" + tried, stack.folder)
+    file = str(stack.folder / "body.json")
+    url = f"http://127.0.0.1:{stack.port}/.gate/hooks/new-{scheme}"
+    _, tested = await stack.cli("sensor", "test-event", f"new-{scheme}", file, "--url", url, *config)
+    assert re.match(r"(200|404|421)\n", tested), tested
     arguments = (await shell(script, stack.folder)).splitlines()
     body = (stack.folder / "body.json").read_bytes()
     status, answer = await delivered(arguments, body)
@@ -121,7 +127,7 @@ async def test_sending_to_a_running_gateway_and_its_counts() -> None:
         code, said = await stack.cli("sensor", "list", *config)
         assert code == 0, said
         assert re.search(
-            rf"edr +generic +bearer +1 h +{re.escape(stack.url('/.gate/hooks/edr', 'login'))}", said
+            rf"edr +generic +bearer +1h +{re.escape(stack.url('/.gate/hooks/edr', 'login'))}", said
         )
         code, said = await stack.cli("sensor", "rotate", "edr", *config)
         assert code == 0, said
@@ -148,6 +154,7 @@ async def stopped() -> AsyncIterator[Stack]:
         (["add", "generic", "Not A Name"], "a name has"),
         (["add", "generic", "edr"], "already"),
         (["add", "cloudflare", "warp"], "its product asks"),
+        (["add", "ssf", "idp"], "docs/shared-signals.md"),
         (["status"], "no running gateway answers"),
     ],
 )
