@@ -32,8 +32,11 @@ SIGNED: dict[str, dict[str, str]] = {
 }
 """Kinds whose product signs its deliveries in a way of its own: the fields of `hmac`."""
 
-SENT_BY = {"generic": "standard-webhooks", "jamf": "basic"} | dict.fromkeys(SIGNED, "hmac")
+SENT_BY = {"generic": "standard-webhooks", "jamf": "basic", "fleet": "basic"} | dict.fromkeys(SIGNED, "hmac")
 """The scheme of a kind whose product cannot send, or does better than, a bearer header."""
+
+IN_ADDRESS = frozenset({"fleet"})
+"""Kinds whose product takes name and password in the address that it is given, and nowhere else."""
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "generic": (
@@ -174,6 +177,9 @@ def added_lines(
     if not has_sensors:
         yield "sensors:"
     yield from section_lines(kind, name, scheme, file)
+    if kind in IN_ADDRESS and scheme == "basic":
+        address = url.replace("://", f"://{name}:{secret}@", 1)
+        yield f"# The address to give to its product, with name and secret: {address}"
     yield ""
     yield f"# 3. Prove address, secret and mapping, beside {config}; this changes nothing:"
     yield f"printf %s {shlex.quote(json.dumps(sample, separators=(',', ':')))} > body.json"

@@ -77,6 +77,16 @@ def test_what_add_prints_loads_is_believed_and_is_read(kind: str, scheme: str, t
     assert any(each.level in WEIGHTY for each in lasting) is (kind not in SHOWING_NOTHING)
 
 
+def test_fleet_is_given_its_credentials_in_the_address() -> None:
+    """It sends no header that could be chosen."""
+    url = "https://gate.example/.gate/hooks/new"
+    lines = list(
+        added_lines("fleet", "new", scheme_for("fleet"), url=url, config="g", sample={}, has_sensors=True)
+    )
+    secret = lines[1].split()[lines[1].split().index("%s") + 1]
+    assert f"with name and secret: https://new:{secret}@gate.example/.gate/hooks/new" in "\n".join(lines)
+
+
 def test_a_sample_is_of_now() -> None:
     """In each way in which it is written; what is no moment of the sample stays as it is."""
     sample = {

@@ -1,6 +1,8 @@
 """What `docs/sensors.md` shows works as shown."""
 
 import re
+import subprocess
+import time
 import tomllib
 from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
@@ -15,6 +17,7 @@ from plugins.catalog import Catalog, SensorFacade
 from plugins.payload import parse_payloads
 from plugins.sensors.generic import GenericSensor
 from plugins.verify import VerifyCode
+from risk.model import Severity
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "sensors.md").read_text(encoding="utf-8")
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -119,3 +122,26 @@ def test_the_template_for_kibana_becomes_alerts():
     )
     assert (len(read.signals), read.rejections, read.ignored) == (1, (), 1)
     assert read.signals[0].level == "high"
+
+
+def test_the_five_minutes_are_as_shown(tmp_path):
+    """The secret, the section and the delivery, word for word: what is sent is believed and read."""
+    begin = DOCUMENT[: DOCUMENT.index("## Answers")]
+    make, send = re.findall(r"```sh\n(.*?)```", begin, re.DOTALL)
+    (section,) = re.findall(r"```yaml\n(.*?)```", begin, re.DOTALL)
+    stub = "set -eu\ncurl() { printf '%s\\n' \"$@\"; }\n"
+    subprocess.run(["/bin/bash", "-c", make], cwd=tmp_path, check=True)  # noqa: S603 - our own document
+    done = subprocess.run(  # noqa: S603 - our own document
+        ["/bin/bash", "-c", stub + send], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    given = done.stdout.splitlines()
+    body = given[given.index("--data-binary") + 1]
+    loaded = load_text(BASE + section, tmp_path / "posturegate.yaml", {"HOOK_SECRET": "x" * 40})
+    assert loaded.warnings == ()
+    sensor = hook_sensors(loaded.config.sensors, CATALOG)["edr"]
+    headers = [given[at + 1].split(": ") for at, each in enumerate(given) if each == "-H"]
+    assert sensor.verifier.verify(headers, body.encode(), time.time()).secret == 0
+    read = sensor.facade.normalize(
+        parse_payloads(body.encode()), sensor.options, sensor="edr", received_at=NOW, headers={}
+    )
+    assert [(each.level, each.external_id) for each in read.signals] == [(Severity.HIGH, "c1")]
