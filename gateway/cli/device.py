@@ -198,13 +198,17 @@ def _lines(action: str, answer: dict[str, Any], most: int = 0) -> Iterator[str]:
             name = _plain(each["name"])
             yield f"{each['id']}  {name:<30} risk {each['risk']['level']:<8} {each['compliance']}{marks}"
         shown = len(answer["devices"])
-        yield f"{shown} devices{'; more with a larger `--most`' if shown >= most else ''}"
+        yield f"{_counted(shown, 'device')}{'; more with a larger `--most`' if shown >= most else ''}"
     elif action == "cases":
         for case in answer["cases"]:
             yield f"{_spelled(case['identifier'])} is claimed by {', '.join(case['claimants'])}"
-        yield f"{len(answer['cases'])} cases"
+        yield _counted(len(answer["cases"]), "case")
     else:
         yield from _device_lines(answer)
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _device_lines(device: dict[str, Any]) -> Iterator[str]:

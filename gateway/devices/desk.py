@@ -122,14 +122,19 @@ class DeviceDesk:
     # --- looking -------------------------------------------------------------------------------------
 
     def find(self, text: str) -> DeviceId:
-        """Return the device that a text names: an id, `KIND=VALUE`, or a bare serial or name. Raises `DeskFault`."""
+        """Return the device that a text names: an id, `KIND=VALUE`, or a bare serial or name. Raises `DeskFault`.
+
+        What means something only within a sensor is `KIND@SENSOR=VALUE`, as it is shown.
+        """
         as_id = DeviceId(text)
         posture = self._state.posture(as_id)
         if posture is not None:
             return posture.device_id
-        kind, _, value = text.partition("=")
-        asked = [(kind, value)] if value else [(each, text) for each in (*STRONG_KINDS, "hostname")]
-        found = {self._state.resolve([Identifier(kind, value)]) for kind, value in asked} - {None}
+        named, _, value = text.partition("=")
+        kind, _, sensor = named.partition("@")
+        one = Identifier(kind, value, sensor)
+        asked = [one] if value else [Identifier(each, text) for each in (*STRONG_KINDS, "hostname")]
+        found = {self._state.resolve([each]) for each in asked} - {None}
         if len(found) > 1:
             raise DeskFault(
                 f"`{text}` names several devices: {', '.join(sorted(str(each) for each in found))}"

@@ -98,6 +98,18 @@ async def test_what_two_products_said_is_of_one_device_once_somebody_names_both(
     assert len(await rig.intake.history(one, 9)) == 3
 
 
+async def test_a_device_is_found_by_everything_that_is_shown_of_it(rig):
+    """Numbers that a sensor gave out are named with the sensor: without it, they are nobody's."""
+    await rig.told(serial("S1"), Identifier("sensor-device-id", "7", "edr"), Identifier("hostname", "lt-1"))
+    one = rig.desk.find("S1")
+    assert [rig.desk.find(each) for each in ("sensor-device-id@edr=7", "hostname=lt-1", "lt-1", one)] == [
+        one
+    ] * 4
+    for nobody in ("sensor-device-id=7", "sensor-device-id@mdm=7", "serial@edr=", "7"):
+        with pytest.raises(DeskFault, match="no device is known"):
+            rig.desk.find(nobody)
+
+
 async def contested(rig):
     await rig.told(serial("S1"), machine("m1"), condition="a", level=Severity.LOW)
     await rig.told(serial("S2"), condition="b", level=Severity.LOW)
