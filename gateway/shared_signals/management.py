@@ -21,7 +21,7 @@ from gateway.shared_signals.emission import Parties
 from gateway.shared_signals.events import URIS, EventType
 from gateway.shared_signals.keys import CACHE_S
 from gateway.shared_signals.letters import Letter, delivered, events_of
-from gateway.shared_signals.outbox import Outgoing, Status, Stream, TooManySubjects
+from gateway.shared_signals.outbox import Outgoing, Overtaken, Status, Stream, TooManySubjects
 from gateway.shared_signals.sending import endpoint_fault
 from gateway.shared_signals.streaming import Polling, Streams
 from gateway.shared_signals.streams import POLL, PUSH
@@ -189,11 +189,15 @@ class Management:
         caller.need(MANAGE)
         # What is the transmitter's to say is left out: receivers exist that send an `aud` of theirs along.
         wanted = await read_object(request)
+        exists = Refused(409, "stream-exists", "you have a stream already: read it, or delete it first")
         if self._streams.of_party(caller.party.name) is not None:
-            raise Refused(409, "stream-exists", "you have a stream already: read it, or delete it first")
+            raise exists
         blank = Stream(stream_id=f"str_{secrets.token_hex(12)}", party=caller.party.name, method=POLL)
         stream = self._changed(blank, wanted, caller.party, is_whole=True)
-        await self._streams.put(stream)
+        try:
+            await self._streams.put(stream, of=None)
+        except Overtaken as overtaken:
+            raise exists from overtaken
         return self._shown(stream, parties, caller.party, 201)
 
     async def _read(self, request: web.Request, parties: Parties, caller: Caller) -> web.StreamResponse:
@@ -218,8 +222,15 @@ class Management:
         stream = self._stream(_named(request, wanted), caller)
         self._check_fixed(wanted, parties, caller.party, stream)
         changed = self._changed(stream, wanted, caller.party, is_whole=is_whole)
-        await self._streams.put(changed)
+        await self._put(changed, stream)
         return self._shown(changed, parties, caller.party)
+
+    async def _put(self, changed: Stream, before: Stream) -> None:
+        try:
+            await self._streams.put(changed, of=before)
+        except Overtaken as overtaken:
+            text = "the stream was changed by another request at the same time: read it, and ask again"
+            raise Refused(503, "changed-meanwhile", text, retry_after_s=1) from overtaken
 
     async def _delete(self, request: web.Request, _parties: Parties, caller: Caller) -> web.StreamResponse:
         caller.need(MANAGE)
@@ -336,7 +347,7 @@ class Management:
                 403, "held", "the transmitter has stopped this stream, and starts it again by itself"
             )
         changed = msgspec.structs.replace(stream, status=cast("Status", status), reason=reason)
-        await self._streams.put(changed)
+        await self._put(changed, stream)
         return _json(_status_of(changed))
 
     async def _add(self, request: web.Request, _parties: Parties, caller: Caller) -> web.StreamResponse:

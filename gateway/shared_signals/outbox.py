@@ -24,6 +24,10 @@ class TooManySubjects(Exception):
     """The stream has as many subjects as are kept."""
 
 
+class Overtaken(Exception):
+    """A stream was changed, made or deleted by somebody else since it was looked at."""
+
+
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """A stream that a party has here. `sealed_authorization` is what its push address wants to see."""
 

@@ -213,7 +213,7 @@ class Sender:
 
     async def _drain(self, http: aiohttp.ClientSession) -> None:
         """Send everything that waits, in its order: an event that cannot be sent holds up those behind it (P6)."""
-        is_more = True
+        self._failures, is_more = 0, True
         while is_more and not self._is_ending:
             pause_s = None
             try:

@@ -32,8 +32,8 @@ class Streams(Protocol):
         """Return the stream of a party, None without one."""
         ...
 
-    async def put(self, stream: Stream) -> None:
-        """Keep a new or changed stream, and act by it."""
+    async def put(self, stream: Stream, *, of: Stream | None) -> None:
+        """Keep a new stream, or a changed one in place of `of`, and act by it. Raises `Overtaken`."""
         ...
 
     async def delete(self, stream: Stream) -> None:

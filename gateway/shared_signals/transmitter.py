@@ -20,7 +20,7 @@ from gateway.shared_signals.events import EventType
 from gateway.shared_signals.keys import SigningKeys
 from gateway.shared_signals.letters import Letter
 from gateway.shared_signals.management import AUTHORIZATION_PURPOSE, Management
-from gateway.shared_signals.outbox import Outgoing, Status, Stream, TransmitStore, Waiting
+from gateway.shared_signals.outbox import Outgoing, Overtaken, Status, Stream, TransmitStore, Waiting
 from gateway.shared_signals.sending import STOP_S, Pushing, Sender, SenderStatus, endpoint_fault
 from gateway.shared_signals.streams import PUSH
 from gateway.tasks import spawn
@@ -189,14 +189,26 @@ class Transmitter:
 
         Raises `LookupError` when there is no such stream, `StoreFault`, `StoreOverloaded`.
         """
-        stream, parties = self._streams[party], self._parties
+        parties = self._parties
         if parties is None or party not in parties.by_name:
             raise LookupError(party)
-        changed = msgspec.structs.replace(stream, status=status, reason=reason, is_held=status != "enabled")
-        await self.put(changed)
+        changed = await self._hold(party, status, reason)
         letter = Letter(parties.issuer, changed, parties.by_name[party], "", self._clock())
         payload = {"status": status, **({"reason": reason} if reason else {})}
         await self.emit(letter.about_stream(EventType.STREAM_UPDATED, payload, self._make_id()))
+
+    async def _hold(self, party: str, status: Status, reason: str) -> Stream:
+        """Give a stream the status that an operator wants, whatever its receiver does meanwhile; return it."""
+        while True:
+            stream = self._streams[party]
+            changed = msgspec.structs.replace(
+                stream, status=status, reason=reason, is_held=status != "enabled"
+            )
+            try:
+                await self.put(changed, of=stream)
+            except Overtaken:
+                continue
+            return changed
 
     # --- what is told ------------------------------------------------------------------------------------
 
@@ -234,13 +246,21 @@ class Transmitter:
         """Return the stream of a party, None without one."""
         return self._streams.get(party)
 
-    async def put(self, stream: Stream) -> None:
-        """Keep a new or changed stream, and act by it, whether or not the caller waits for that."""
-        await asyncio.shield(spawn(self._put(stream), name="ssf-stream-changed"))
+    async def put(self, stream: Stream, *, of: Stream | None) -> None:
+        """Keep a new stream, or a changed one in place of `of`, and act by it, even if the caller goes away.
 
-    async def _put(self, stream: Stream) -> None:
+        Raises `Overtaken` when the party's stream is no longer `of`.
+        """
+        work = spawn(self._put(stream, of), name="ssf-stream-changed")
+        if await asyncio.shield(work):
+            raise Overtaken
+
+    async def _put(self, stream: Stream, of: Stream | None) -> bool:
+        """Return whether somebody else was first."""
         async with self._changing:
             before = self._streams.get(stream.party)
+            if before is not of:
+                return True
             await self._store.put_stream(stream)
             self._streams[stream.party] = stream
             self._end_sender(stream.party)
@@ -249,6 +269,7 @@ class Transmitter:
         if before is None or not before.holds:
             self.emitter.look_at_all()
         self._wake([stream.stream_id])
+        return False
 
     async def delete(self, stream: Stream) -> None:
         """Forget a stream with all that waits for it, whether or not the caller waits for that."""

@@ -26,7 +26,7 @@ from gateway.sessions.seal import Sealer
 from gateway.shared_signals import received as tables
 from gateway.shared_signals.administration import Administration, Request
 from gateway.shared_signals.figures import Figures
-from gateway.shared_signals.outbox import Status
+from gateway.shared_signals.outbox import Overtaken, Status
 from gateway.shared_signals.transmitter import Transmitter
 from risk.database import Database
 from risk.folding import fold
@@ -511,6 +511,30 @@ async def test_an_operator_stops_a_stream_and_its_receiver_is_told(
     assert len(heard) - len(told) == (status == "paused")
     with pytest.raises(LookupError):
         await gateway.transmitter.set_status("nobody", "paused", "")
+
+
+async def test_two_requests_at_once_make_one_stream(gateway: Gateway, siem: ForeignReceiver) -> None:
+    body = {"delivery": {"method": POLL}}
+    answers = await asyncio.gather(*(siem.call("POST", "/.gate/signals/streams", body) for _ in range(4)))
+    assert sorted(status for status, _ in answers) == [201, 409, 409, 409]
+    assert len(await gateway.transmitter._store.streams()) == 1
+
+
+async def test_what_a_receiver_saw_before_undoes_no_hold(gateway: Gateway, siem: ForeignReceiver) -> None:
+    """Nor does it bring back a stream that was deleted meanwhile."""
+    stream = await siem.subscribe(POLL)
+    seen = gateway.transmitter.of_party("siem")
+    assert seen is not None
+    await gateway.transmitter.set_status("siem", "paused", "maintenance")
+    with pytest.raises(Overtaken):
+        await gateway.transmitter.put(msgspec.structs.replace(seen, status="enabled"), of=seen)
+    held = gateway.transmitter.of_party("siem")
+    assert held is not None
+    assert (held.status, held.is_held) == ("paused", True)
+    await siem.call("DELETE", f"/.gate/signals/streams?stream_id={stream['stream_id']}")
+    with pytest.raises(Overtaken):
+        await gateway.transmitter.put(held, of=held)
+    assert gateway.transmitter.of_party("siem") is None
 
 
 async def test_a_command_for_the_other_side_says_how_it_is_meant(
