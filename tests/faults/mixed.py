@@ -38,9 +38,9 @@ from plugins.payload import PayloadFault, parse_payloads
 from risk.database import Database
 from risk.devices import normalise_identifier
 from risk.intake import Intake
-from risk.seen import MAX_RECENT
 from risk.memory import MemoryRiskStore
 from risk.model import DeviceId, Posture
+from risk.seen import MAX_RECENT
 from risk.snapshot import RiskState
 from risk.sqlite import SqliteRiskStore
 from tests.faults.mixed_traffic import (
