@@ -30,8 +30,9 @@ from plugins.asking.crowdstrike import AsksCrowdstrike
 from plugins.contract import Normalized, Sample, after
 from plugins.levels import Range, level_of_score, level_of_word
 from plugins.payload import list_at, parse_number, text_at, text_of
-from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, rows, truth
+from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, look, truth
 from plugins.samples.crowdstrike import SAMPLES
+from plugins.sensors.envelopes import inside, items_of
 from risk.model import Severity, SignalType
 from risk.values import Duration, Strict
 
@@ -74,6 +75,17 @@ _AGENT = re.compile(r"[0-9a-fA-F]{32}")
 _AUDIT, _UPDATE = "useractivityauditevent", "detection_update"
 _DETECTION_ID = re.compile(r"(ldt:|[0-9a-zA-Z]{1,64}:ind:)(?P<host>[0-9a-fA-F]{32}):[0-9a-zA-Z-]{1,128}")
 _INCIDENT_SCALE = 10
+_CREATED = ("metadata.eventCreationTime", "event.UTCTimestamp", "event.timestamp")
+_CONTEXT = "automated-lead-context"
+_MARKS = (
+    *("composite_id", "detection_id", "alert_id", "metadata.eventType", "assessment.overall"),
+    *("ExternalApiType", "event.ExternalApiType"),
+)
+"""What an assessment, an event or an alert has."""
+
+OTHERS = ("source_hosts", "source_ips", "source_account_name", "user_name")
+"""What an alert names instead of a host: of the logs of another product, the far end."""
+
 MAX_HOSTS = 100
 MAX_AUDITED = 64
 
@@ -119,25 +131,64 @@ class CrowdstrikeSensor(AsksCrowdstrike):
         headers: Mapping[str, str],  # noqa: ARG002 - an alert says everything itself
     ) -> Normalized:
         """Return the signals of the alerts, events or assessments."""
-        items, prefix = rows(payload, "resources", "alerts", "events")
+        items, prefix = items_of(payload, _is_item, "resources", "alerts", "events")
         return gather(Frame(sensor, received_at), items, lambda reader: _item(reader, options), prefix)
 
 
-def _item(reader: Reader, options: CrowdstrikeOptions) -> list[Made]:
+def _is_item(value: Any) -> bool:
+    """Return whether this is an assessment, an event of the stream, or an alert."""
+    return any(look(value, path) is not None for path in _MARKS)
+
+
+def _item(outer: Reader, options: CrowdstrikeOptions) -> list[Made]:
+    reader = inside(outer, _is_item)
     if reader.get("assessment.overall") is not None:
         return _assessment(reader, options)
     event_type = text_of(reader.get("metadata.eventType")).strip().casefold()
     if event_type:
         return _streamed(reader, event_type, options)
+    if event_type := text_of(reader.get("ExternalApiType", "event.ExternalApiType")).strip().casefold():
+        return _replicated(reader, event_type, options)
     if reader.get("composite_id", "detection_id", "alert_id") is None:
         raise ItemFault("not-an-alert", "`composite_id`, `metadata.eventType` and `assessment` are missing")
-    return [_alert(reader, options)]
+    return _alerts(reader, options)
 
 
-def _alert(reader: Reader, options: CrowdstrikeOptions) -> Made:
+def _replicated(reader: Reader, event_type: str, options: CrowdstrikeOptions) -> list[Made]:
+    """Return what a record of the Falcon Data Replicator says that repeats an event of the stream.
+
+    Its fields stand at the top or under `event`; the number of the stream is missing, the time is a field.
+    """
+    if isinstance(reader.get("event"), dict):
+        return _streamed(reader, event_type.removeprefix("event_"), options)
+    inner = Reader(reader.frame, {"event": reader.item}, reader.prefix)
+    made = _streamed(inner, event_type.removeprefix("event_"), options)
+    return [
+        (signal, {field: path.replace("event.", "", 1) for field, path in sources.items()})
+        for signal, sources in made
+    ]
+
+
+def _alerts(reader: Reader, options: CrowdstrikeOptions) -> list[Made]:
+    """Return the alert on its host, or on each that it lists."""
+    if text_of(reader.get("product")).strip().casefold() == _CONTEXT:
+        # What a lead was made of has no severity of its own; the lead tells of it.
+        return []
     alert = reader.text("external_id", "composite_id", "detection_id", "alert_id")
     if not alert:
         raise ItemFault("condition-missing", "`composite_id` is no text")
+    hosts = _named_hosts(reader)
+    made = [_alert(host, alert, options) for host in hosts]
+    if len(hosts) == 1:
+        return made
+    return [
+        (msgspec.structs.replace(signal, event_id=f"{signal.event_id}:{host.device_ids[0].value}"), sources)
+        for (signal, sources), host in zip(made, hosts, strict=True)
+    ]
+
+
+def _named_hosts(reader: Reader) -> list[Reader]:
+    """Return a reader for each host of an alert, else for its account. Raises `ItemFault`."""
     reader.device("serial", "serial_number", "device.serial_number", "device.system_serial_number")
     reader.device(
         "sensor-device-id",
@@ -145,21 +196,38 @@ def _alert(reader: Reader, options: CrowdstrikeOptions) -> Made:
     )
     reader.device("hostname", "host", "hostname", "device.hostname", "host_name", "source_endpoint_host_name")
     reader.user("upn", "source_account_upn")
-    if not reader.user_ids:
+    names = [text_of(each) for each in list_at(reader.item, "host_names")]
+    indicators = list_at(reader.item, "threatgraph_indicators")
+    listed = [(text_at(each, "host_id"), text_at(each, "hostname")) for each in indicators]
+    hosts = [reader] if reader.device_ids else []
+    if any(agent or name for agent, name in listed):
+        hosts = _hosts(reader, [(*each, "threatgraph_indicators") for each in listed]) or hosts
+    elif names and not hosts:
+        hosts = _hosts(reader, [("", name, "host_names") for name in names])
+    if not hosts:
         # An identity alert is about the account when it knows no endpoint.
-        reader.need_device("`device_id`, `host`, `serial_number`, `device`")
-    reader.user("upn", "user_principal")
-    reader.user("upn", "user")
-    reader.user("upn", "user_name")
+        reader.need_subject("`device_id`, `host`, `serial_number`, `device`", *OTHERS)
+        hosts = [reader]
+    for host in hosts:
+        for path in ("user_principal", "user", "user_name"):
+            host.user("upn", path)
+    return hosts
+
+
+def _alert(reader: Reader, alert: str, options: CrowdstrikeOptions) -> Made:
     observed_at = reader.time("updated_timestamp", "timestamp", "created_timestamp")
     is_over = _state_of(reader.text("resolves", "status")) in {_state_of(each) for each in options.closed}
+    if truth(reader.get("is_closed")):
+        is_over, reader.used["resolves"] = True, f"{reader.prefix}is_closed"
     execution = reader.text("event_id", "workflow_execution_id")
     return reader.signal(
         SignalType.REMEDIATION if is_over else SignalType.DETECTION,
         external_id=f"alert:{alert}",
         event_id=f"{execution}:{alert}" if execution else "",
         observed_at=observed_at,
-        level=None if is_over else _level(reader, options, ("severity_name",), ("severity",), options.scores),
+        level=None
+        if is_over
+        else _level(reader, options, ("severity_name",), ("severity", "score"), options.scores),
         title=reader.text("title", "title", "display_name", "name") or "Falcon alert",
         description=reader.text("description", "description"),
         rationale=reader.text("rationale", "pattern_disposition_description"),
@@ -372,7 +440,7 @@ def _found(
     sources: Mapping[str, str] | None = None,
 ) -> Made:
     """Return what an event of the stream says of one host or account."""
-    observed_at = reader.time("metadata.eventCreationTime", "event.ProcessStartTime")
+    observed_at = reader.time(*_CREATED, "event.ProcessStartTime")
     state = _state_of(reader.text("resolves", "event.State"))
     is_over = state in {*(_state_of(each) for each in options.closed), "resolved"}
     offset = reader.text("event_id", "metadata.offset")

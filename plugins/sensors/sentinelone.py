@@ -9,11 +9,14 @@
 | activity *quarantined* (type 2004) | remediation of its `threatId` |
 | activity *status of a threat changed* (type 4008) to mitigated or benign | remediation of its `threatId` |
 | activity *alert of a custom rule* (type 3608), alert of `cloud-detection` | detection, that expires |
+| unified alert | detection on each of its assets; closed when its result is mitigated, or it is resolved with nothing left |
 | every other activity | ignored |
 | agent | posture facts; risk level, high while it is infected or has active threats |
 
 An agent object is as old as the last contact with the agent, whenever the console touched its record: what is said of
 a laptop that is switched off is not news.
+
+A unified alert that an analyst resolved while its result says that the threat is still there stays for `ttl`.
 
 An alert of `cloud-detection` whose `incidentStatus` is `Resolved` is closed.
 
@@ -31,9 +34,10 @@ import msgspec
 
 from plugins.contract import Normalized, Sample, after
 from plugins.levels import level_of_word
-from plugins.payload import parse_number, text_of
-from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, rows, truth
+from plugins.payload import digest, list_at, parse_number, text_at, text_of
+from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, look, truth
 from plugins.samples.sentinelone import SAMPLES
+from plugins.sensors.envelopes import inside, items_of
 from risk.model import Severity, SignalType
 from risk.values import Duration, Strict
 
@@ -45,6 +49,16 @@ _RUNNING = "na"
 """`operationalState` of an agent that nobody and nothing has disabled."""
 
 _CLEAN = frozenset({"mitigated", "marked_as_benign", "benign"})
+_LEFT = frozenset({"unmitigated", "not_mitigated", "partially_mitigated"})
+_UNIFIED = ("data.alerts.edges", "alerts.edges", "edges")
+_MARKS = (
+    *("threatInfo", "alertInfo", "activityType", "networkStatus", "operationalState", "isActive"),
+    *("activeThreats", "node"),
+)
+"""What a threat, an alert, an activity or an agent has; `node` holds a unified alert in a list of GraphQL."""
+
+_FAR = ("detectionTime.attacker.host", "detectionTime.attacker.ip", "detectionSource.product")
+MAX_ASSETS = 100
 _STATUS_CHANGED, _RULE_ALERT = "4008", "3608"
 
 
@@ -86,11 +100,25 @@ class SentineloneSensor:
         headers: Mapping[str, str],  # noqa: ARG002 - a threat says everything itself
     ) -> Normalized:
         """Return the signals of the threats, activities and agents."""
-        items, prefix = rows(payload, "data", "threats", "activities", "agents")
+        items, prefix = items_of(payload, _is_item, "data", "threats", "activities", "agents", *_UNIFIED)
         return gather(Frame(sensor, received_at), items, lambda reader: _item(reader, options), prefix)
 
 
-def _item(reader: Reader, options: SentineloneOptions) -> list[Made]:
+def _is_item(value: Any) -> bool:
+    """Return whether this is a threat, an alert, an activity or an agent."""
+    return any(look(value, path) is not None for path in _MARKS) or _is_unified(value)
+
+
+def _is_unified(value: Any) -> bool:
+    return look(value, "detectedAt") is not None and look(value, "detectionSource") is not None
+
+
+def _item(outer: Reader, options: SentineloneOptions) -> list[Made]:
+    reader = inside(outer, _is_item)
+    if look(reader.item, "detectedAt") is None and isinstance(reader.get("node"), dict):
+        reader = Reader(reader.frame, reader.get("node"), f"{reader.prefix}node.")
+    if _is_unified(reader.item):
+        return _unified(reader, options)
     if isinstance(reader.get("threatInfo"), dict):
         return [_threat(reader, options)]
     if isinstance(reader.get("alertInfo"), dict):
@@ -199,6 +227,68 @@ def _alert(reader: Reader, options: SentineloneOptions) -> Made:
         description=("ruleInfo.description",),
         is_over=is_over,
     )
+
+
+def _unified(reader: Reader, options: SentineloneOptions) -> list[Made]:
+    """Return a unified alert on each of its assets, else about the account that it names."""
+    alert = reader.text("external_id", "id", "externalId")
+    if not alert:
+        raise ItemFault("condition-missing", "`id` is missing")
+    assets = _assets(reader)
+    if not assets:
+        reader.user("upn", "detectionTime.targetUser.emailAddress")
+        reader.need_subject("`assets`, `asset`, `detectionTime.targetUser.emailAddress`", *_FAR)
+        assets = [reader]
+    result = reader.text("resolves", "result").casefold()
+    is_resolved = text_of(reader.get("status")).strip().casefold() == "resolved"
+    is_left = result in _LEFT and not _is_false(reader)
+    is_over = result in _CLEAN or (is_resolved and not is_left)
+    observed_at = reader.time("updatedAt", "lastSeenAt", "detectedAt", "createdAt")
+    word = reader.text("level", "severity")
+    level = level_of_word(word, options.levels)
+    if level is None:
+        level = _level(reader, options, "confidenceLevel")
+    return [
+        asset.signal(
+            SignalType.REMEDIATION if is_over else SignalType.DETECTION,
+            external_id=f"alert:{alert}",
+            event_id=digest(alert, (*asset.device_ids, *asset.user_ids)[0].value, reader.item),
+            observed_at=observed_at,
+            level=None if is_over else level,
+            title=reader.text("title", "name") or "SentinelOne alert",
+            description=reader.text("description", "description"),
+            category=reader.text("category", "classification"),
+            resolves=is_over,
+            expires_at=after(observed_at, options.ttl) if is_resolved else None,
+            sources=reader.used,
+        )
+        for asset in assets
+    ]
+
+
+def _is_false(reader: Reader) -> bool:
+    """Return whether an analyst called it a false alarm, or harmless."""
+    verdict = text_of(reader.get("analystVerdict")).strip().casefold()
+    return verdict.startswith("false_positive") or verdict == "true_positive_benign"
+
+
+def _assets(reader: Reader) -> list[Reader]:
+    """Return a reader for each device of a unified alert."""
+    one = reader.get("asset")
+    named = [(each, f"assets[{n}]") for n, each in enumerate(list_at(reader.item, "assets")[:MAX_ASSETS])]
+    if not named and isinstance(one, dict):
+        named = [(one, "asset")]
+    found: list[Reader] = []
+    for asset, where in named:
+        each = Reader(reader.frame, reader.item, reader.prefix)
+        for kind, name in (("sensor-device-uuid", "agentUuid"), ("hostname", "name")):
+            value = text_at(asset, name)
+            if value and value.casefold() != "unknown" and each.add_device(kind, value):
+                each.used[f"device.{kind}"] = f"{reader.prefix}{where}.{name}"
+        if each.device_ids:
+            each.user("upn", "detectionTime.targetUser.emailAddress")
+            found.append(each)
+    return found
 
 
 def _alerted(

@@ -8,21 +8,27 @@
 | agent started / stopped or disconnected | posture fact `reporting` |
 | everything else (FIM, rootcheck, rules on logs) | detection, one per alert, that expires |
 
+Documents of the indexer (`_source`, `@timestamp`) are read as well, and findings of Wazuh 5 (`wazuh.rule`,
+`wazuh.agent`), whose levels are words.
+
 The device is the agent. Agent `000` is the manager itself: its number says nothing, so it goes by its
 hostname. Addresses and accounts in an alert (`data.srcip`, `data.dstuser`) are the attacker's or local; they
 name no subject. Source: Wazuh documentation, alerts.json; ruleset 0015 (agents), 0490 (SCA), 0520
 (vulnerability detector).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
 import msgspec
 
-from plugins.contract import Collector, Normalized, Sample, after
+from plugins.contract import Normalized, Sample, after
+from plugins.levels import level_of_word
 from plugins.payload import digest, list_at, object_at, parse_number, parse_time, text_at
+from plugins.reading import Frame, ItemFault, Made, Reader, gather, is_junk
 from plugins.samples.wazuh import SAMPLES
+from plugins.sensors.envelopes import inside, items_of
 from risk.model import Identifier, Severity, Signal, SignalType
 from risk.values import Duration, Strict
 
@@ -85,26 +91,39 @@ class WazuhSensor:
         received_at: datetime,
         headers: Mapping[str, str],  # noqa: ARG002 - an alert says everything itself
     ) -> Normalized:
-        """Return the one signal of an alert."""
-        gathered = Collector()
-        prefix, alert = _alert(payload)
-        if not alert:
-            gathered.reject(0, "not-an-alert", "neither the payload nor `all_fields` has a `rule`", payload)
-            return gathered.done()
-        if text_at(alert, "rule", "id") in options.ignore_rules:
-            gathered.ignore()
-            return gathered.done()
-        stamp = text_at(alert, "timestamp")
-        observed_at = parse_time(stamp) if stamp else received_at
-        if observed_at is None:
-            gathered.reject(0, "time-unreadable", f"`timestamp`: `{stamp[:64]}` is no time", payload)
-            return gathered.done()
-        signal, sources = _signal(alert, options, _frame(alert, sensor, observed_at, received_at))
-        if not signal.device_ids:
-            gathered.reject(0, "no-device", "`agent` has neither an id nor a name", payload)
-            return gathered.done()
-        gathered.add(0, signal, {field: prefix + path for field, path in (_COMMON | sources).items()})
-        return gathered.done()
+        """Return the signal of each alert."""
+        items, prefix = items_of(payload, _is_alert)
+        frame = Frame(sensor, received_at)
+        return gather(frame, items, lambda reader: _item(reader, options), prefix)
+
+
+def _item(outer: Reader, options: WazuhOptions) -> list[Made]:
+    """Return what one alert says, nothing for a rule that is ignored."""
+    number = text_at(outer.item, "_id")
+    reader = inside(outer, _is_alert)
+    alert, places = _alert(reader.item)
+    if not alert:
+        raise ItemFault("not-an-alert", "neither the payload nor `all_fields` has a `rule`")
+    if text_at(alert, "rule", "id") in options.ignore_rules:
+        return []
+    alert = alert if text_at(alert, "id") or not number else {**alert, "id": number}
+    stamp, sensor, received_at = _stamp(alert), reader.frame.sensor, reader.frame.received_at
+    observed_at = parse_time(stamp) if stamp else received_at
+    if observed_at is None:
+        raise ItemFault("time-unreadable", f"`timestamp`: `{stamp[:64]}` is no time")
+    signal, sources = _signal(alert, options, _frame(alert, sensor, observed_at, received_at))
+    if not signal.device_ids:
+        raise ItemFault("no-device", "`agent` has neither an id nor a name that says something")
+    placed = {field: places(path) for field, path in (_COMMON | sources).items()}
+    return [(signal, {field: reader.prefix + path for field, path in placed.items()})]
+
+
+def _is_alert(value: Any) -> bool:
+    return bool(_alert(value)[0])
+
+
+def _stamp(alert: dict[str, Any]) -> str:
+    return text_at(alert, "timestamp") or text_at(alert, "@timestamp")
 
 
 _COMMON: dict[str, str] = {
@@ -115,12 +134,31 @@ _COMMON: dict[str, str] = {
 }
 
 
-def _alert(payload: Any) -> tuple[str, dict[str, Any]]:
-    """Return where the alert stands in the payload, and the alert; an empty one when there is none."""
-    for prefix, alert in (("all_fields.", object_at(payload, "all_fields")), ("", payload)):
+def _alert(item: Any) -> tuple[dict[str, Any], Callable[[str], str]]:
+    """Return the alert of an item, an empty one when there is none, and where its fields stand in the item."""
+    for prefix, alert in (("all_fields.", object_at(item, "all_fields")), ("", item)):
         if object_at(alert, "rule"):
-            return prefix, alert
-    return "", {}
+            return alert, prefix.__add__
+    rule = object_at(item, "wazuh", "rule")
+    if not rule:
+        return {}, str
+    return {
+        "id": text_at(item, "wazuh", "event", "id"),
+        "timestamp": text_at(item, "@timestamp"),
+        "agent": object_at(item, "wazuh", "agent"),
+        "rule": {
+            "id": text_at(rule, "id"),
+            "level": text_at(rule, "level"),
+            "description": text_at(rule, "title"),
+            "groups": list_at(rule, "tags"),
+        },
+    }, _finding_place
+
+
+def _finding_place(path: str) -> str:
+    """Return where a field of an alert stands in a finding of Wazuh 5."""
+    moved = {"timestamp": "@timestamp", "id": "wazuh.event.id", "rule.description": "wazuh.rule.title"}
+    return moved.get(path, f"wazuh.{path}")
 
 
 def _frame(alert: dict[str, Any], sensor: str, observed_at: datetime, received_at: datetime) -> Signal:
@@ -144,7 +182,7 @@ def _event_id(alert: dict[str, Any], received_at: datetime) -> str:
     event_id = text_at(alert, "id")
     if event_id:
         return event_id
-    return digest(alert) if text_at(alert, "timestamp") else digest(alert, received_at.isoformat())
+    return digest(alert) if _stamp(alert) else digest(alert, received_at.isoformat())
 
 
 def _device_ids(alert: dict[str, Any], sensor: str) -> tuple[Identifier, ...]:
@@ -152,7 +190,7 @@ def _device_ids(alert: dict[str, Any], sensor: str) -> tuple[Identifier, ...]:
     found = []
     if number and number.strip("0"):
         found.append(Identifier("sensor-device-id", number, sensor))
-    if name:
+    if name and not is_junk("hostname", name):
         found.append(Identifier("hostname", name))
     return tuple(found)
 
@@ -276,9 +314,11 @@ def _detection(alert: dict[str, Any], options: WazuhOptions, frame: Signal) -> t
 
 
 def _rule_level(alert: dict[str, Any], levels: WazuhLevels) -> Severity:
-    level = parse_number(text_at(alert, "rule", "level"))
+    """Return the severity of the rule's level: a number, from Wazuh 5 on a word."""
+    word = text_at(alert, "rule", "level")
+    level = parse_number(word)
     if level is None:
-        return Severity.UNKNOWN
+        return level_of_word(word, {}) or Severity.UNKNOWN
     ranked = (
         (levels.critical, Severity.CRITICAL),
         (levels.high, Severity.HIGH),
