@@ -26,7 +26,7 @@ class AsksKolide:
         name = name if name in LISTS else LISTS[0]
         params = {"per_page": str(min(100, http.page_size)), **({"cursor": at} if at else {})}
         answer = await http.get(f"/{name}", params)
-        event = _device if name == "devices" else _issue
+        event = device_event if name == "devices" else issue_event
         payloads = tuple(event(each) for each in listed(answer, "data", f"/{name}"))
         following = text_at(answer, "pagination", "next_cursor")
         if following:
@@ -53,11 +53,12 @@ class AsksKolide:
                 if fault.code is PullCode.NOT_FOUND:
                     continue
                 raise
-            return PullPage(payloads=(_device(device), *(_issue(each) for each in list_at(issues, "data"))))
+            return PullPage(payloads=(device_event(device), *(issue_event(each) for each in list_at(issues, "data"))))
         return None
 
 
-def _device(device: Any) -> dict[str, Any]:
+def device_event(device: Any) -> dict[str, Any]:
+    """Return a device of the API as the webhook that would tell of its state."""
     return {
         "event": "device_trust.status_changed",
         "id": digest("device", device),
@@ -66,11 +67,12 @@ def _device(device: Any) -> dict[str, Any]:
     }
 
 
-def _issue(issue: Any) -> dict[str, Any]:
+def issue_event(issue: Any) -> dict[str, Any]:
+    """Return an issue of the API as the webhook that would tell of it."""
     resolved_at = text_at(issue, "resolved_at")
     return {
         "event": "issues.resolved" if resolved_at else "issues.new",
         "id": digest("issue", issue),
-        "timestamp": resolved_at or text_at(issue, "detected_at") or None,
+        "timestamp": resolved_at or text_at(issue, "detected_at") or text_at(issue, "timestamp") or None,
         "data": issue,
     }

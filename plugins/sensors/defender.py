@@ -27,8 +27,9 @@ from plugins.asking.defender import AsksDefender
 from plugins.contract import NO_SUBJECT, Collector, Fragment, Handshake, Normalized, Sample, after
 from plugins.levels import level_of_word
 from plugins.payload import MAX_ITEMS, dig, digest, list_at, object_at, text_at, text_of
-from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, rows
+from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known
 from plugins.samples.defender import SAMPLES
+from plugins.sensors.envelopes import inside, items_of, opened
 from risk.model import Severity, SignalType
 from risk.values import Duration, Strict
 
@@ -43,6 +44,27 @@ MAX_KINDS = 5
 _BYSTANDERS = frozenset({"contextual", "scanned"})
 _SYSTEM_SIDS = frozenset({"S-1-5-18", "S-1-5-19", "S-1-5-20"})
 _RESOLVED = "resolved"
+_ALERT_TIMES = (
+    *("lastUpdateDateTime", "lastUpdateTime", "lastUpdatedTime", "lastEventTime"),
+    *("createdDateTime", "alertCreationTime", "creationTime"),
+)
+_ACCOUNTS = (
+    *(("upn", "userPrincipalName"), ("entra-user-id", "azureAdUserId"), ("entra-user-id", "aadUserId")),
+)
+_ROW_COLUMNS = frozenset({"AlertId", "DeviceId", "DeviceName"})
+_STATE_COLUMNS = frozenset({"OnboardingStatus", "SensorHealthState"})
+_MARKS = frozenset(
+    {
+        *("evidence", "entities", "alertCreationTime", "incidentId", "computerDnsName", "riskScore"),
+        *("exposureLevel", "subscriptionId"),
+    }
+)
+"""What objects of the APIs and change notifications have."""
+
+MAX_ALERTS = 500
+"""Most alerts of one incident that are read."""
+
+_OF_PEOPLE = frozenset({"user", "mailbox"})
 
 
 class DefenderOptions(Strict, frozen=True):
@@ -91,19 +113,18 @@ class DefenderSensor(AsksDefender):
     ) -> Normalized:
         """Return the signals of the machines, alerts or rows."""
         frame = Frame(sensor, received_at)
-        if isinstance(dig(payload, "records"), list):
-            records, prefix = rows(payload, "records")
-            return _streamed(frame, records, prefix, options)
-        if isinstance(dig(payload, "properties"), dict) and dig(payload, "category") is not None:
-            return _streamed(frame, [payload], "", options)
-        items, prefix = rows(payload, "value")
+        items, prefix = items_of(payload, _is_item, "records", "value", "results", "Results")
+        unboxed = [opened(each, _is_item) or (each, "") for each in items]
+        if prefix.startswith("records") or any(_is_row(each) for each, _ in unboxed):
+            return _streamed(frame, [_row_of(each) for each, _ in unboxed], prefix, options)
         if items and all(text_at(each, "subscriptionId") for each in items):
             return _notified(items, options)
-        return gather(frame, items, lambda reader: _object(reader, options), prefix)
+        return gather(frame, items, lambda reader: _object(inside(reader, _is_item), options), prefix)
 
     def fragments(self, payload: Any) -> list[Fragment]:
         """Return the rows of alerts: what was found and on which machine come in messages of their own."""
-        alerts = ((text_at(row, "properties", "AlertId"), row) for row in _rows_of(payload)[:MAX_ITEMS])
+        found = (_row_of(row) for row in _rows_of(payload)[:MAX_ITEMS])
+        alerts = ((text_at(row, "properties", "AlertId"), row) for row in found)
         return [Fragment(alert, row) for alert, row in alerts if alert and _table(row) in {INFO, EVIDENCE}]
 
     def joined(self, payload: Any, earlier: Sequence[Any]) -> Any:
@@ -113,15 +134,52 @@ class DefenderSensor(AsksDefender):
 
 def _rows_of(payload: Any) -> list[Any]:
     """Return the streamed rows of a payload, none for any other object."""
-    records = dig(payload, "records")
-    if isinstance(records, list):
-        return records
-    is_row = isinstance(dig(payload, "properties"), dict) and dig(payload, "category") is not None
-    return [payload] if is_row else []
+    found, prefix = items_of(payload, _is_item, "records", "results", "Results")
+    return found if prefix.startswith("records") else [each for each in found if _is_row(each)]
+
+
+def _is_streamed(value: Any) -> bool:
+    return isinstance(dig(value, "properties"), dict) and dig(value, "category") is not None
+
+
+def _is_row(value: Any) -> bool:
+    """Return whether this is a row: as it is streamed, or flat as a hunting query or a workspace returns it."""
+    return _is_streamed(value) or bool(_flat_table(value))
+
+
+def _flat_table(value: Any) -> str:
+    """Return the table of a flat row by what it says itself or by its columns, "" for what is no row."""
+    if not isinstance(value, dict) or not (value.keys() & _ROW_COLUMNS):
+        return ""
+    named = text_at(value, "Type").casefold()
+    if named in {INFO, EVIDENCE, DEVICE}:
+        return named
+    if text_at(value, "AlertId"):
+        is_of_device = text_at(value, "DeviceId") or text_at(value, "DeviceName")
+        return EVIDENCE if is_of_device or text_at(value, "EntityType") else INFO
+    return DEVICE if value.keys() & _STATE_COLUMNS else ""
+
+
+def _row_of(value: Any) -> Any:
+    """Return a row as it is streamed; a flat one that names a machine and no type of entity is about that."""
+    table = "" if _is_streamed(value) else _flat_table(value)
+    if not table:
+        return value
+    columns = {"EntityType": "Machine", **value} if table == EVIDENCE else value
+    return {"category": table, "properties": columns, "flat": True}
+
+
+def _is_item(value: Any) -> bool:
+    """Return whether this is a row, an object of the APIs or a change notification."""
+    if _is_row(value):
+        return True
+    return isinstance(value, dict) and bool(value.keys() & _MARKS or "@odata.type" in value)
 
 
 def _object(reader: Reader, options: DefenderOptions) -> list[Made]:
     kind = text_of(reader.get("@odata.type")).casefold()
+    if kind.endswith("incident") or isinstance(reader.get("alerts"), list):
+        return _incident(reader, options)
     if reader.get("evidence", "alertCreationTime", "incidentId") is not None or kind.endswith("alert"):
         return _alert(reader, options)
     if reader.get("computerDnsName", "riskScore", "exposureLevel") is not None:
@@ -193,16 +251,34 @@ def _machine_facts(reader: Reader, health: str, onboarding: str, build: str, pla
     )
 
 
+# --- incidents -----------------------------------------------------------------------------------
+
+
+def _incident(reader: Reader, options: DefenderOptions) -> list[Made]:
+    """Return what the alerts of an incident say. One that names nobody costs the others nothing."""
+    made: list[Made] = []
+    fault: ItemFault | None = None
+    for number, alert in enumerate(list_at(reader.item, "alerts")[:MAX_ALERTS]):
+        one = Reader(reader.frame, alert, f"{reader.prefix}alerts[{number}].")
+        try:
+            made += _alert(one, options)
+        except ItemFault as found:
+            fault = fault or found
+    if made:
+        return made
+    raise fault or ItemFault(
+        NO_SUBJECT, "an incident without its `alerts` names nobody: ask for it with `$expand=alerts`"
+    )
+
+
 # --- alerts --------------------------------------------------------------------------------------
 
 
 def _alert(reader: Reader, options: DefenderOptions) -> list[Made]:
-    alert = reader.text("external_id", "id")
+    alert = reader.text("external_id", "id", "alertId")
     if not alert:
         raise ItemFault("condition-missing", "`id` is missing")
-    observed_at = reader.time(
-        *("lastUpdateDateTime", "lastUpdateTime", "lastEventTime", "createdDateTime", "alertCreationTime")
-    )
+    observed_at = reader.time(*_ALERT_TIMES)
     is_over = reader.text("resolves", "status").casefold() == _RESOLVED
     level = level_of_word(reader.text("level", "severity"), options.levels) or Severity.UNKNOWN
     title = reader.text("title", "title") or "Defender alert"
@@ -231,8 +307,9 @@ def _alert(reader: Reader, options: DefenderOptions) -> list[Made]:
 
 def _nobody(reader: Reader) -> ItemFault:
     """Return what is wrong with an alert that is about no device and no person."""
-    evidence = list_at(reader.item, "evidence")[:MAX_EVIDENCE]
-    kinds = dict.fromkeys(text_at(piece, "@odata.type").rpartition(".")[2] for piece in evidence)
+    evidence = _evidence_of(reader)
+    types = (text_at(piece, "@odata.type").rpartition(".")[2] for piece in evidence)
+    kinds = dict.fromkeys([*types, *(text_at(piece, "entityType") for piece in evidence)])
     named = ", ".join(f"`{each[:64]}`" for each in list(kinds)[:MAX_KINDS] if each)
     if named:
         return ItemFault(NO_SUBJECT, f"names no device and no person in `evidence`, only {named}")
@@ -243,7 +320,7 @@ def _person(reader: Reader) -> list[Reader]:
     """Return a reader for the people of an alert that knows no device (of an identity, of a mailbox), if any."""
     one = Reader(reader.frame, reader.item, reader.prefix)
     one.used = dict(reader.used)
-    for kind, value in _users(list_at(reader.item, "evidence")[:MAX_EVIDENCE]):
+    for kind, value in _users(_evidence_of(reader)):
         if one.add_user(kind, value):
             one.used.setdefault(f"user.{kind}", f"{reader.prefix}evidence")
     return [one] if one.user_ids else []
@@ -251,8 +328,8 @@ def _person(reader: Reader) -> list[Reader]:
 
 def _devices(reader: Reader) -> list[Reader]:
     """Return a reader for each device that the alert is about, with the people of the alert."""
-    evidence = list_at(reader.item, "evidence")[:MAX_EVIDENCE]
-    found = _evident(reader, evidence)
+    evidence = _evidence_of(reader)
+    found = _evident(reader, evidence) or _listed(reader)
     if not found:
         one = Reader(reader.frame, reader.item, reader.prefix)
         one.device("mde-machine-id", "machineId")
@@ -265,6 +342,24 @@ def _devices(reader: Reader) -> list[Reader]:
         for kind, value in users:
             if one.add_user(kind, value):
                 one.used.setdefault(f"user.{kind}", f"{reader.prefix}evidence")
+    return found
+
+
+def _evidence_of(reader: Reader) -> list[Any]:
+    """Return the pieces of evidence; an alert within an incident of Defender XDR calls them entities."""
+    return (list_at(reader.item, "evidence") or list_at(reader.item, "entities"))[:MAX_EVIDENCE]
+
+
+def _listed(reader: Reader) -> list[Reader]:
+    """Return a reader for each of the `devices` that an alert within an incident lists."""
+    found: list[Reader] = []
+    for number, device in enumerate(list_at(reader.item, "devices")[:MAX_EVIDENCE]):
+        one = Reader(reader.frame, device, f"{reader.prefix}devices[{number}].")
+        one.device("mde-machine-id", "mdatpDeviceId")
+        one.device("entra-device-id", "aadDeviceId")
+        one.device("hostname", "deviceDnsName")
+        if one.device_ids:
+            found.append(one)
     return found
 
 
@@ -294,12 +389,12 @@ def _evident(reader: Reader, evidence: list[Any]) -> list[Reader]:
 def _users(evidence: list[Any]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for piece in evidence:
-        account = object_at(piece, "userAccount")
+        account = object_at(piece, "userAccount") or object_at({"piece": piece}, "piece")
         if text_at(account, "userSid") in _SYSTEM_SIDS or (
             text_at(account, "domainName").casefold() == "nt authority"
         ):
             continue
-        for kind, name in (("upn", "userPrincipalName"), ("entra-user-id", "azureAdUserId")):
+        for kind, name in _ACCOUNTS:
             if value := text_at(account, name):
                 found.append((kind, value))
     return list(dict.fromkeys(found))
@@ -325,25 +420,53 @@ def _streamed(frame: Frame, records: list[Any], prefix: str, options: DefenderOp
         if _table(row) == EVIDENCE and text_at(row, "properties", "EntityType").casefold() == "user":
             alert = text_at(row, "properties", "AlertId")
             people.setdefault(alert, []).append(object_at(row, "properties"))
+    machines = {text_at(row, "properties", "AlertId") for row in records if _is_of_machine(row)}
     used: set[str] = set()
     seen: set[tuple[str, str]] = set()
     for number, row in enumerate(records):
-        at = f"{prefix.replace('{n}', str(number))}properties."
+        at = prefix.replace("{n}", str(number)) + ("" if dig(row, "flat") else "properties.")
         reader = Reader(frame, object_at(row, "properties"), at)
         try:
-            made = _row(reader, _table(row), infos, people, options)
+            made = _row(reader, _table(row), infos, people, options) or (
+                _person_row(reader, infos, options)
+                if _table(row) == EVIDENCE and text_at(row, "properties", "AlertId") not in machines
+                else None
+            )
         except ItemFault as fault:
             gathered.reject(number, fault.code, str(fault), row)
             continue
         if made is None:
             continue
         used.add(text_at(row, "properties", "AlertId"))
-        key = (made[0].external_id, made[0].device_ids[0].value)
+        key = (made[0].external_id, (*made[0].device_ids, *made[0].user_ids)[0].value)
         if key not in seen or _table(row) == DEVICE:
             seen.add(key)
             gathered.add(number, *made)
     gathered.ignore(sum(_is_ignored(row, used) for row in records) if records else 1)
     return gathered.done(max(1, len(records)))
+
+
+def _is_of_machine(row: Any) -> bool:
+    return _table(row) == EVIDENCE and text_at(row, "properties", "EntityType").casefold() == "machine"
+
+
+def _person_row(
+    reader: Reader, infos: Mapping[str, dict[str, Any]], options: DefenderOptions
+) -> Made | None:
+    """Return what a row says of a person whom an alert is about that no machine comes with.
+
+    Those of Defender for Endpoint are about a machine, whose row is still to come.
+    """
+    info = infos.get(text_of(reader.get("AlertId")).strip(), {})
+    service = (text_of(reader.get("ServiceSource")) or text_at(info, "ServiceSource")).casefold()
+    is_of_person = text_of(reader.get("EntityType")).casefold() in _OF_PEOPLE
+    if not is_of_person or not service or "endpoint" in service:
+        return None
+    if text_of(reader.get("AccountSid")) in _SYSTEM_SIDS:
+        return None
+    reader.user("upn", "AccountUpn")
+    reader.user("entra-user-id", "AccountObjectId")
+    return _evidence(reader, info, [], options) if reader.user_ids else None
 
 
 def _row(
@@ -380,20 +503,23 @@ def _evidence(
     alert = reader.text("external_id", "AlertId")
     if not alert:
         raise ItemFault("condition-missing", "`AlertId` is missing")
-    reader.device("mde-machine-id", "DeviceId")
-    reader.device("hostname", "DeviceName")
-    reader.need_device("`DeviceId`, `DeviceName`")
+    if not reader.user_ids:
+        reader.device("mde-machine-id", "DeviceId")
+        reader.device("hostname", "DeviceName")
+        reader.need_device("`DeviceId`, `DeviceName`")
     for person in people:
         if text_at(person, "AccountSid") not in _SYSTEM_SIDS:
             for kind, name in (("upn", "AccountUpn"), ("entra-user-id", "AccountObjectId")):
                 if (value := text_at(person, name)) and reader.add_user(kind, value):
                     reader.used.setdefault(f"user.{kind}", f"AlertEvidence.{name}")
-    observed_at = reader.time("Timestamp")
+    observed_at = reader.time("Timestamp", "TimeGenerated")
     word = text_at(info, "Severity") or reader.text("level", "Severity")
     return reader.signal(
         SignalType.DETECTION,
         external_id=f"alert:{alert}",
-        event_id=digest(alert, reader.device_ids[0].value, reader.item, info, people),
+        event_id=digest(
+            alert, (*reader.device_ids, *reader.user_ids)[0].value, reader.item, info, people
+        ),
         observed_at=observed_at,
         level=level_of_word(word, options.levels) or Severity.UNKNOWN,
         title=text_at(info, "Title") or reader.text("title", "Title") or "Defender alert",
@@ -411,7 +537,7 @@ def _device_row(reader: Reader) -> Made:
     return reader.signal(
         SignalType.POSTURE_FACT,
         external_id="machine",
-        observed_at=reader.time("Timestamp"),
+        observed_at=reader.time("Timestamp", "TimeGenerated"),
         title="State of the Defender sensor",
         facts=_machine_facts(reader, "SensorHealthState", "OnboardingStatus", "OSBuild", "OSPlatform"),
     )

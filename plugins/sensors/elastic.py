@@ -20,8 +20,9 @@ import msgspec
 from plugins.contract import Normalized, Sample, after
 from plugins.levels import Range, level_of_score, level_of_word
 from plugins.payload import object_at, text_of
-from plugins.reading import Frame, ItemFault, Made, Reader, first_of, gather, look, rows
+from plugins.reading import Frame, ItemFault, Made, Reader, first_of, gather, look
 from plugins.samples.elastic import SAMPLES
+from plugins.sensors.envelopes import inside, items_of
 from risk.model import Severity, SignalType
 from risk.values import Duration, Strict
 
@@ -38,6 +39,20 @@ HOST_AGENTS = frozenset({"", "endpoint", "auditbeat", "winlogbeat"})
 
 OTHERS = ("cloud.instance.id", "orchestrator.resource.name", "user.name", "source.ip")
 """What an alert may be about instead of a host or a person."""
+
+
+_IDS = ("kibana.alert.uuid", "_id")
+_PARTS = ("_source", "fields")
+_NAMES = ("kibana.alert.rule.name", "signal.rule.name", "rule.name", "kibana.alert.reason", "message")
+_RATIONALES = (
+    *("kibana.alert.rule.description", "kibana.alert.rule.parameters.description"),
+    *("signal.rule.description", "rule.description"),
+)
+_SCORES = (
+    *("kibana.alert.risk_score", "kibana.alert.rule.risk_score", "signal.rule.risk_score"),
+    *("event.risk_score", "event.severity"),
+)
+"""Before Kibana 8 the fields stood under `signal`; an alert of Elastic Defend has those of its event."""
 
 
 class ElasticOptions(Strict, frozen=True):
@@ -72,17 +87,31 @@ class ElasticSensor:
         headers: Mapping[str, str],  # noqa: ARG002 - an alert says everything itself
     ) -> Normalized:
         """Return one signal per alert."""
-        items, prefix = rows(payload, "alerts", "hits.hits", "context.alerts")
+        items, prefix = items_of(payload, _is_alert, "alerts", "hits.hits", "context.alerts")
         return gather(Frame(sensor, received_at), items, lambda reader: _alert(reader, options), prefix)
 
 
-def _alert(outer: Reader, options: ElasticOptions) -> list[Made]:
-    if outer.item == {}:
+def _is_alert(value: Any) -> bool:
+    """Return whether this is an alert, bare or as Elasticsearch returns documents."""
+    inner = next((each for part in _PARTS if (each := object_at(value, part))), value)
+    return any(look(inner, path) is not None for path in _IDS) or _is_endpoint_alert(inner)
+
+
+def _is_endpoint_alert(value: Any) -> bool:
+    kinds = look(value, "event.kind")
+    return "alert" in (kinds if isinstance(kinds, list) else [kinds]) and look(value, "event.id") is not None
+
+
+def _alert(boxed: Reader, options: ElasticOptions) -> list[Made]:
+    if boxed.item == {}:
         # Ends the list of a template that cannot leave out its last comma.
         return []
-    part = next((each for each in ("_source", "fields") if object_at(outer.item, each)), "")
+    outer = inside(boxed, _is_alert)
+    part = next((each for each in _PARTS if object_at(outer.item, each)), "")
     reader = Reader(outer.frame, object_at(outer.item, part), f"{outer.prefix}{part}.") if part else outer
-    alert_id = reader.text("external_id", "kibana.alert.uuid", "_id") or text_of(look(outer.item, "_id"))
+    alert_id = reader.text("external_id", *_IDS) or text_of(look(outer.item, "_id"))
+    if not alert_id and _is_endpoint_alert(reader.item):
+        alert_id = reader.text("external_id", "event.id")
     if not alert_id:
         raise ItemFault("not-an-alert", "`kibana.alert.uuid` and `_id` are missing")
     reader.device("hostname", "host.name", "host.hostname")
@@ -90,26 +119,23 @@ def _alert(outer: Reader, options: ElasticOptions) -> list[Made]:
         reader.device("sensor-device-id", "agent.id")
     reader.user("upn", "user.email")
     reader.need_subject("`host.name`, `agent.id`, `user.email`", *OTHERS)
-    workflow = reader.text("resolves", "kibana.alert.workflow_status").casefold()
+    workflow = reader.text("resolves", "kibana.alert.workflow_status", "signal.status").casefold()
     is_recovered = text_of(first_of(reader.get("kibana.alert.status"))).casefold() == "recovered"
     is_over = workflow == "closed" or is_recovered
     changed: tuple[str, ...] = ("kibana.alert.workflow_status_updated_at",)
     if is_recovered and workflow != "closed":
         changed = ("kibana.alert.end", "kibana.alert.last_detected")
-    observed_at = reader.time(*changed, "kibana.alert.original_time", "@timestamp")
+    observed_at = reader.time(*changed, "kibana.alert.original_time", "signal.original_time", "@timestamp")
     return [
         reader.signal(
             SignalType.REMEDIATION if is_over else SignalType.DETECTION,
             external_id=f"alert:{alert_id}",
             observed_at=observed_at,
             level=None if is_over else _level(reader, options),
-            title=reader.text("title", "kibana.alert.rule.name", "rule.name", "kibana.alert.reason")
-            or "Elastic alert",
-            description=reader.text("description", "kibana.alert.reason", "message"),
+            title=reader.text("title", *_NAMES) or "Elastic alert",
+            description=reader.text("description", "kibana.alert.reason", "signal.reason", "message"),
             actions=[reader.text("actions", "kibana.alert.rule.note", "kibana.alert.rule.parameters.note")],
-            rationale=reader.text(
-                "rationale", "kibana.alert.rule.description", "kibana.alert.rule.parameters.description"
-            ),
+            rationale=reader.text("rationale", *_RATIONALES),
             category=reader.text("category", "event.category"),
             resolves=is_over,
             expires_at=after(observed_at, options.ttl),
@@ -118,10 +144,12 @@ def _alert(outer: Reader, options: ElasticOptions) -> list[Made]:
 
 
 def _level(reader: Reader, options: ElasticOptions) -> Severity:
-    word = reader.text("level", "kibana.alert.severity", "kibana.alert.rule.severity")
+    word = reader.text(
+        "level", "kibana.alert.severity", "kibana.alert.rule.severity", "signal.rule.severity"
+    )
     level = level_of_word(word, options.levels)
     if level is None:
         reader.used.pop("level", None)
-        score = reader.text("level", "kibana.alert.risk_score", "kibana.alert.rule.risk_score")
+        score = reader.text("level", *_SCORES)
         level = level_of_score(score, options.scores)
     return level or Severity.UNKNOWN

@@ -19,9 +19,10 @@ import msgspec
 
 from plugins.contract import Normalized, Sample, after
 from plugins.levels import level_of_word
-from plugins.payload import digest, list_at
-from plugins.reading import Frame, ItemFault, Made, Reader, gather, rows
+from plugins.payload import dig, digest, list_at
+from plugins.reading import Frame, ItemFault, Made, Reader, gather
 from plugins.samples.falco import SAMPLES
+from plugins.sensors.envelopes import inside, items_of
 from risk.model import Severity, SignalType
 from risk.values import Duration, Strict
 
@@ -76,11 +77,18 @@ class FalcoSensor:
         headers: Mapping[str, str],  # noqa: ARG002 - an event says everything itself
     ) -> Normalized:
         """Return the one signal of an event."""
-        items, prefix = rows(payload, "events")
+        items, prefix = items_of(payload, _is_event, "events")
         return gather(Frame(sensor, received_at), items, lambda reader: _event(reader, options), prefix)
 
 
-def _event(reader: Reader, options: FalcoOptions) -> list[Made]:
+def _is_event(value: Any) -> bool:
+    return isinstance(dig(value, "rule"), str) and (
+        dig(value, "priority") is not None or dig(value, "output") is not None
+    )
+
+
+def _event(outer: Reader, options: FalcoOptions) -> list[Made]:
+    reader = inside(outer, _is_event)
     rule = reader.text("title", "rule")
     if not rule:
         raise ItemFault("not-an-event", "`rule` is missing")

@@ -1,4 +1,4 @@
-"""Sensor kind `jamf`: webhooks of Jamf Pro.
+"""Sensor kind `jamf`: webhooks of Jamf Pro, alerts of Jamf Protect.
 
 | event | becomes |
 |---|---|
@@ -7,11 +7,12 @@
 | `MobileDeviceUnEnrolled` | posture fact `managed: false` |
 | `ComputerCheckIn`, `ComputerInventoryCompleted`, and their like | posture fact `os_version`, or a sign of life |
 | computers of the API | posture facts |
+| alert of Jamf Protect | detection by its severity, one per alert, that expires |
 | every other event | ignored |
 
 Jamf numbers computers and mobile devices apart, so its number is kept with its family: `computer:52`. A smart
 group says which devices came and went by number only, which names a device once a check-in has told of it.
-Source: Jamf Pro documentation, "Webhooks".
+Source: Jamf Pro documentation, "Webhooks"; Jamf Protect documentation, "Alert data".
 """
 
 from collections.abc import Mapping
@@ -21,12 +22,13 @@ from typing import Any, ClassVar
 import msgspec
 
 from plugins.asking.jamf import AsksJamf
-from plugins.contract import Collector, Normalized, Sample
+from plugins.contract import Collector, Normalized, Sample, after
 from plugins.payload import MAX_ITEMS, dig, digest, list_at, object_at, text_at, text_of
 from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, truth
 from plugins.samples.jamf import SAMPLES
+from plugins.sensors.envelopes import inside, items_of, opened
 from risk.model import Severity, SignalType
-from risk.values import Strict
+from risk.values import Duration, Strict
 
 MANAGED: dict[str, bool] = {
     "ComputerAdded": True,
@@ -39,6 +41,14 @@ SEEN = frozenset(
         *("MobileDeviceCheckIn", "MobileDeviceInventoryCompleted"),
     }
 )
+
+
+PROTECT_LEVELS: dict[str, Severity] = {
+    "0": Severity.INFORMATIONAL,
+    "1": Severity.LOW,
+    "2": Severity.MEDIUM,
+    "3": Severity.HIGH,
+}
 
 
 class JamfGroup(Strict, frozen=True):
@@ -60,17 +70,21 @@ class JamfOptions(Strict, frozen=True):
     """Settings of the kind.
 
     Field: groups: names of smart groups that collect devices with a problem; other groups are ignored.
+    Field: protect_levels: severities of Jamf Protect (`0` to `3`) that mean another severity than usual.
+    Field: protect_ttl: how long an alert of Jamf Protect counts: it never says that one is over.
     """
 
     groups: dict[str, JamfGroup] = msgspec.field(default_factory=dict)
+    protect_levels: dict[str, Severity] = msgspec.field(default_factory=dict)
+    protect_ttl: Duration = 604800.0
 
 
 class JamfSensor(AsksJamf):
-    """Reads Jamf Pro webhooks."""
+    """Reads Jamf Pro webhooks and Jamf Protect alerts."""
 
     kind: ClassVar[str] = "jamf"
-    title: ClassVar[str] = "Jamf Pro"
-    identity_kinds: ClassVar[tuple[str, ...]] = ("serial", "udid", "sensor-device-id", "upn")
+    title: ClassVar[str] = "Jamf Pro, Jamf Protect"
+    identity_kinds: ClassVar[tuple[str, ...]] = ("serial", "udid", "sensor-device-id", "hostname", "upn")
     options_type: ClassVar[type[Strict]] = JamfOptions
     samples: ClassVar[tuple[Sample, ...]] = SAMPLES
 
@@ -87,10 +101,63 @@ class JamfSensor(AsksJamf):
         frame = Frame(sensor, received_at)
         if list_at(payload, "computers"):
             return gather(frame, list_at(payload, "computers"), _computer, "computers[{n}].")
-        event = text_at(payload, "webhook", "webhookEvent")
+        boxed = opened(payload, _is_webhook)
+        content = boxed[0] if boxed is not None else payload
+        event = text_at(content, "webhook", "webhookEvent")
         if event.startswith("SmartGroup") and event.endswith("MembershipChange"):
-            return _group(frame, payload, event, options)
-        return gather(frame, [payload], lambda reader: _event(reader, event))
+            return _group(frame, content, event, options)
+        items, prefix = items_of(payload, _is_item)
+        return gather(frame, items, lambda reader: _item(reader, options), prefix)
+
+
+def _is_webhook(value: Any) -> bool:
+    return isinstance(dig(value, "webhook", "webhookEvent"), str)
+
+
+def _is_protect_alert(value: Any) -> bool:
+    """Return whether this is an alert of Jamf Protect; older agents put it under `input`."""
+    held = object_at(value, "input") or value
+    return isinstance(dig(held, "host"), dict) and isinstance(dig(held, "match", "facts"), list)
+
+
+def _is_item(value: Any) -> bool:
+    return _is_webhook(value) or _is_protect_alert(value)
+
+
+def _item(outer: Reader, options: JamfOptions) -> list[Made]:
+    reader = inside(outer, _is_item)
+    if _is_protect_alert(reader.item):
+        return [_protect_alert(reader, options)]
+    return _event(reader, text_of(reader.get("webhook.webhookEvent")))
+
+
+def _protect_alert(outer: Reader, options: JamfOptions) -> Made:
+    """Return the detection of an alert of Jamf Protect. It never says that one is over."""
+    held = object_at(outer.item, "input")
+    reader = Reader(outer.frame, held, f"{outer.prefix}input.") if held else outer
+    reader.device("serial", "host.serial")
+    reader.device("udid", "host.provisioningUDID")
+    reader.device("hostname", "host.hostname")
+    reader.need_device("`host.serial`, `host.provisioningUDID`, `host.hostname`")
+    alert = reader.text("external_id", "match.uuid", "uuid")
+    if not alert:
+        raise ItemFault("condition-missing", "`match.uuid` is missing")
+    word = reader.text("level", "match.severity")
+    level = options.protect_levels.get(word) or PROTECT_LEVELS.get(word) or Severity.UNKNOWN
+    facts = list_at(reader.item, "match", "facts")
+    observed_at = reader.time("time", "timestamp", "match.event.timestamp")
+    return reader.signal(
+        SignalType.DETECTION,
+        external_id=f"alert:{alert}",
+        event_id=alert,
+        observed_at=observed_at,
+        level=level,
+        title=next((human for each in facts if (human := text_at(each, "human"))), "Jamf Protect alert"),
+        description=next((why for each in facts if (why := text_at(each, "match_reason"))), ""),
+        category=next((name for each in facts if (name := text_at(each, "name"))), ""),
+        expires_at=after(observed_at, options.protect_ttl),
+        sources={"title": "match.facts"},
+    )
 
 
 def _event(reader: Reader, event: str) -> list[Made]:

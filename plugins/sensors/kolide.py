@@ -2,7 +2,8 @@
 
 | event | becomes |
 |---|---|
-| `issues.new` / `issues.resolved` | condition / its remediation |
+| `issues.new` / `issues.resolved`, of old `failures.…` | condition / its remediation |
+| issue or device of the API | the same as the event that would tell of it |
 | `device_trust.status_changed` | risk level by the status, fact `device_trust` |
 | `devices.created`, `devices.registered` / `devices.destroyed` | posture fact `managed` |
 | every other event | ignored |
@@ -17,11 +18,12 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from plugins.asking.kolide import AsksKolide
+from plugins.asking.kolide import AsksKolide, device_event, issue_event
 from plugins.contract import Normalized, Sample, after
-from plugins.payload import text_of
+from plugins.payload import dig, text_of
 from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, truth
 from plugins.samples.kolide import SAMPLES
+from plugins.sensors.envelopes import inside, items_of
 from risk.model import Severity, SignalType
 from risk.values import Duration, Strict
 
@@ -71,14 +73,32 @@ class KolideSensor(AsksKolide):
         received_at: datetime,
         headers: Mapping[str, str],  # noqa: ARG002 - an event says everything itself
     ) -> Normalized:
-        """Return the one signal of an event."""
-        return gather(Frame(sensor, received_at), [payload], lambda reader: _event(reader, options))
+        """Return the signals of the events, or of devices and issues of the API."""
+        items, prefix = items_of(payload, _is_event, "data")
+        return gather(Frame(sensor, received_at), items, lambda reader: _item(reader, options), prefix)
+
+
+def _is_event(value: Any) -> bool:
+    return isinstance(dig(value, "event"), str) and isinstance(dig(value, "data"), dict)
+
+
+def _item(outer: Reader, options: KolideOptions) -> list[Made]:
+    """Return what an event says, or an issue or a device of the API as the event that would tell of it."""
+    reader = inside(outer, _is_event)
+    if reader.get("event") is None:
+        is_issue = reader.get("check_id") is not None and reader.get("id") is not None
+        is_device = reader.get("auth_state") is not None and reader.get("serial") is not None
+        if is_issue or is_device:
+            told = issue_event(reader.item) if is_issue else device_event(reader.item)
+            return _event(Reader(reader.frame, told, reader.prefix), options)
+    return _event(reader, options)
 
 
 def _event(reader: Reader, options: KolideOptions) -> list[Made]:
     event = reader.text("category", "event")
     if not event:
         raise ItemFault("not-a-kolide-webhook", "`event` is missing")
+    event = event.replace("failures.", "issues.")
     is_issue = event in {"issues.new", "issues.resolved"}
     if not is_issue and event not in MANAGED and event != "device_trust.status_changed":
         return []
@@ -110,12 +130,13 @@ def _identify(reader: Reader, *, is_issue: bool) -> None:
     reader.device("sensor-device-id", *numbers, *(() if is_issue else ("data.id",)))
     reader.device("hostname", *(f"{at}.hostname" for at in _HOLDERS))
     reader.need_device("`data.device`, `data.device_id`")
-    owners = ("data.registered_owner_info", "data.owner", "data.person", "data.device.owner")
+    owners = ["data.registered_owner_info", "data.owner", "data.person", "data.device.owner"]
+    owners.append("data.device.assigned_owner")
     reader.user("upn", *(f"{at}.email" for at in owners))
 
 
 def _issue(reader: Reader, event: str, event_id: str, observed_at: datetime, options: KolideOptions) -> Made:
-    issue = reader.text("external_id", "data.id", "data.issue_id", "data.issue.id")
+    issue = reader.text("external_id", "data.id", "data.issue_id", "data.issue.id", "data.failure_id")
     if not issue:
         raise ItemFault("condition-missing", "`data.id` is missing")
     title = reader.text("title", "data.title", "data.issue.title", "data.check.name", "data.check_name")
@@ -126,7 +147,7 @@ def _issue(reader: Reader, event: str, event_id: str, observed_at: datetime, opt
     if fact := next((options.facts[each] for each in names if each in options.facts), ""):
         facts[fact] = is_over
     level = next((options.levels[each] for each in names if each in options.levels), options.level)
-    is_exempt = truth(reader.get("data.exempted")) is True
+    is_exempt = truth(reader.get("data.exempted", "data.ignored")) is True
     return reader.signal(
         SignalType.REMEDIATION if is_over else SignalType.POSTURE_FACT,
         external_id=f"issue:{issue}",

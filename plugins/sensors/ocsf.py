@@ -26,9 +26,10 @@ import msgspec
 
 from plugins.contract import NO_SUBJECT, Normalized, Sample, after
 from plugins.levels import Range, level_of_score
-from plugins.payload import list_at, object_at, parse_number, text_at, text_of
-from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, rows, truth
+from plugins.payload import dig, list_at, object_at, parse_number, text_at, text_of
+from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, truth
 from plugins.samples.ocsf import SAMPLES
+from plugins.sensors.envelopes import inside, items_of
 from risk.model import Identifier, Severity, SignalType
 from risk.values import Duration, Strict
 
@@ -118,11 +119,16 @@ class OcsfSensor:
         headers: Mapping[str, str],  # noqa: ARG002 - an event says everything itself
     ) -> Normalized:
         """Return the signals of the events."""
-        items, prefix = rows(payload, "events", "records")
+        items, prefix = items_of(payload, _is_event, "events", "records")
         return gather(Frame(sensor, received_at), items, lambda reader: _event(reader, options), prefix)
 
 
-def _event(reader: Reader, options: OcsfOptions) -> list[Made]:
+def _is_event(value: Any) -> bool:
+    return dig(value, "class_uid") is not None
+
+
+def _event(outer: Reader, options: OcsfOptions) -> list[Made]:
+    reader = inside(outer, _is_event)
     class_uid = parse_number(text_at(reader.item, "class_uid"))
     if class_uid is None:
         raise ItemFault("not-an-event", "`class_uid` is missing")
@@ -265,7 +271,7 @@ def _observed(reader: Reader) -> dict[str, Any]:
     return {
         "hw_info": {"serial_number": only.get("device.hw_info.serial_number", "")},
         "uid": only.get("device.uid", ""),
-        "hostname": only.get("device.hostname", ""),
+        "hostname": only.get("device.hostname", "") or only.get("hostname", ""),
     }
 
 

@@ -22,9 +22,10 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from plugins.contract import Handshake, Normalized, Sample, after
-from plugins.payload import list_at, text_at, text_of
-from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, rows, truth
+from plugins.payload import dig, list_at, text_at, text_of
+from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, truth
 from plugins.samples.okta import SAMPLES
+from plugins.sensors.envelopes import inside, items_of
 from risk.model import Severity, SignalType
 from risk.values import Duration, Strict
 
@@ -101,11 +102,17 @@ class OktaSensor:
         headers: Mapping[str, str],  # noqa: ARG002 - an event says everything itself
     ) -> Normalized:
         """Return one signal per event about a device."""
-        items, prefix = rows(payload, "data.events", "events")
+        items, prefix = items_of(payload, _is_event, "data.events", "events")
         return gather(Frame(sensor, received_at), items, lambda reader: _event(reader, options), prefix)
 
 
-def _event(reader: Reader, options: OktaOptions) -> list[Made]:
+def _is_event(value: Any) -> bool:
+    """Return whether this is an event of the log; the envelope of a hook has an `eventType` of its own."""
+    return isinstance(dig(value, "eventType"), str) and dig(value, "published") is not None
+
+
+def _event(outer: Reader, options: OktaOptions) -> list[Made]:
+    reader = inside(outer, _is_event)
     kind = reader.text("category", "eventType")
     if not kind:
         raise ItemFault("not-an-event", "`eventType` is missing")

@@ -57,7 +57,7 @@ _MARKS = (
 )
 """What a threat, an alert, an activity or an agent has; `node` holds a unified alert in a list of GraphQL."""
 
-_FAR = ("detectionTime.attacker.host", "detectionTime.attacker.ip", "detectionSource.product")
+_FAR = ("asset.name", "detectionTime.attacker.host", "detectionTime.attacker.ip", "detectionSource.product")
 MAX_ASSETS = 100
 _STATUS_CHANGED, _RULE_ALERT = "4008", "3608"
 
@@ -273,13 +273,15 @@ def _is_false(reader: Reader) -> bool:
 
 
 def _assets(reader: Reader) -> list[Reader]:
-    """Return a reader for each device of a unified alert."""
+    """Return a reader for each device of a unified alert. An asset of the category *Identity* is an account."""
     one = reader.get("asset")
     named = [(each, f"assets[{n}]") for n, each in enumerate(list_at(reader.item, "assets")[:MAX_ASSETS])]
     if not named and isinstance(one, dict):
         named = [(one, "asset")]
     found: list[Reader] = []
     for asset, where in named:
+        if text_at(asset, "category").casefold() == "identity":
+            continue
         each = Reader(reader.frame, reader.item, reader.prefix)
         for kind, name in (("sensor-device-uuid", "agentUuid"), ("hostname", "name")):
             value = text_at(asset, name)
