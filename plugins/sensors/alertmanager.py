@@ -4,6 +4,7 @@
 |---|---|
 | `firing` | detection; the condition is its `fingerprint` |
 | `resolved` | remediation of the same fingerprint, at `endsAt` |
+| alert of the API (`/api/v2/alerts`) | detection that expires at `endsAt` |
 | `Watchdog` and other dead-man switches | ignored |
 
 The status of the group says nothing of its alerts: each alert has its own. Which labels name the device is the
@@ -21,9 +22,10 @@ import msgspec
 
 from plugins.contract import Normalized, Sample, after
 from plugins.levels import WORDS, level_of_word
-from plugins.payload import digest, object_at, text_at, text_of
-from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, rows
+from plugins.payload import dig, digest, object_at, parse_time, text_at, text_of
+from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather
 from plugins.samples.alertmanager import SAMPLES
+from plugins.sensors.envelopes import inside, items_of, opened
 from risk.model import Severity, SignalType
 from risk.values import Duration, Strict
 
@@ -85,15 +87,30 @@ class AlertmanagerSensor:
         headers: Mapping[str, str],  # noqa: ARG002 - an alert says everything itself
     ) -> Normalized:
         """Return one signal per alert of the group."""
-        items, prefix = rows(payload, "alerts")
-        common = object_at(payload, "commonAnnotations")
+        boxed = opened(payload, _is_group)
+        group, at = boxed if boxed is not None else (payload, "")
+        items, prefix = items_of(group, _is_alert, "alerts")
+        common = object_at(group, "commonAnnotations")
         return gather(
-            Frame(sensor, received_at), items, lambda reader: _alert(reader, common, options), prefix
+            Frame(sensor, received_at), items, lambda reader: _alert(reader, common, options), at + prefix
         )
 
 
-def _alert(reader: Reader, common: dict[str, Any], options: AlertmanagerOptions) -> list[Made]:
+def _is_group(value: Any) -> bool:
+    return isinstance(dig(value, "alerts"), list)
+
+
+def _is_alert(value: Any) -> bool:
+    return isinstance(dig(value, "labels"), dict) and dig(value, "status") is not None
+
+
+def _alert(outer: Reader, common: dict[str, Any], options: AlertmanagerOptions) -> list[Made]:
+    reader = inside(outer, _is_alert)
     labels, status = object_at(reader.item, "labels"), reader.text("resolves", "status").casefold()
+    is_polled = isinstance(reader.get("status.state"), str)
+    if is_polled:
+        # The API lists what fires (or would, were it not silenced) and says until when without another word.
+        status, reader.used["resolves"] = "firing", f"{reader.prefix}status.state"
     if not labels or status not in {"firing", "resolved"}:
         raise ItemFault("not-an-alert", "`labels` are missing, or `status` is neither firing nor resolved")
     name = reader.text("title", "labels.alertname")
@@ -128,7 +145,7 @@ def _alert(reader: Reader, common: dict[str, Any], options: AlertmanagerOptions)
         category=name,
         facts=facts,
         resolves=is_over,
-        expires_at=after(observed_at, options.ttl),
+        expires_at=parse_time(reader.get("endsAt")) if is_polled else after(observed_at, options.ttl),
         sources={"level": f"labels.{options.severity_label}", "actions": "annotations"},
     )
     return [made]

@@ -4,10 +4,15 @@
 |---|---|
 | machine | risk level (`riskScore`), exposure (`exposureLevel`), posture facts |
 | alert (Graph `alerts_v2`, Defender API) | detection for each device in its evidence; `resolved` closes it |
+| incident with its alerts | what each of these alerts says |
+| vulnerability of a machine | exposure, that expires; `Fixed` in the list of changes closes it |
 | rows `AlertEvidence` with `AlertInfo` | one detection per alert and machine, that expires: rows never close one |
 | row `DeviceInfo` | posture facts |
 | change notification of Graph | a resource to be fetched |
 | every other row | ignored |
+
+Rows are read as they are streamed (`category`, `properties`), and flat as hunting queries and workspaces return them. An
+alert of another product than Defender for Endpoint whose rows name no machine is about the person in them.
 
 An `AlertInfo` row alone names nobody and is ignored: the evidence rows carry its title and severity too. Who an
 alert is assigned to is the analyst; accounts of the system are nobody. Source: Microsoft Graph, "alert resource
@@ -44,6 +49,7 @@ MAX_KINDS = 5
 _BYSTANDERS = frozenset({"contextual", "scanned"})
 _SYSTEM_SIDS = frozenset({"S-1-5-18", "S-1-5-19", "S-1-5-20"})
 _RESOLVED = "resolved"
+_CVES = ("cveId", "CveId")
 _ALERT_TIMES = (
     *("lastUpdateDateTime", "lastUpdateTime", "lastUpdatedTime", "lastEventTime"),
     *("createdDateTime", "alertCreationTime", "creationTime"),
@@ -56,7 +62,7 @@ _STATE_COLUMNS = frozenset({"OnboardingStatus", "SensorHealthState"})
 _MARKS = frozenset(
     {
         *("evidence", "entities", "alertCreationTime", "incidentId", "computerDnsName", "riskScore"),
-        *("exposureLevel", "subscriptionId"),
+        *("exposureLevel", "subscriptionId", "cveId", "CveId"),
     }
 )
 """What objects of the APIs and change notifications have."""
@@ -184,6 +190,8 @@ def _object(reader: Reader, options: DefenderOptions) -> list[Made]:
         return _alert(reader, options)
     if reader.get("computerDnsName", "riskScore", "exposureLevel") is not None:
         return _machine(reader, options)
+    if reader.get(*_CVES) is not None:
+        return [_vulnerability(reader, options)]
     raise ItemFault("not-a-defender-object", "neither a machine, an alert, a row nor a change notification")
 
 
@@ -248,6 +256,34 @@ def _machine_facts(reader: Reader, health: str, onboarding: str, build: str, pla
         edr_onboarded=status == "onboarded" if status else None,
         platform=text_of(reader.get(platform)).strip(),
         os_build=number if isinstance(number, int) else None,
+    )
+
+
+# --- vulnerabilities -----------------------------------------------------------------------------
+
+
+def _vulnerability(reader: Reader, options: DefenderOptions) -> Made:
+    """Return a CVE in the software of a machine. The list of what changed says when it is fixed, the full one never."""
+    cve = reader.text("external_id", *_CVES)
+    machine = reader.device("mde-machine-id", "deviceId", "DeviceId")
+    name = reader.device("hostname", "deviceName", "DeviceName")
+    reader.need_device("`deviceId`, `deviceName`")
+    software = reader.text("category", "softwareName", "SoftwareName")
+    version = text_of(reader.get("softwareVersion", "SoftwareVersion")).strip()
+    word = reader.text("level", "vulnerabilitySeverityLevel", "VulnerabilitySeverityLevel")
+    is_over = reader.text("resolves", "status", "Status").casefold() == "fixed"
+    observed_at = reader.time("eventTimestamp", "EventTimestamp", "lastSeenTimestamp", "LastSeenTimestamp")
+    update = reader.text("actions", "recommendedSecurityUpdate", "RecommendedSecurityUpdate")
+    return reader.signal(
+        SignalType.REMEDIATION if is_over else SignalType.EXPOSURE,
+        external_id=f"vulnerability:{machine or name}:{cve}:{software}",
+        observed_at=observed_at,
+        level=None if is_over else level_of_word(word, options.levels) or Severity.UNKNOWN,
+        title=f"{cve} in {software} {version}".strip() if software else cve,
+        actions=[f"Install {update}." if update else ""],
+        category=software,
+        resolves=is_over,
+        expires_at=after(observed_at, options.ttl),
     )
 
 

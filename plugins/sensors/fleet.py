@@ -26,6 +26,7 @@ from plugins.contract import Collector, Normalized, Sample, after
 from plugins.payload import dig, digest, list_at, object_at, parse_number, parse_time, text_at, text_of
 from plugins.reading import is_junk
 from plugins.samples.fleet import SAMPLES
+from plugins.sensors.envelopes import opened
 from plugins.sensors.fleet_hosts import hosts_of
 from risk.model import Identifier, Severity, Signal, SignalType
 from risk.values import Duration, Strict
@@ -91,6 +92,8 @@ class FleetSensor(AsksFleet):
         headers: Mapping[str, str],
     ) -> Normalized:
         """Return one signal per host that the body names."""
+        boxed = opened(payload, _is_webhook)
+        payload = payload if boxed is None else boxed[0]
         if list_at(payload, "hosts") and not object_at(payload, "policy"):
             common: dict[str, Any] = {"sensor": sensor, "received_at": received_at, "options": options}
             return hosts_of(payload, ids_of=_host_ids, level_of=_policy_level, **common)
@@ -119,6 +122,15 @@ class FleetSensor(AsksFleet):
             0, "not-a-fleet-webhook", "none of `policy`, `vulnerability`, `data`, `type`", payload
         )
         return gathered.done()
+
+
+def _is_webhook(value: Any) -> bool:
+    """Return whether this is a body of Fleet: of a policy, of a CVE, of hosts, or of an activity."""
+    if any(object_at(value, name) for name in ("policy", "vulnerability")) or list_at(value, "hosts"):
+        return True
+    if object_at(value, "data") and (text_at(value, "text") or "host_ids" in value["data"]):
+        return True
+    return bool(text_at(value, "type") and object_at(value, "details"))
 
 
 def _hosts(
@@ -291,7 +303,7 @@ def _activity(gathered: Collector, payload: Any, frame: _Frame) -> Normalized:
         text_at(payload, "details", "host_display_name"),
     )
     found = []
-    if serial:
+    if serial and not is_junk("serial", serial):
         found.append(Identifier("serial", serial))
     if _HOSTNAME.fullmatch(name):
         found.append(Identifier("hostname", name))

@@ -14,6 +14,7 @@ set*. Source: Microsoft Graph, "managedDevice resource type"; Intune, "Send log 
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -22,9 +23,10 @@ import msgspec
 from plugins.asking.intune import AsksIntune
 from plugins.contract import Normalized, Sample, after
 from plugins.levels import level_of_word
-from plugins.payload import parse_time, text_of
-from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, rows, truth
+from plugins.payload import PayloadFault, parse_payloads, parse_time, text_at, text_of
+from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, truth
 from plugins.samples.intune import SAMPLES
+from plugins.sensors.envelopes import inside, items_of
 from risk.model import Severity, SignalType
 from risk.values import Duration, Strict
 
@@ -112,16 +114,39 @@ class IntuneSensor(AsksIntune):
         headers: Mapping[str, str],  # noqa: ARG002 - a device says everything itself
     ) -> Normalized:
         """Return the signals of the devices or rows."""
-        items, prefix = rows(payload, "records", "value")
+        items, prefix = items_of(payload, _is_item, "records", "value")
         return gather(Frame(sensor, received_at), items, lambda reader: _item(reader, options), prefix)
 
 
-def _item(reader: Reader, options: IntuneOptions) -> list[Made]:
-    category = text_of(reader.get("category", "Type")).casefold().removeprefix("intune")
-    properties = reader.get("properties")
-    if isinstance(properties, dict) and category:
-        inner = Reader(reader.frame, properties, f"{reader.prefix}properties.")
-        row_time = parse_time(reader.get("time"))
+def _is_item(value: Any) -> bool:
+    return isinstance(value, dict) and bool(_table(value) or "complianceState" in value)
+
+
+def _table(value: Any) -> str:
+    """Return the table of a row of the diagnostic settings, as it is streamed or as a workspace returns it."""
+    category = text_at(value, "category") or text_at(value, "Type")
+    is_of_intune = category.casefold().startswith("intune") or "properties" in value or "Properties" in value
+    return category.casefold().removeprefix("intune") if is_of_intune else ""
+
+
+def _columns(reader: Reader) -> Reader:
+    """Return a reader of the columns of a row: an object, JSON in a text, or the row itself in a workspace."""
+    for name in ("properties", "Properties"):
+        value = reader.get(name)
+        if isinstance(value, str) and value.lstrip()[:1] == "{":
+            with suppress(PayloadFault):
+                value = parse_payloads(value.encode("utf-8", "replace"))[0]
+        if isinstance(value, dict):
+            return Reader(reader.frame, value, f"{reader.prefix}{name}.")
+    return reader
+
+
+def _item(outer: Reader, options: IntuneOptions) -> list[Made]:
+    reader = inside(outer, _is_item)
+    category = _table(reader.item) if isinstance(reader.item, dict) else ""
+    if category:
+        inner = _columns(reader)
+        row_time = parse_time(reader.get("time", "TimeGenerated"))
         if category == "operationallogs":
             return _operational(inner, row_time, options)
         if category == "devicecomplianceorg":
