@@ -53,7 +53,9 @@ class AsksKolide:
                 if fault.code is PullCode.NOT_FOUND:
                     continue
                 raise
-            return PullPage(payloads=(device_event(device), *(issue_event(each) for each in list_at(issues, "data"))))
+            return PullPage(
+                payloads=(device_event(device), *(issue_event(each) for each in list_at(issues, "data")))
+            )
         return None
 
 

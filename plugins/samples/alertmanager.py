@@ -109,4 +109,26 @@ SAMPLES: tuple[Sample, ...] = (
         payload=_group(_alert(11) | {"startsAt": "yesterday"}),
         rejected=("time-unreadable",),
     ),
+    Sample(
+        name="alerts-of-the-api",
+        payload={
+            "fingerprint": "f14",
+            "status": {"state": "active", "silencedBy": [], "inhibitedBy": []},
+            "labels": {"alertname": "FirewallOff", "severity": "warning", "hostname": "lt-14"},
+            "annotations": {"summary": "The firewall of lt-14 is off"},
+            "startsAt": "2026-03-02T08:00:00.5Z",
+            "endsAt": "2026-03-02T08:45:00Z",
+            "updatedAt": "2026-03-02T08:41:00Z",
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(Identifier("hostname", "lt-14"),),
+                level=Severity.MEDIUM,
+                external_id="alert:f14",
+                observed_at=_STARTED,
+                expires_at=_ENDED,
+            ),
+        ),
+    ),
 )

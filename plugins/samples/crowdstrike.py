@@ -468,4 +468,126 @@ SAMPLES: tuple[Sample, ...] = (
         ),
     ),
     Sample(name="no-alert", payload={"title": "x"}, rejected=("not-an-alert",)),
+    Sample(
+        name="lead-of-the-api-on-two-hosts",
+        payload={
+            "resources": [
+                {
+                    "composite_id": "c0ffee:automated-lead:c0ffee:5",
+                    "type": "automated-lead",
+                    "product": "automated-lead",
+                    "display_name": "LT-14 at 09:15",
+                    "score": 64,
+                    "status": "new",
+                    "is_closed": False,
+                    "device": {"device_id": _AID},
+                    "threatgraph_indicators": [
+                        {"host_id": _AID, "hostname": "LT-14"},
+                        {"host_id": "b1" * 16, "hostname": "LT-15"},
+                    ],
+                    "updated_timestamp": "2026-03-02T09:15:30.250000000Z",
+                },
+                {
+                    "composite_id": f"c0ffee:ind:{_AID}:9",
+                    "product": "automated-lead-context",
+                    "status": "new",
+                },
+            ]
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(_AGENT, _HOST),
+                level=Severity.HIGH,
+                external_id="alert:c0ffee:automated-lead:c0ffee:5",
+            ),
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(
+                    Identifier("sensor-device-id", "b1" * 16, "sample"),
+                    Identifier("hostname", "LT-15"),
+                ),
+                level=Severity.HIGH,
+                external_id="alert:c0ffee:automated-lead:c0ffee:5",
+            ),
+        ),
+        ignored=1,
+    ),
+    Sample(
+        name="lead-of-the-api-closed",
+        payload={
+            "composite_id": "c0ffee:automated-lead:c0ffee:5",
+            "type": "automated-lead",
+            "score": 64,
+            "status": "new",
+            "is_closed": True,
+            "device": {"device_id": _AID},
+            "updated_timestamp": "2026-03-02T09:45:30Z",
+        },
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=(_AGENT,),
+                external_id="alert:c0ffee:automated-lead:c0ffee:5",
+                resolves=True,
+            ),
+        ),
+    ),
+    Sample(
+        name="rule-over-logs-of-another-product",
+        payload={
+            "composite_id": "c0ffee:ngsiem:c0ffee:6",
+            "product": "ngsiem",
+            "severity": 50,
+            "severity_name": "Medium",
+            "status": "new",
+            "host_names": ["lt-14.corp.example"],
+            "source_hosts": ["far.example"],
+            "timestamp": "2026-03-02T09:15:30Z",
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(Identifier("hostname", "lt-14.corp.example"),),
+                level=Severity.MEDIUM,
+            ),
+        ),
+    ),
+    Sample(
+        name="rule-over-logs-that-name-only-the-far-end",
+        payload={
+            "composite_id": "c0ffee:ngsiem:c0ffee:7",
+            "product": "ngsiem",
+            "severity": 30,
+            "status": "new",
+            "source_hosts": ["far.example"],
+            "source_ips": ["198.51.100.10"],
+        },
+        rejected=("no-subject",),
+    ),
+    Sample(
+        name="record-of-the-data-replicator",
+        payload={
+            "EventType": "Event_ExternalApiEvent",
+            "ExternalApiType": "Event_EppDetectionSummaryEvent",
+            "AgentIdString": _AID,
+            "SensorId": _AID,
+            "Hostname": "LT-14",
+            "CompositeId": _COMPOSITE,
+            "Name": "NGAV",
+            "Severity": 2,
+            "SeverityName": "Low",
+            "UTCTimestamp": "2026-03-02 09:15:30Z",
+            "ProcessStartTime": "2026-03-02 09:15:29Z",
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(_AGENT, _HOST),
+                level=Severity.LOW,
+                external_id=f"alert:{_COMPOSITE}",
+                observed_at=datetime(2026, 3, 2, 9, 15, 30, tzinfo=UTC),
+            ),
+        ),
+    ),
 )

@@ -265,4 +265,154 @@ SAMPLES: tuple[Sample, ...] = (
         ),
     ),
     Sample(name="nothing-of-defender", payload={"a": 1}, rejected=("not-a-defender-object",)),
+    Sample(
+        name="incident-with-its-alerts",
+        payload={
+            "incidentId": 924,
+            "incidentName": "Credential theft",
+            "severity": "Medium",
+            "alerts": [
+                {
+                    "alertId": "da14",
+                    "lastUpdatedTime": "2026-03-02T12:21:02.3266667Z",
+                    "title": "Credential theft",
+                    "status": "New",
+                    "severity": "Medium",
+                    "devices": [
+                        {
+                            "mdatpDeviceId": _MDE,
+                            "aadDeviceId": _ENTRA,
+                            "deviceDnsName": "lt-14.corp.example",
+                        }
+                    ],
+                    "entities": [{"entityType": "User", "userPrincipalName": "robin@example.com"}],
+                },
+                {"alertId": "da15", "status": "New", "severity": "Low", "entities": [{"entityType": "Ip"}]},
+            ],
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_IDS,
+                user_ids=(Identifier("upn", "robin@example.com"),),
+                level=Severity.MEDIUM,
+                external_id="alert:da14",
+                observed_at=_AT,
+            ),
+        ),
+    ),
+    Sample(
+        name="incident-without-its-alerts",
+        payload={"@odata.type": "#microsoft.graph.security.incident", "id": "29", "severity": "medium"},
+        rejected=("no-subject",),
+    ),
+    Sample(
+        name="rows-of-a-hunting-query",
+        payload={
+            "Stats": {},
+            "Results": [
+                {
+                    "Timestamp": "2026-03-02T12:21:02.3266667Z",
+                    "AlertId": "da14",
+                    "Title": "Credential theft",
+                    "Severity": "High",
+                    "DeviceId": _MDE,
+                    "DeviceName": "lt-14.corp.example",
+                },
+                {
+                    "Timestamp": "2026-03-02T12:21:02.3266667Z",
+                    "DeviceId": _MDE,
+                    "DeviceName": "lt-14.corp.example",
+                    "OnboardingStatus": "Onboarded",
+                    "SensorHealthState": "Inactive",
+                },
+            ],
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(_IDS[0], _IDS[2]),
+                level=Severity.HIGH,
+                external_id="alert:da14",
+                title="Credential theft",
+                observed_at=_AT,
+            ),
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=(_IDS[0], _IDS[2]),
+                facts={"edr_onboarded": True, "edr_running": False},
+            ),
+        ),
+    ),
+    Sample(
+        name="row-of-an-alert-about-a-person",
+        payload={
+            "category": "AdvancedHunting-AlertEvidence",
+            "time": "2026-03-02T12:21:05Z",
+            "properties": {
+                "Timestamp": "2026-03-02T12:21:02.3266667Z",
+                "AlertId": "aad14",
+                "EntityType": "User",
+                "EvidenceRole": "Impacted",
+                "ServiceSource": "AAD Identity Protection",
+                "AccountUpn": "robin@example.com",
+                "Title": "Atypical travel",
+                "Severity": "Medium",
+            },
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                user_ids=(Identifier("upn", "robin@example.com"),),
+                level=Severity.MEDIUM,
+                external_id="alert:aad14",
+            ),
+        ),
+    ),
+    Sample(
+        name="vulnerability-of-a-machine",
+        payload={
+            "deviceId": _MDE,
+            "deviceName": "lt-14.corp.example",
+            "cveId": "CVE-2026-0014",
+            "softwareName": "kernel",
+            "softwareVersion": "5.14",
+            "vulnerabilitySeverityLevel": "High",
+            "recommendedSecurityUpdate": "the update of March",
+            "lastSeenTimestamp": "2026-03-02 12:21:02",
+        },
+        expected=(
+            Expected(
+                type=SignalType.EXPOSURE,
+                device_ids=(_IDS[0], _IDS[2]),
+                level=Severity.HIGH,
+                external_id=f"vulnerability:{_MDE}:CVE-2026-0014:kernel",
+                title="CVE-2026-0014 in kernel 5.14",
+                actions=("Install the update of March.",),
+            ),
+        ),
+    ),
+    Sample(
+        name="vulnerability-is-fixed",
+        payload={
+            "value": [
+                {
+                    "deviceId": _MDE,
+                    "deviceName": "lt-14.corp.example",
+                    "cveId": "CVE-2026-0014",
+                    "softwareName": "kernel",
+                    "status": "Fixed",
+                    "eventTimestamp": "2026-03-03T01:00:00Z",
+                }
+            ]
+        },
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=(_IDS[0], _IDS[2]),
+                external_id=f"vulnerability:{_MDE}:CVE-2026-0014:kernel",
+                resolves=True,
+            ),
+        ),
+    ),
 )

@@ -172,4 +172,48 @@ SAMPLES: tuple[Sample, ...] = (
         payload=_document(host=None, agent=None, cloud={"instance": {"id": "i-0a1b2c3d"}}),
         rejected=("no-subject",),
     ),
+    Sample(
+        name="closed-signal-of-kibana-7",
+        payload={
+            "_id": "s-14",
+            "_source": {
+                "@timestamp": "2026-03-02T08:10:54.778Z",
+                "signal": {
+                    "status": "closed",
+                    "original_time": "2026-03-02T08:07:31.757Z",
+                    "rule": {"name": "Credential dumping", "severity": "high", "risk_score": 73},
+                },
+                "host": {"name": "lt-14"},
+            },
+        },
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=_DEVICE[:1],
+                external_id="alert:s-14",
+                title="Credential dumping",
+                resolves=True,
+            ),
+        ),
+    ),
+    Sample(
+        name="alert-of-elastic-defend",
+        payload={
+            "@timestamp": "2026-03-02T08:07:31.757Z",
+            "event": {"kind": "alert", "id": "e-14", "severity": 73, "category": ["malware"]},
+            "message": "Malware detection alert",
+            "host": {"name": "lt-14"},
+            "agent": {"id": _AGENT, "type": "endpoint"},
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_DEVICE,
+                level=Severity.HIGH,
+                external_id="alert:e-14",
+                title="Malware detection alert",
+                observed_at=_EVENT_AT,
+            ),
+        ),
+    ),
 )

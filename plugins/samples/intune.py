@@ -223,4 +223,50 @@ SAMPLES: tuple[Sample, ...] = (
         ),
     ),
     Sample(name="no-device", payload={"hello": 1}, rejected=("not-a-device",)),
+    Sample(
+        name="row-of-a-workspace",
+        payload={
+            "TimeGenerated": "2026-03-02T06:51:40Z",
+            "Type": "IntuneDeviceComplianceOrg",
+            "DeviceId": _ID,
+            "DeviceName": "lt-14",
+            "SerialNumber": "SN-14",
+            "ComplianceState": "Not compliant",
+            "OS": "Windows",
+            "UPN": "robin@example.com",
+        },
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=(
+                    Identifier("intune-device-id", _ID),
+                    Identifier("serial", "SN-14"),
+                    Identifier("hostname", "lt-14"),
+                ),
+                level=Severity.HIGH,
+                external_id=f"compliance:{_ID}",
+                observed_at=_AT,
+            ),
+        ),
+    ),
+    Sample(
+        name="row-whose-properties-are-a-text",
+        payload={
+            "time": "2026-03-02T06:51:40Z",
+            "category": "OperationalLogs",
+            "properties": (
+                '{"OperationalLogCategory": "DeviceCompliance", "AlertType": "Managed Device Not Compliant",'
+                f' "IntuneDeviceId": "{_ID}", "DeviceHostName": "lt-14", "Description": "p.Encryption||off"}}'
+            ),
+        },
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=(Identifier("intune-device-id", _ID), Identifier("hostname", "lt-14")),
+                level=Severity.HIGH,
+                title="Not compliant: Encryption",
+                observed_at=_AT,
+            ),
+        ),
+    ),
 )

@@ -106,4 +106,67 @@ SAMPLES: tuple[Sample, ...] = (
     Sample(name="a-group-that-means-nothing", payload=_GROUP, ignored=1),
     Sample(name="other-event", payload=_webhook("JSSShutdown", {"hostAddress": "x"}), ignored=1),
     Sample(name="no-webhook", payload={"event": {}}, rejected=("not-a-jamf-webhook",)),
+    Sample(
+        name="alert-of-jamf-protect",
+        payload={
+            "topicType": "alert",
+            "timestamp": 1772442930250,
+            "time": "2026-03-02T09:15:30.250Z",
+            "uuid": "E0000000-0000-4000-8000-000000000001",
+            "host": {
+                "hostname": "Robins-Mac",
+                "serial": "SN-52",
+                "provisioningUDID": "0A0A0A0A-0000-4000-8000-000000000052",
+                "ips": ["192.0.2.14"],
+            },
+            "match": {
+                "uuid": "A0000000-0000-4000-8000-000000000001",
+                "severity": 3,
+                "blocked": True,
+                "facts": [
+                    {
+                        "name": "ReverseShell",
+                        "human": "Reverse shell attempted",
+                        "match_reason": "A shell was given an outgoing connection.",
+                        "severity": 3,
+                    }
+                ],
+            },
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(*_IDS[:2], Identifier("hostname", "Robins-Mac")),
+                level=Severity.HIGH,
+                external_id="alert:A0000000-0000-4000-8000-000000000001",
+                title="Reverse shell attempted",
+                observed_at=_AT,
+                expires_at=datetime(2026, 3, 9, 9, 15, 30, 250000, tzinfo=UTC),
+            ),
+        ),
+    ),
+    Sample(
+        name="alert-of-an-older-jamf-protect",
+        payload={
+            "caid": "c0ffee",
+            "input": {
+                "eventType": "GPFSEvent",
+                "host": {"serial": "SN-52", "hostname": "Robins-Mac"},
+                "match": {
+                    "uuid": "A0000000-0000-4000-8000-000000000002",
+                    "severity": 0,
+                    "event": {"timestamp": 1772442930.25},
+                    "facts": [{"name": "UrlHandler", "human": "A URL handler was created", "severity": 0}],
+                },
+            },
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(_IDS[0], Identifier("hostname", "Robins-Mac")),
+                level=Severity.INFORMATIONAL,
+                observed_at=_AT,
+            ),
+        ),
+    ),
 )

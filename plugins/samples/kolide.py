@@ -63,4 +63,56 @@ SAMPLES: tuple[Sample, ...] = (
     Sample(name="test", payload=_event("webhook.test", message="hello"), ignored=1),
     Sample(name="no-device", payload=_event("issues.new", id=7), rejected=("no-device",)),
     Sample(name="no-webhook", payload={"id": 1}, rejected=("not-a-kolide-webhook",)),
+    Sample(
+        name="failure-of-the-old-interface",
+        payload=_event("failures.new", failure_id=7, title="FileVault is off", check_id=3, device_id=14),
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=_IDS[1:],
+                level=Severity.MEDIUM,
+                external_id="issue:7",
+            ),
+        ),
+    ),
+    Sample(
+        name="issues-of-the-api",
+        payload={
+            "data": [
+                {
+                    "id": 7,
+                    "check_id": 3,
+                    "title": "FileVault is off",
+                    "resolved_at": None,
+                    "detected_at": "2026-03-02T09:15:30Z",
+                    "device": _DEVICE | {"assigned_owner": {"email": "robin@example.com"}},
+                },
+                {
+                    "id": 8,
+                    "check_id": 4,
+                    "title": "The firewall is off",
+                    "resolved_at": "2026-03-02T10:00:00Z",
+                    "device": _DEVICE,
+                },
+            ],
+            "pagination": {"next_cursor": ""},
+        },
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=_IDS,
+                user_ids=(Identifier("upn", "robin@example.com"),),
+                level=Severity.MEDIUM,
+                external_id="issue:7",
+                observed_at=datetime(2026, 3, 2, 9, 15, 30, tzinfo=UTC),
+            ),
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=_IDS,
+                external_id="issue:8",
+                observed_at=datetime(2026, 3, 2, 10, tzinfo=UTC),
+                resolves=True,
+            ),
+        ),
+    ),
 )

@@ -404,4 +404,28 @@ SAMPLES: tuple[Sample, ...] = (
         options={"owners": True},
         expected=(Expected(type=SignalType.EXPOSURE, device_ids=(), user_ids=_ROBIN, level=Severity.HIGH),),
     ),
+    Sample(
+        name="finding-of-falcosidekick",
+        payload={
+            "class_uid": 2001,
+            "activity_id": 1,
+            "severity_id": 3,
+            "time": _TIME,
+            "finding": {"uid": "f-20", "title": "Kernel module loaded"},
+            "observables": [
+                {"name": "hostname", "type": "Other", "type_id": 0, "value": "lt-14"},
+                {"name": "user.name", "type": "Other", "type_id": 0, "value": "root"},
+            ],
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_IDS[2:],
+                level=Severity.MEDIUM,
+                external_id="finding:f-20",
+                title="Kernel module loaded",
+                observed_at=_AT,
+            ),
+        ),
+    ),
 )

@@ -94,6 +94,32 @@ _GOOD: dict[str, str | int | float | bool | None] = {
     "reporting": True,
 }
 
+
+def _unified(result: str | None, status: str, **rest: object) -> dict[str, object]:
+    return {
+        "id": "u-14",
+        "name": "invoice.exe detected as Malware",
+        "severity": "MEDIUM",
+        "confidenceLevel": "MALICIOUS",
+        "classification": "MALWARE",
+        "analystVerdict": "UNDEFINED",
+        "result": result,
+        "status": status,
+        "assets": [
+            {"agentUuid": "0f0f0f0f0f0f4a14", "name": "lt-14", "category": "Workstation", "role": "TARGET"}
+        ],
+        "detectionSource": {"product": "EDR", "vendor": "SentinelOne"},
+        "detectionTime": {
+            "attacker": {"host": None, "ip": "203.0.113.9"},
+            "targetUser": {"emailAddress": "robin@example.com", "name": "robin"},
+        },
+        "detectedAt": "2026-03-02T14:15:14.682Z",
+        "updatedAt": "2026-03-02T14:20:00.000Z",
+    } | rest
+
+
+_UNIFIED_IDS = (_IDS[0], _IDS[2])
+
 SAMPLES: tuple[Sample, ...] = (
     Sample(
         name="threat",
@@ -319,4 +345,64 @@ SAMPLES: tuple[Sample, ...] = (
         ),
     ),
     Sample(name="no-threat", payload={"id": "1"}, rejected=("not-a-threat",)),
+    Sample(
+        name="unified-alert",
+        payload=_unified("UNMITIGATED", "NEW"),
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_UNIFIED_IDS,
+                user_ids=(Identifier("upn", "robin@example.com"),),
+                level=Severity.MEDIUM,
+                external_id="alert:u-14",
+                title="invoice.exe detected as Malware",
+                observed_at=datetime(2026, 3, 2, 14, 20, tzinfo=UTC),
+            ),
+        ),
+    ),
+    Sample(
+        name="unified-alert-resolved-and-still-there",
+        payload=_unified("UNMITIGATED", "RESOLVED"),
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_UNIFIED_IDS,
+                level=Severity.MEDIUM,
+                external_id="alert:u-14",
+                expires_at=datetime(2026, 3, 3, 14, 20, tzinfo=UTC),
+            ),
+        ),
+    ),
+    Sample(
+        name="unified-alert-mitigated",
+        payload=_unified("MITIGATED", "RESOLVED"),
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=_UNIFIED_IDS,
+                external_id="alert:u-14",
+                resolves=True,
+            ),
+        ),
+    ),
+    Sample(
+        name="unified-alerts-as-the-query-returns-them",
+        payload={
+            "data": {
+                "alerts": {
+                    "edges": [
+                        {"node": _unified("UNMITIGATED", "NEW", severity="HIGH")},
+                        {
+                            "node": _unified(
+                                None, "NEW", assets=None, asset={"category": "Identity", "name": "robin"}
+                            )
+                            | {"detectionTime": None}
+                        },
+                    ]
+                }
+            }
+        },
+        expected=(Expected(type=SignalType.DETECTION, device_ids=_UNIFIED_IDS, level=Severity.HIGH),),
+        rejected=("no-subject",),
+    ),
 )

@@ -197,4 +197,57 @@ SAMPLES: tuple[Sample, ...] = (
     Sample(name="not-an-alert", payload={"hello": "world"}, rejected=("not-an-alert",)),
     Sample(name="no-agent", payload=_FIM | {"agent": None}, rejected=("no-device",)),
     Sample(name="bad-time", payload=_FIM | {"timestamp": "yesterday"}, rejected=("time-unreadable",)),
+    Sample(
+        name="document-of-the-indexer",
+        payload={
+            "_index": "wazuh-alerts-4.x-2026.03.02",
+            "_id": "doc-7",
+            "_source": {
+                "@timestamp": "2026-03-02T08:35:09.417Z",
+                "rule": {"id": "550", "level": 7, "description": "Integrity checksum changed."},
+                "agent": {"id": "023", "name": "LT-SALES-7"},
+            },
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_DEVICE,
+                level=Severity.MEDIUM,
+                external_id="alert:doc-7",
+                title="Integrity checksum changed.",
+                observed_at=_AT,
+            ),
+        ),
+    ),
+    Sample(
+        name="finding-of-wazuh-5",
+        payload={
+            "@timestamp": "2026-03-02T08:35:09.417Z",
+            "wazuh": {
+                "agent": {"id": "023", "name": "LT-SALES-7", "host": {"hostname": "lt-sales-7"}},
+                "rule": {
+                    "id": "7b0f6e0e-0000-4000-8000-000000000023",
+                    "level": "high",
+                    "title": "A service was installed",
+                    "tags": ["attack.persistence"],
+                },
+                "event": {"id": "f-23"},
+            },
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_DEVICE,
+                level=Severity.HIGH,
+                external_id="alert:f-23",
+                title="A service was installed",
+                observed_at=_AT,
+            ),
+        ),
+    ),
+    Sample(
+        name="agent-with-a-name-that-names-nothing",
+        payload=_alert({"id": "550", "level": 7}, agent={"id": "000", "name": "localhost"}),
+        rejected=("no-device",),
+    ),
 )

@@ -11,8 +11,8 @@
 | change notification of Graph | a resource to be fetched |
 | every other row | ignored |
 
-Rows are read as they are streamed (`category`, `properties`), and flat as hunting queries and workspaces return them. An
-alert of another product than Defender for Endpoint whose rows name no machine is about the person in them.
+Rows are read as they are streamed (`category`, `properties`), and flat as hunting queries and workspaces return them.
+An alert of another product than Defender for Endpoint whose rows name no machine is about the person in them.
 
 An `AlertInfo` row alone names nobody and is ignored: the evidence rows carry its title and severity too. Who an
 alert is assigned to is the analyst; accounts of the system are nobody. Source: Microsoft Graph, "alert resource
@@ -486,9 +486,7 @@ def _is_of_machine(row: Any) -> bool:
     return _table(row) == EVIDENCE and text_at(row, "properties", "EntityType").casefold() == "machine"
 
 
-def _person_row(
-    reader: Reader, infos: Mapping[str, dict[str, Any]], options: DefenderOptions
-) -> Made | None:
+def _person_row(reader: Reader, infos: Mapping[str, dict[str, Any]], options: DefenderOptions) -> Made | None:
     """Return what a row says of a person whom an alert is about that no machine comes with.
 
     Those of Defender for Endpoint are about a machine, whose row is still to come.
@@ -553,9 +551,7 @@ def _evidence(
     return reader.signal(
         SignalType.DETECTION,
         external_id=f"alert:{alert}",
-        event_id=digest(
-            alert, (*reader.device_ids, *reader.user_ids)[0].value, reader.item, info, people
-        ),
+        event_id=digest(alert, (*reader.device_ids, *reader.user_ids)[0].value, reader.item, info, people),
         observed_at=observed_at,
         level=level_of_word(word, options.levels) or Severity.UNKNOWN,
         title=text_at(info, "Title") or reader.text("title", "Title") or "Defender alert",

@@ -144,9 +144,7 @@ def _alert(boxed: Reader, options: ElasticOptions) -> list[Made]:
 
 
 def _level(reader: Reader, options: ElasticOptions) -> Severity:
-    word = reader.text(
-        "level", "kibana.alert.severity", "kibana.alert.rule.severity", "signal.rule.severity"
-    )
+    word = reader.text("level", "kibana.alert.severity", "kibana.alert.rule.severity", "signal.rule.severity")
     level = level_of_word(word, options.levels)
     if level is None:
         reader.used.pop("level", None)

@@ -1,8 +1,8 @@
 """What pipelines, SOARs and search engines put around the payloads of a product. Pure.
 
-A kind says by a test what one item of its product looks like. `items_of` finds the items of a payload: the product's own
-lists first, then those of the usual envelopes; `inside` takes one item out of the usual boxes. Neither opens anything
-that is an item already, and neither guesses: what the test does not recognise is left as it is, to be rejected by name.
+A kind says by a test what one item of its product looks like. `items_of` finds the items of a payload: the product's
+own lists first, then those of the usual envelopes; `inside` takes one item out of the usual boxes. Neither opens what
+is an item already, and neither guesses: what the test does not recognise is left as it is, to be rejected by name.
 """
 
 from collections.abc import Callable
@@ -45,9 +45,7 @@ def items_of(payload: Any, is_item: Test, *paths: str) -> tuple[list[Any], str]:
     return _listed(payload, is_item, paths, MAX_BOXES) or ([payload], "")
 
 
-def _listed(
-    value: Any, is_item: Test, paths: tuple[str, ...], depth: int
-) -> tuple[list[Any], str] | None:
+def _listed(value: Any, is_item: Test, paths: tuple[str, ...], depth: int) -> tuple[list[Any], str] | None:
     for path in (*paths, *LISTS):
         found = look(value, path)
         if isinstance(found, list) and any(opened(each, is_item) is not None for each in found[:LOOKED_AT]):

@@ -26,7 +26,7 @@ from plugins.contract import Collector, Normalized, Sample, after
 from plugins.payload import dig, digest, list_at, object_at, parse_number, parse_time, text_at, text_of
 from plugins.reading import is_junk
 from plugins.samples.fleet import SAMPLES
-from plugins.sensors.envelopes import opened
+from plugins.sensors.envelopes import items_of, opened
 from plugins.sensors.fleet_hosts import hosts_of
 from risk.model import Identifier, Severity, Signal, SignalType
 from risk.values import Duration, Strict
@@ -92,8 +92,27 @@ class FleetSensor(AsksFleet):
         headers: Mapping[str, str],
     ) -> Normalized:
         """Return one signal per host that the body names."""
-        boxed = opened(payload, _is_webhook)
-        payload = payload if boxed is None else boxed[0]
+        bodies, _ = items_of(payload, _is_webhook)
+        gathered = Collector()
+        items = 0
+        for body in bodies:
+            boxed = opened(body, _is_webhook)
+            one = self._body(body if boxed is None else boxed[0], options, sensor, received_at, headers)
+            gathered.extend(one.signals, [items + origin for origin in one.origins], one.sources)
+            for each in one.rejections:
+                gathered.reject(items + each.index, each.code, each.error, each.item)
+            gathered.ignore(one.ignored)
+            items += one.items
+        return gathered.done(items)
+
+    def _body(
+        self,
+        payload: Any,
+        options: FleetOptions,
+        sensor: str,
+        received_at: datetime,
+        headers: Mapping[str, str],
+    ) -> Normalized:
         if list_at(payload, "hosts") and not object_at(payload, "policy"):
             common: dict[str, Any] = {"sensor": sensor, "received_at": received_at, "options": options}
             return hosts_of(payload, ids_of=_host_ids, level_of=_policy_level, **common)

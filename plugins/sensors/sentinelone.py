@@ -9,7 +9,7 @@
 | activity *quarantined* (type 2004) | remediation of its `threatId` |
 | activity *status of a threat changed* (type 4008) to mitigated or benign | remediation of its `threatId` |
 | activity *alert of a custom rule* (type 3608), alert of `cloud-detection` | detection, that expires |
-| unified alert | detection on each of its assets; closed when its result is mitigated, or it is resolved with nothing left |
+| unified alert | detection on each of its assets; closed when mitigated, or resolved with nothing left |
 | every other activity | ignored |
 | agent | posture facts; risk level, high while it is infected or has active threats |
 
