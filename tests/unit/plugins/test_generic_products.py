@@ -22,6 +22,8 @@ ESET = {"sensor-device-uuid": "5d6d0b1e-0000-4000-8000-00000000e014", "hostname"
 TENABLE = {"sensor-device-uuid": "cf165808-6a31-48e1-9cf3-c6c3174df51d"}
 GRAVITY = {"sensor-device-id": "59a1604e", "hostname": "lt-fin-014.corp.example"}
 CISCO = {"sensor-device-uuid": "0f6b1f0a-1c2d-4e3f-8a9b-0c1d2e3f4a5b", "hostname": "LT-FIN-014"}
+WIZ = {"cloud-instance-id": "i-0a1b2c3d4e5f60718", "hostname": "build-07"}
+HARFANGLAB = {"sensor-device-uuid": "8cb8fb07-0000-4000-8000-44ef855a8740", "hostname": "LT-FIN-014"}
 EXPECTED = {
     "Suricata": [("detection", "high", {"hostname": "lt-fin-014", "ip": "10.20.0.14"}, "1:2024217", False)],
     "Zeek": [("detection", "high", {"hostname": "lt-fin-014", "ip": "10.20.0.14"}, "Intel::Notice", False)],
@@ -126,6 +128,12 @@ EXPECTED = {
         ("detection", "high", {"sensor-device-id": "7"}, "2f0a-14", False),
         ("remediation", None, {"sensor-device-id": "7"}, "2f0a-13", True),
     ],
+    "Wiz": [("exposure", "high", WIZ, "is-14", False), ("remediation", None, WIZ, "is-14", True)],
+    "HarfangLab": [
+        ("detection", "critical", HARFANGLAB, "0d1e2f3a-1", False),
+        ("remediation", None, HARFANGLAB, "0d1e2f3a-1", True),
+    ],
+    "Amazon GuardDuty": [("detection", "high", {"cloud-instance-id": "i-0a1b2c3d4e5f60718"}, "gd-14", False)],
 }
 
 
