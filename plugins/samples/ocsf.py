@@ -428,4 +428,30 @@ SAMPLES: tuple[Sample, ...] = (
             ),
         ),
     ),
+    Sample(
+        name="check-of-a-scanner-that-passes",
+        payload={
+            "class_uid": 2004,
+            "activity_id": 1,
+            "status_id": 1,
+            "status": "New",
+            "status_code": "PASS",
+            "severity_id": 4,
+            "time": _TIME,
+            "finding_info": {
+                "uid": "scan-ec2-imdsv2-i-14",
+                "title": "The instance metadata asks for a token",
+            },
+            "resources": [{"type": "AwsEc2Instance", "uid": "i-0a1b2c3d4e5f60718", "name": "build-07"}],
+        },
+        options={"resources": {"AwsEc2Instance": "cloud-instance-id"}},
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=(Identifier("cloud-instance-id", "i-0a1b2c3d4e5f60718"),),
+                external_id="finding:scan-ec2-imdsv2-i-14",
+                resolves=True,
+            ),
+        ),
+    ),
 )

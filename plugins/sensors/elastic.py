@@ -37,7 +37,10 @@ SCORES = (
 HOST_AGENTS = frozenset({"", "endpoint", "auditbeat", "winlogbeat"})
 """Agents that speak of the host they run on; others may forward the logs of a whole network."""
 
-OTHERS = ("cloud.instance.id", "orchestrator.resource.name", "user.name", "source.ip")
+OTHERS = (
+    *("cloud.instance.id", "orchestrator.resource.name", "user.name", "source.ip", "service.name"),
+    "kibana.alert.instance.id",
+)
 """What an alert may be about instead of a host or a person."""
 
 

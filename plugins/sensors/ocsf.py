@@ -2,7 +2,7 @@
 
 | class | becomes |
 |---|---|
-| 2004 detection, 2001 security, 2006 data security finding | detection; `Close` or `Resolved` closes it |
+| 2004 detection, 2001 security, 2006 data security finding | detection; `Close`, `Resolved`, a passed check close it |
 | 2005 incident finding | detection; `Close`, `Resolved` or `Closed` closes it |
 | 2003 compliance finding | posture fact with `state`; `Pass` closes it |
 | 2002 vulnerability finding | exposure; `Close` or `Resolved` closes it |
@@ -77,6 +77,7 @@ _COMPLIANCE_STATES = {"1": "pass", "2": "warning", "3": "fail"}
 _COMPLIANCE_WORDS = {"pass": "pass", "passed": "pass", "warning": "warning", "fail": "fail", "failed": "fail"}
 """Without a `status_id` there is the word of the product. Source: OCSF `compliance.status`, as AWS fills it."""
 _PROTECTION_OFF = "4"
+_PASSED = frozenset({"pass", "passed"})
 
 
 class OcsfOptions(Strict, frozen=True):
@@ -314,6 +315,9 @@ def _is_closed(reader: Reader) -> bool:
     if parse_number(text_at(reader.item, "class_uid")) == INCIDENT:
         # Its third status is *on hold*, not *suppressed*.
         return activity == _CLOSED or status in _OVER_INCIDENT
+    if text_of(reader.get("status_code")).strip().casefold() in _PASSED:
+        # A scanner (Prowler) sends one finding per check and resource, met or not, all with the status *new*.
+        return True
     return status == _RESOLVED or (activity == _CLOSED and status != _SUPPRESSED)
 
 
@@ -355,7 +359,7 @@ def _finding(reader: Reader, options: OcsfOptions, observed_at: datetime, kind: 
         category=reader.text("category", "finding_info.types", "category_name"),
         resolves=is_over,
         expires_at=after(observed_at, options.ttl),
-        sources={"resolves": "activity_id, status_id"},
+        sources={"resolves": "activity_id, status_id, status_code"},
     )
 
 
