@@ -590,4 +590,15 @@ SAMPLES: tuple[Sample, ...] = (
             ),
         ),
     ),
+    Sample(
+        name="alert-of-a-cloud-account",
+        payload={
+            "composite_id": "c0ffee:fcs:ioa-211:8",
+            "product": "fcs",
+            "severity_name": "Low",
+            "status": "new",
+            "cloud_account_id": "111122223333",
+        },
+        rejected=("no-subject",),
+    ),
 )

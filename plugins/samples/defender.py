@@ -302,6 +302,27 @@ SAMPLES: tuple[Sample, ...] = (
         ),
     ),
     Sample(
+        name="incident-split-by-a-collector",
+        payload={
+            "@odata.type": "#microsoft.graph.security.incident",
+            "id": "2972",
+            "alerts": {
+                "id": "da16",
+                "status": "resolved",
+                "severity": "low",
+                "lastUpdateDateTime": "2026-03-02T12:21:02.3266667Z",
+                "evidence": [
+                    {"@odata.type": "#microsoft.graph.security.deviceEvidence", "mdeDeviceId": _MDE},
+                ],
+            },
+        },
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION, device_ids=_IDS[:1], external_id="alert:da16", resolves=True
+            ),
+        ),
+    ),
+    Sample(
         name="incident-without-its-alerts",
         payload={"@odata.type": "#microsoft.graph.security.incident", "id": "29", "severity": "medium"},
         rejected=("no-subject",),

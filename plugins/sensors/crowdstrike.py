@@ -83,8 +83,10 @@ _MARKS = (
 )
 """What an assessment, an event or an alert has."""
 
-OTHERS = ("source_hosts", "source_ips", "source_account_name", "user_name")
-"""What an alert names instead of a host: of the logs of another product, the far end."""
+OTHERS = (
+    *("source_hosts", "source_ips", "source_account_name", "user_name", "resource_id", "cloud_account_id"),
+)
+"""What an alert names instead of a host: of the logs of another product the far end, of a cloud its resource."""
 
 MAX_HOSTS = 100
 MAX_AUDITED = 64

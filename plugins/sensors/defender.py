@@ -184,7 +184,7 @@ def _is_item(value: Any) -> bool:
 
 def _object(reader: Reader, options: DefenderOptions) -> list[Made]:
     kind = text_of(reader.get("@odata.type")).casefold()
-    if kind.endswith("incident") or isinstance(reader.get("alerts"), list):
+    if kind.endswith("incident") or isinstance(reader.get("alerts"), list | dict):
         return _incident(reader, options)
     if reader.get("evidence", "alertCreationTime", "incidentId") is not None or kind.endswith("alert"):
         return _alert(reader, options)
@@ -294,7 +294,9 @@ def _incident(reader: Reader, options: DefenderOptions) -> list[Made]:
     """Return what the alerts of an incident say. One that names nobody costs the others nothing."""
     made: list[Made] = []
     fault: ItemFault | None = None
-    for number, alert in enumerate(list_at(reader.item, "alerts")[:MAX_ALERTS]):
+    one_alone = reader.get("alerts")
+    alerts = [one_alone] if isinstance(one_alone, dict) else list_at(reader.item, "alerts")
+    for number, alert in enumerate(alerts[:MAX_ALERTS]):
         one = Reader(reader.frame, alert, f"{reader.prefix}alerts[{number}].")
         try:
             made += _alert(one, options)
