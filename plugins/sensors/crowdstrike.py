@@ -77,10 +77,8 @@ _DETECTION_ID = re.compile(r"(ldt:|[0-9a-zA-Z]{1,64}:ind:)(?P<host>[0-9a-fA-F]{3
 _INCIDENT_SCALE = 10
 _CREATED = ("metadata.eventCreationTime", "event.UTCTimestamp", "event.timestamp")
 _CONTEXT = "automated-lead-context"
-_MARKS = (
-    *("composite_id", "detection_id", "alert_id", "metadata.eventType", "assessment.overall"),
-    *("ExternalApiType", "event.ExternalApiType"),
-)
+_ALERTED = frozenset({"composite_id", "detection_id", "alert_id", "ExternalApiType"})
+_MARKS = ("metadata.eventType", "assessment.overall", "event.ExternalApiType")
 """What an assessment, an event or an alert has."""
 
 OTHERS = (
@@ -139,7 +137,9 @@ class CrowdstrikeSensor(AsksCrowdstrike):
 
 def _is_item(value: Any) -> bool:
     """Return whether this is an assessment, an event of the stream, or an alert."""
-    return any(look(value, path) is not None for path in _MARKS)
+    if not isinstance(value, dict):
+        return False
+    return bool(value.keys() & _ALERTED) or any(look(value, path) is not None for path in _MARKS)
 
 
 def _item(outer: Reader, options: CrowdstrikeOptions) -> list[Made]:
