@@ -131,4 +131,24 @@ SAMPLES: tuple[Sample, ...] = (
             ),
         ),
     ),
+    Sample(
+        name="test-of-a-contact-point",
+        payload={
+            "status": "firing",
+            "state": "alerting",
+            "orgId": 1,
+            "alerts": [
+                {
+                    "status": "firing",
+                    "labels": {"alertname": "TestAlert", "instance": "Grafana", "grafana_folder": "Test"},
+                    "annotations": {"summary": "Notification test"},
+                    "startsAt": "2026-03-02T08:00:00.5Z",
+                    "endsAt": _ZERO,
+                    "fingerprint": "57c6d9296de2ad39",
+                }
+            ],
+        },
+        options={"device": {"hostname": ["instance"]}},
+        ignored=1,
+    ),
 )

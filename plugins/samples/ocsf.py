@@ -454,4 +454,67 @@ SAMPLES: tuple[Sample, ...] = (
             ),
         ),
     ),
+    Sample(
+        name="security-finding-with-a-severity-in-words",
+        payload={
+            "class_uid": 2001,
+            "activity_id": 1,
+            "status_id": 1,
+            "state_id": 1,
+            "severity": "High",
+            "time": _TIME,
+            "finding": {"uid": "f-21", "title": "A tool that dumps credentials"},
+            "device": {"uid": "ag-14", "hostname": "lt-14"},
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_IDS[1:],
+                level=Severity.HIGH,
+                external_id="finding:f-21",
+            ),
+        ),
+    ),
+    Sample(
+        name="security-finding-resolved-by-its-state",
+        payload={
+            "class_uid": 2001,
+            "activity_id": 2,
+            "status_id": 1,
+            "state_id": 4,
+            "severity_id": 4,
+            "time": _TIME,
+            "finding": {"uid": "f-21", "title": "A tool that dumps credentials"},
+            "device": {"uid": "ag-14", "hostname": "lt-14"},
+        },
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=_IDS[1:],
+                external_id="finding:f-21",
+                resolves=True,
+            ),
+        ),
+    ),
+    Sample(
+        name="security-finding-of-a-check-that-passes",
+        payload={
+            "class_uid": 2001,
+            "activity_id": 1,
+            "state_id": 1,
+            "severity_id": 1,
+            "time": _TIME,
+            "compliance": {"status": "PASSED"},
+            "finding": {"uid": "f-22", "title": "The disk is encrypted"},
+            "device": {"uid": "ag-14", "hostname": "lt-14"},
+        },
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=_IDS[1:],
+                external_id="finding:f-22",
+                resolves=True,
+            ),
+        ),
+    ),
 )

@@ -5,7 +5,7 @@
 | `firing` | detection; the condition is its `fingerprint` |
 | `resolved` | remediation of the same fingerprint, at `endsAt` |
 | alert of the API (`/api/v2/alerts`) | detection that expires at `endsAt` |
-| `Watchdog` and other dead-man switches | ignored |
+| `Watchdog` and other dead-man switches, the test of a contact point | ignored |
 
 The status of the group says nothing of its alerts: each alert has its own. Which labels name the device is the
 rule author's choice, so it is an option. Alertmanager drops whatever is answered with 4xx, 429 included: too
@@ -44,6 +44,9 @@ DEVICE_LABELS: dict[str, tuple[str, ...]] = {
     "sensor-device-id": ("device_id",),
     "hostname": ("hostname", "host", "nodename", "device"),
 }
+
+GRAFANA_TEST = ("TestAlert", "Grafana")
+"""Name and `instance` of what Grafana sends when somebody tries a contact point."""
 
 _PORT = re.compile(r":\d{1,5}\Z", re.ASCII)
 
@@ -114,7 +117,7 @@ def _alert(outer: Reader, common: dict[str, Any], options: AlertmanagerOptions) 
     if not labels or status not in {"firing", "resolved"}:
         raise ItemFault("not-an-alert", "`labels` are missing, or `status` is neither firing nor resolved")
     name = reader.text("title", "labels.alertname")
-    if name in options.ignore_alerts:
+    if name in options.ignore_alerts or (name, text_at(labels, "instance")) == GRAFANA_TEST:
         return []
     wanted = DEVICE_LABELS | options.device
     for kind, names in wanted.items():

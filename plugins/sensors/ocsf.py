@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from plugins.contract import NO_SUBJECT, Normalized, Sample, after
-from plugins.levels import Range, level_of_score
+from plugins.levels import Range, level_of_score, level_of_word
 from plugins.payload import dig, list_at, object_at, parse_number, text_at, text_of
 from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, truth
 from plugins.samples.ocsf import SAMPLES
@@ -34,7 +34,7 @@ from risk.model import Identifier, Severity, SignalType
 from risk.values import Duration, Strict
 
 DETECTIONS = frozenset({2001, 2004, 2005, 2006})
-VULNERABILITY, COMPLIANCE, INCIDENT = 2002, 2003, 2005
+SECURITY, VULNERABILITY, COMPLIANCE, INCIDENT = 2001, 2002, 2003, 2005
 INVENTORY, DEVICE_CONFIG, DEVICE_STATE = 5001, 5002, 5019
 FINDINGS = DETECTIONS | {VULNERABILITY, COMPLIANCE}
 CLASSES = FINDINGS | {INVENTORY, DEVICE_CONFIG, DEVICE_STATE}
@@ -306,16 +306,26 @@ def _take_people(reader: Reader, named: list[tuple[str, str]]) -> None:
 
 
 def _severity(reader: Reader, options: OcsfOptions) -> Severity:
+    """Return the severity by its number, by its word where a product gives no number."""
     word = reader.text("level", "severity_id")
-    return options.levels.get(word) or SEVERITIES.get(word) or Severity.UNKNOWN
+    level = options.levels.get(word) or SEVERITIES.get(word)
+    if level is None and not word:
+        name = reader.text("level", "severity").casefold()
+        level = level_of_word("critical" if name == "fatal" else name, {})
+    return level or Severity.UNKNOWN
 
 
 def _is_closed(reader: Reader) -> bool:
     activity, status = text_of(reader.get("activity_id")), text_of(reader.get("status_id"))
-    if parse_number(text_at(reader.item, "class_uid")) == INCIDENT:
+    class_uid = parse_number(text_at(reader.item, "class_uid"))
+    if class_uid == SECURITY:
+        # Its status is that of the event; what became of the finding is its state.
+        status = text_of(reader.get("state_id")) or status
+    if class_uid == INCIDENT:
         # Its third status is *on hold*, not *suppressed*.
         return activity == _CLOSED or status in _OVER_INCIDENT
-    if text_of(reader.get("status_code")).strip().casefold() in _PASSED:
+    codes = {text_of(reader.get(path)).strip().casefold() for path in ("status_code", "compliance.status")}
+    if codes & _PASSED:
         # A scanner (Prowler) sends one finding per check and resource, met or not, all with the status *new*.
         return True
     return status == _RESOLVED or (activity == _CLOSED and status != _SUPPRESSED)
