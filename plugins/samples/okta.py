@@ -118,8 +118,57 @@ SAMPLES: tuple[Sample, ...] = (
         ),
     ),
     Sample(
-        name="an-account-event-without-a-person",
+        name="locked-and-unlocked-by-an-administrator",
+        payload=_hook(
+            _event(
+                "user.account.lock.limit",
+                target=[{"id": "00u7", "type": "User", "alternateId": "ana@example.com"}],
+            ),
+            _event("user.account.unlock_by_admin", target=[{"id": "00u7", "type": "User"}]),
+        ),
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                level=Severity.MEDIUM,
+                external_id="okta-account:locked",
+                user_ids=(Identifier("okta-user-id", "00u7"), Identifier("upn", "ana@example.com")),
+            ),
+            Expected(
+                type=SignalType.REMEDIATION,
+                external_id="okta-account:locked",
+                user_ids=(Identifier("okta-user-id", "00u7"),),
+                resolves=True,
+            ),
+        ),
+    ),
+    Sample(
+        name="a-password-of-a-breach",
+        payload=_hook(_event("security.breached_credential.detected")),
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                level=Severity.HIGH,
+                external_id="okta-breached",
+                user_ids=(Identifier("okta-user-id", "00u1"), Identifier("upn", "robin@example.com")),
+                expires_at=datetime(2026, 3, 9, 9, 15, 30, 250000, tzinfo=UTC),
+            ),
+        ),
+    ),
+    Sample(
+        name="locked-without-a-target",
         payload=_hook(_event("user.account.lock")),
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                level=Severity.MEDIUM,
+                external_id="okta-account:locked",
+                user_ids=(Identifier("okta-user-id", "00u1"), Identifier("upn", "robin@example.com")),
+            ),
+        ),
+    ),
+    Sample(
+        name="an-account-event-without-a-person",
+        payload=_hook(_event("user.account.unlock")),
         rejected=("no-user",),
     ),
     Sample(

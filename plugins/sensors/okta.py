@@ -6,7 +6,8 @@
 | `device.lifecycle.…`, `device.enrollment.…` | posture facts `registered`, `device_status` |
 | `user.risk.detect`, `user.risk.change` | risk level of the user |
 | `user.account.report_suspicious_activity_by_enduser` | detection about the user, for `detection_ttl` |
-| `user.lifecycle.…`, `user.account.lock`, `…unlock` | condition of the user by `lifecycle`, closed by its opposite |
+| `security.breached_credential.detected` | detection about the user, for `detection_ttl`; one condition |
+| `user.lifecycle.…`, `user.account.lock…`, `…unlock…` | condition of the user by `lifecycle`, closed by its opposite |
 | others about people alone | ignored |
 
 The device is the id of its record at Okta; the display name that people give it is no hostname. The actor of a
@@ -41,6 +42,10 @@ STATUSES: dict[str, tuple[bool, str]] = {
 
 RISK_EVENTS = frozenset({"user.risk.detect", "user.risk.change"})
 REPORTED = "user.account.report_suspicious_activity_by_enduser"
+BREACHED = "security.breached_credential.detected"
+LOCKS = frozenset({"user.account.lock", "user.account.lock.limit"})
+ABOUT_ACTOR = frozenset({REPORTED, BREACHED})
+"""Events whose actor is the person that they are about."""
 
 STATES: dict[str, tuple[str, bool]] = {
     "user.lifecycle.suspend": ("suspended", True),
@@ -50,7 +55,9 @@ STATES: dict[str, tuple[str, bool]] = {
     "user.lifecycle.reactivate": ("deactivated", False),
     "user.lifecycle.delete.initiated": ("deactivated", True),
     "user.account.lock": ("locked", True),
+    "user.account.lock.limit": ("locked", True),
     "user.account.unlock": ("locked", False),
+    "user.account.unlock_by_admin": ("locked", False),
 }
 """Which state of an account an event begins or ends."""
 
@@ -67,7 +74,8 @@ class OktaOptions(Strict, frozen=True):
     """Settings of the kind.
 
     Field: ttl: how long what a sign-in told of a device counts; `null` until another one tells otherwise.
-    Field: detection_ttl: how long what a person reported counts: Okta never says that it is settled.
+    Field: detection_ttl: how long what a person reported, or a breached password, counts: Okta never says that it is
+        settled.
     Field: lifecycle: what an account that is in a state carries; a state that is not named is ignored.
     """
 
@@ -116,7 +124,7 @@ def _event(outer: Reader, options: OktaOptions) -> list[Made]:
     kind = reader.text("category", "eventType")
     if not kind:
         raise ItemFault("not-an-event", "`eventType` is missing")
-    if kind in RISK_EVENTS or kind in STATES or kind == REPORTED:
+    if kind in RISK_EVENTS or kind in STATES or kind in ABOUT_ACTOR:
         return _about_user(reader, kind, options)
     is_of_device = kind in STATUSES
     if not is_of_device and not isinstance(reader.get("device"), dict):
@@ -152,7 +160,7 @@ def _event(outer: Reader, options: OktaOptions) -> list[Made]:
 
 def _about_user(reader: Reader, kind: str, options: OktaOptions) -> list[Made]:
     """Return what an event says of a person."""
-    _identify_user(reader, is_of_actor=kind == REPORTED)
+    _identify_user(reader, is_of_actor=kind in ABOUT_ACTOR, is_own=kind in LOCKS)
     rest: dict[str, Any] = {
         "event_id": reader.text("event_id", "uuid"),
         "observed_at": reader.time("published"),
@@ -171,9 +179,9 @@ def _about_user(reader: Reader, kind: str, options: OktaOptions) -> list[Made]:
                 **rest,
             )
         ]
-    if kind == REPORTED:
+    if kind in ABOUT_ACTOR:
         expires_at = after(rest["observed_at"], options.detection_ttl)
-        condition = f"okta-reported:{rest['event_id']}"
+        condition = "okta-breached" if kind == BREACHED else f"okta-reported:{rest['event_id']}"
         return [
             reader.signal(
                 SignalType.DETECTION,
@@ -199,10 +207,13 @@ def _about_user(reader: Reader, kind: str, options: OktaOptions) -> list[Made]:
     ]
 
 
-def _identify_user(reader: Reader, *, is_of_actor: bool) -> None:
-    """Take the person that the event is about. Raises `ItemFault` when it names nobody."""
+def _identify_user(reader: Reader, *, is_of_actor: bool, is_own: bool) -> None:
+    """Take the person that the event is about. Raises `ItemFault` when it names nobody.
+
+    Who locks an account by signing in is its owner, so without a target (`is_own`) the actor is meant.
+    """
     people = [] if is_of_actor else [each for each in list_at(reader.item, "target")[:32] if _is_user(each)]
-    person = people[0] if people else reader.get("actor") if is_of_actor else None
+    person = people[0] if people else reader.get("actor") if is_of_actor or is_own else None
     if person is not None and _is_user(person):
         if identifier := text_at(person, "id"):
             reader.add_user("okta-user-id", identifier)
