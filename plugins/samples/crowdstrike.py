@@ -601,4 +601,55 @@ SAMPLES: tuple[Sample, ...] = (
         },
         rejected=("no-subject",),
     ),
+    Sample(
+        name="hosts-of-the-api",
+        payload={
+            "resources": [
+                {
+                    "device_id": _AID,
+                    "serial_number": "SN-14",
+                    "hostname": "LT-14",
+                    "platform_name": "Windows",
+                    "os_version": "Windows 11",
+                    "os_build": "26100",
+                    "provision_status": "Provisioned",
+                    "reduced_functionality_mode": "yes",
+                    "status": "contained",
+                    "last_seen": "2026-03-02T09:15:30Z",
+                },
+                {
+                    "device_id": "b1" * 16,
+                    "hostname": "Mac-15",
+                    "platform_name": "Mac",
+                    "os_version": "Sequoia (15.3)",
+                    "os_build": "24D60",
+                    "reduced_functionality_mode": "no",
+                    "status": "normal",
+                    "last_seen": "2026-03-02T09:15:30Z",
+                },
+            ]
+        },
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=(_SERIAL, _AGENT, _HOST),
+                facts={
+                    "edr_running": False,
+                    "edr_onboarded": True,
+                    "isolated": True,
+                    "platform": "windows",
+                    "os_build": 26100,
+                },
+                observed_at=datetime(2026, 3, 2, 9, 15, 30, tzinfo=UTC),
+            ),
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=(
+                    Identifier("sensor-device-id", "b1" * 16, "sample"),
+                    Identifier("hostname", "Mac-15"),
+                ),
+                facts={"edr_running": True, "isolated": False, "platform": "macos", "os_version": "15.3"},
+            ),
+        ),
+    ),
 )

@@ -8,6 +8,7 @@
 | event stream, `IncidentSummaryEvent`, `AutomatedLeadSummaryEvent` | detection on each host of it; `closed` closes it |
 | event stream, `IdentityProtectionEvent` | detection on the endpoint; `RESOLVED` closes it |
 | Zero Trust Assessment | posture facts, and a risk level from the score, of which 100 is the BEST |
+| host of the API | posture facts of its sensor |
 | every other event of the stream | ignored |
 
 An incident is scored from 0 to 10 in steps of a tenth, everything else from 0 to 100. The id of an incident names its
@@ -30,7 +31,7 @@ from plugins.asking.crowdstrike import AsksCrowdstrike
 from plugins.contract import Normalized, Sample, after
 from plugins.levels import Range, level_of_score, level_of_word
 from plugins.payload import list_at, parse_number, text_at, text_of
-from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, look, truth
+from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, look, truth
 from plugins.samples.crowdstrike import SAMPLES
 from plugins.sensors.envelopes import inside, items_of
 from risk.model import Severity, SignalType
@@ -86,6 +87,10 @@ OTHERS = (
 )
 """What an alert names instead of a host: of the logs of another product the far end, of a cloud its resource."""
 
+_HOST_STATES = frozenset({"reduced_functionality_mode", "provision_status", "agent_load_flags"})
+_CONTAINED = frozenset({"contained", "containment_pending"})
+_PLATFORMS = {"windows": "windows", "mac": "macos", "linux": "linux"}
+_VERSION = re.compile(r"\d+(\.\d+)*")
 MAX_HOSTS = 100
 MAX_AUDITED = 64
 
@@ -136,10 +141,16 @@ class CrowdstrikeSensor(AsksCrowdstrike):
 
 
 def _is_item(value: Any) -> bool:
-    """Return whether this is an assessment, an event of the stream, or an alert."""
+    """Return whether this is an assessment, an event of the stream, an alert or a host."""
     if not isinstance(value, dict):
         return False
-    return bool(value.keys() & _ALERTED) or any(look(value, path) is not None for path in _MARKS)
+    if value.keys() & _ALERTED or _is_host(value):
+        return True
+    return any(look(value, path) is not None for path in _MARKS)
+
+
+def _is_host(value: Any) -> bool:
+    return isinstance(value, dict) and "device_id" in value and bool(value.keys() & _HOST_STATES)
 
 
 def _item(outer: Reader, options: CrowdstrikeOptions) -> list[Made]:
@@ -151,6 +162,8 @@ def _item(outer: Reader, options: CrowdstrikeOptions) -> list[Made]:
         return _streamed(reader, event_type, options)
     if event_type := text_of(reader.get("ExternalApiType", "event.ExternalApiType")).strip().casefold():
         return _replicated(reader, event_type, options)
+    if reader.get("composite_id", "detection_id", "alert_id") is None and _is_host(reader.item):
+        return [_state_of_host(reader)]
     if reader.get("composite_id", "detection_id", "alert_id") is None:
         raise ItemFault("not-an-alert", "`composite_id`, `metadata.eventType` and `assessment` are missing")
     return _alerts(reader, options)
@@ -513,6 +526,35 @@ def _assessment(reader: Reader, options: CrowdstrikeOptions) -> list[Made]:
             sources={"level": "assessment.overall", "actions": "assessment_items"},
         ),
     ]
+
+
+def _state_of_host(reader: Reader) -> Made:
+    """Return what the hosts API says of the sensor on a host."""
+    reader.device("serial", "serial_number")
+    reader.device("sensor-device-id", "device_id")
+    reader.device("hostname", "hostname")
+    reader.need_device("`device_id`, `serial_number`, `hostname`")
+    reduced = truth(reader.text("facts.edr_running", "reduced_functionality_mode"))
+    status = _state_of(reader.text("facts.isolated", "status"))
+    provision = reader.text("facts.edr_onboarded", "provision_status").casefold()
+    platform = _PLATFORMS.get(reader.text("facts.platform", "platform_name").casefold())
+    build = parse_number(text_of(reader.get("os_build"))) if platform == "windows" else None
+    version = _VERSION.search(text_of(reader.get("os_version")))
+    facts = known(
+        edr_running=None if reduced is None else not reduced,
+        edr_onboarded=provision == "provisioned" if provision else None,
+        isolated=status in _CONTAINED if status else None,
+        platform=platform,
+        os_build=None if build is None else int(build),
+        os_version=version.group() if version is not None and platform == "macos" else None,
+    )
+    return reader.signal(
+        SignalType.POSTURE_FACT if facts else SignalType.HEARTBEAT,
+        external_id="sensor",
+        observed_at=reader.time("last_seen", "modified_timestamp"),
+        title="State of the Falcon sensor",
+        facts=facts,
+    )
 
 
 def _fact(check: dict[str, Any], options: CrowdstrikeOptions) -> str:

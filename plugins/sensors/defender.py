@@ -121,7 +121,8 @@ class DefenderSensor(AsksDefender):
         frame = Frame(sensor, received_at)
         items, prefix = items_of(payload, _is_item, "records", "value", "results", "Results")
         unboxed = [opened(each, _is_item) or (each, "") for each in items]
-        if prefix.startswith("records") or any(_is_row(each) for each, _ in unboxed):
+        is_known = any(_is_item(each) for each, _ in unboxed)
+        if any(_is_row(each) for each, _ in unboxed) or (prefix.startswith("records") and not is_known):
             return _streamed(frame, [_row_of(each) for each, _ in unboxed], prefix, options)
         if items and all(text_at(each, "subscriptionId") for each in items):
             return _notified(items, options)
@@ -140,8 +141,8 @@ class DefenderSensor(AsksDefender):
 
 def _rows_of(payload: Any) -> list[Any]:
     """Return the streamed rows of a payload, none for any other object."""
-    found, prefix = items_of(payload, _is_item, "records", "results", "Results")
-    return found if prefix.startswith("records") else [each for each in found if _is_row(each)]
+    found, _ = items_of(payload, _is_item, "records", "results", "Results")
+    return [each for each in found if _is_row(each)]
 
 
 def _is_streamed(value: Any) -> bool:

@@ -21,7 +21,7 @@ LISTS = (
 
 BOXES = (
     *("alert", "event", "detail", "data", "payload", "body", "result", "record", "incident", "finding"),
-    *("_source", "_raw", "json", "message"),
+    *("_source", "_raw", "json", "message", "Message", "log", "value"),
 )
 """Where envelopes keep one item, as an object or as JSON in a text."""
 
