@@ -216,4 +216,20 @@ SAMPLES: tuple[Sample, ...] = (
             ),
         ),
     ),
+    Sample(
+        name="building-block-of-a-sequence",
+        payload={
+            "_id": "b-14",
+            "_source": {
+                "@timestamp": "2026-03-02T08:07:31.757Z",
+                "kibana.alert.uuid": "b-14",
+                "kibana.alert.building_block_type": "default",
+                "kibana.alert.group.id": "g-14",
+                "kibana.alert.severity": "high",
+                "kibana.alert.workflow_status": "open",
+                "host": {"name": "lt-14"},
+            },
+        },
+        ignored=1,
+    ),
 )

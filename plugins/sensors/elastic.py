@@ -4,6 +4,7 @@
 |---|---|
 | open, acknowledged | detection; the condition is `kibana.alert.uuid` |
 | workflow status `closed`, status `recovered` | remediation |
+| building block of another alert | ignored |
 
 The body of the connector is a template that the administrator writes; the one in `docs/sensors.md` sends
 `{"alerts": [...]}`. Documents as Elasticsearch returns them (`hits.hits`, `_source` or `fields`) are read as well.
@@ -112,6 +113,9 @@ def _alert(boxed: Reader, options: ElasticOptions) -> list[Made]:
     outer = inside(boxed, _is_alert)
     part = next((each for each in _PARTS if object_at(outer.item, each)), "")
     reader = Reader(outer.frame, object_at(outer.item, part), f"{outer.prefix}{part}.") if part else outer
+    if text_of(first_of(reader.get("kibana.alert.building_block_type"))):
+        # What an alert of a sequence was made of: Kibana does not count it either.
+        return []
     alert_id = reader.text("external_id", *_IDS) or text_of(look(outer.item, "_id"))
     if not alert_id and _is_endpoint_alert(reader.item):
         alert_id = reader.text("external_id", "event.id")
