@@ -652,4 +652,14 @@ SAMPLES: tuple[Sample, ...] = (
             ),
         ),
     ),
+    Sample(
+        name="telemetry-of-the-data-replicator",
+        payload={
+            "event_simpleName": "ProcessRollup2",
+            "aid": _AID,
+            "cid": "c0ffee",
+            "timestamp": "1772442930250",
+        },
+        ignored=1,
+    ),
 )

@@ -405,4 +405,15 @@ SAMPLES: tuple[Sample, ...] = (
         expected=(Expected(type=SignalType.DETECTION, device_ids=_UNIFIED_IDS, level=Severity.HIGH),),
         rejected=("no-subject",),
     ),
+    Sample(
+        name="telemetry-of-cloud-funnel",
+        payload={
+            "timestamp": "2026-03-02T14:15:14.682Z",
+            "event.category": "process",
+            "event.type": "Process Creation",
+            "agent.uuid": "0f0f0f0f0f0f4a14",
+            "endpoint.name": "lt-14",
+        },
+        ignored=1,
+    ),
 )

@@ -9,7 +9,7 @@
 | event stream, `IdentityProtectionEvent` | detection on the endpoint; `RESOLVED` closes it |
 | Zero Trust Assessment | posture facts, and a risk level from the score, of which 100 is the BEST |
 | host of the API | posture facts of its sensor |
-| every other event of the stream | ignored |
+| every other event of the stream, telemetry of the Data Replicator | ignored |
 
 An incident is scored from 0 to 10 in steps of a tenth, everything else from 0 to 100. The id of an incident names its
 first host, where nothing else does. So does the id of a detection whose state somebody changed: the event that tells
@@ -78,7 +78,8 @@ _DETECTION_ID = re.compile(r"(ldt:|[0-9a-zA-Z]{1,64}:ind:)(?P<host>[0-9a-fA-F]{3
 _INCIDENT_SCALE = 10
 _CREATED = ("metadata.eventCreationTime", "event.UTCTimestamp", "event.timestamp")
 _CONTEXT = "automated-lead-context"
-_ALERTED = frozenset({"composite_id", "detection_id", "alert_id", "ExternalApiType"})
+_TELEMETRY = "event_simpleName"
+_ALERTED = frozenset({"composite_id", "detection_id", "alert_id", "ExternalApiType", _TELEMETRY})
 _MARKS = ("metadata.eventType", "assessment.overall", "event.ExternalApiType")
 """What an assessment, an event or an alert has."""
 
@@ -162,6 +163,8 @@ def _item(outer: Reader, options: CrowdstrikeOptions) -> list[Made]:
         return _streamed(reader, event_type, options)
     if event_type := text_of(reader.get("ExternalApiType", "event.ExternalApiType")).strip().casefold():
         return _replicated(reader, event_type, options)
+    if reader.get(_TELEMETRY) is not None and reader.get("composite_id") is None:
+        return []
     if reader.get("composite_id", "detection_id", "alert_id") is None and _is_host(reader.item):
         return [_state_of_host(reader)]
     if reader.get("composite_id", "detection_id", "alert_id") is None:

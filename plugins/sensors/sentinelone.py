@@ -10,7 +10,7 @@
 | activity *status of a threat changed* (type 4008) to mitigated or benign | remediation of its `threatId` |
 | activity *alert of a custom rule* (type 3608), alert of `cloud-detection` | detection, that expires |
 | unified alert | detection on each of its assets; closed when mitigated, or resolved with nothing left |
-| every other activity | ignored |
+| every other activity, telemetry of Cloud Funnel | ignored |
 | agent | posture facts; risk level, high while it is infected or has active threats |
 
 An agent object is as old as the last contact with the agent, whenever the console touched its record: what is said of
@@ -129,6 +129,9 @@ def _item(outer: Reader, options: SentineloneOptions) -> list[Made]:
         return [_rule_alert(reader, options)] if is_alert else _activity(reader, options)
     if reader.get("networkStatus", "operationalState", "isActive", "activeThreats") is not None:
         return _agent(reader, options)
+    if reader.get("event.category") is not None and reader.get("agent.uuid") is not None:
+        # Telemetry of Cloud Funnel.
+        return []
     raise ItemFault("not-a-threat", "neither `threatInfo` nor `activityType`, and no agent")
 
 
