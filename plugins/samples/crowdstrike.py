@@ -662,4 +662,38 @@ SAMPLES: tuple[Sample, ...] = (
         },
         ignored=1,
     ),
+    Sample(
+        name="assessment-of-the-data-replicator",
+        payload={
+            "aid": _AID,
+            "cid": "c0ffee",
+            "event_platform": "Win",
+            "event_type": "ZeroTrustHostAssessment",
+            "scores": {
+                "os": 34,
+                "sensor": 47,
+                "overall": 41,
+                "modified_time": "2026-03-02T09:15:30.489579379Z",
+            },
+            "assessments": {
+                "secure_boot_enabled": "no",
+                "in_full_functionality": "yes",
+                "credential_guard_running": "no",
+            },
+        },
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=(_AGENT,),
+                facts={
+                    "score": 41,
+                    "score_higher_is_better": True,
+                    "secure_boot": False,
+                    "edr_running": True,
+                },
+                observed_at=datetime(2026, 3, 2, 9, 15, 30, 489579, tzinfo=UTC),
+            ),
+            Expected(type=SignalType.RISK_LEVEL, device_ids=(_AGENT,), level=Severity.MEDIUM),
+        ),
+    ),
 )

@@ -30,7 +30,7 @@ import msgspec
 from plugins.asking.crowdstrike import AsksCrowdstrike
 from plugins.contract import Normalized, Sample, after
 from plugins.levels import Range, level_of_score, level_of_word
-from plugins.payload import list_at, parse_number, text_at, text_of
+from plugins.payload import list_at, object_at, parse_number, text_at, text_of
 from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, look, truth
 from plugins.samples.crowdstrike import SAMPLES
 from plugins.sensors.envelopes import inside, items_of
@@ -65,7 +65,7 @@ _FACTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"bitlocker|filevault|disk.?encrypt|full.?disk", re.IGNORECASE), "disk_encrypted"),
     (re.compile(r"firewall", re.IGNORECASE), "firewall_enabled"),
     (re.compile(r"secure.?boot", re.IGNORECASE), "secure_boot"),
-    (re.compile(r"(\b|_)rfm\b|reduced functionality", re.IGNORECASE), "edr_running"),
+    (re.compile(r"(\b|_)rfm\b|reduced functionality|in_full_functionality", re.IGNORECASE), "edr_running"),
     (re.compile(r"system integrity protection|(\b|_)sip\b", re.IGNORECASE), "sip_enabled"),
 )
 
@@ -80,7 +80,14 @@ _CREATED = ("metadata.eventCreationTime", "event.UTCTimestamp", "event.timestamp
 _CONTEXT = "automated-lead-context"
 _TELEMETRY = "event_simpleName"
 _ALERTED = frozenset({"composite_id", "detection_id", "alert_id", "ExternalApiType", _TELEMETRY})
-_MARKS = ("metadata.eventType", "assessment.overall", "event.ExternalApiType")
+_MARKS = ("metadata.eventType", "assessment.overall", "scores.overall", "event.ExternalApiType")
+_REPLICATED = {
+    "assessment.overall": "scores.overall",
+    "assessment_items": "assessments",
+    "modified_time": "scores.modified_time",
+}
+"""Where the Data Replicator puts what an assessment of the API says."""
+
 """What an assessment, an event or an alert has."""
 
 OTHERS = (
@@ -158,6 +165,8 @@ def _item(outer: Reader, options: CrowdstrikeOptions) -> list[Made]:
     reader = inside(outer, _is_item)
     if reader.get("assessment.overall") is not None:
         return _assessment(reader, options)
+    if reader.get("scores.overall") is not None:
+        return _replicated_assessment(reader, options)
     event_type = text_of(reader.get("metadata.eventType")).strip().casefold()
     if event_type:
         return _streamed(reader, event_type, options)
@@ -183,6 +192,25 @@ def _replicated(reader: Reader, event_type: str, options: CrowdstrikeOptions) ->
     made = _streamed(inner, event_type.removeprefix("event_"), options)
     return [
         (signal, {field: path.replace("event.", "", 1) for field, path in sources.items()})
+        for signal, sources in made
+    ]
+
+
+def _replicated_assessment(reader: Reader, options: CrowdstrikeOptions) -> list[Made]:
+    """Return an assessment as the Data Replicator tells it: scores, and a word for each check."""
+    checks = [
+        {"signal_id": name, "signal_name": name.replace("_", " "), "meets_criteria": word}
+        for name, word in object_at(reader.item, "assessments").items()
+    ]
+    told = {
+        "aid": reader.get("aid"),
+        "modified_time": reader.get("scores.modified_time"),
+        "assessment": reader.get("scores"),
+        "assessment_items": {"os_signals": checks},
+    }
+    made = _assessment(Reader(reader.frame, told, reader.prefix), options)
+    return [
+        (signal, {field: _REPLICATED.get(path, path) for field, path in sources.items()})
         for signal, sources in made
     ]
 
