@@ -172,13 +172,18 @@ def _item(outer: Reader, options: CrowdstrikeOptions) -> list[Made]:
         return _streamed(reader, event_type, options)
     if event_type := text_of(reader.get("ExternalApiType", "event.ExternalApiType")).strip().casefold():
         return _replicated(reader, event_type, options)
-    if reader.get(_TELEMETRY) is not None and reader.get("composite_id") is None:
-        return []
-    if reader.get("composite_id", "detection_id", "alert_id") is None and _is_host(reader.item):
+    return _of_the_api(reader, options)
+
+
+def _of_the_api(reader: Reader, options: CrowdstrikeOptions) -> list[Made]:
+    """Return what an alert or a host says; nothing for telemetry."""
+    if reader.get("composite_id", "detection_id", "alert_id") is not None:
+        return _alerts(reader, options)
+    if _is_host(reader.item):
         return [_state_of_host(reader)]
-    if reader.get("composite_id", "detection_id", "alert_id") is None:
+    if reader.get(_TELEMETRY) is None:
         raise ItemFault("not-an-alert", "`composite_id`, `metadata.eventType` and `assessment` are missing")
-    return _alerts(reader, options)
+    return []
 
 
 def _replicated(reader: Reader, event_type: str, options: CrowdstrikeOptions) -> list[Made]:
