@@ -169,4 +169,65 @@ SAMPLES: tuple[Sample, ...] = (
             ),
         ),
     ),
+    Sample(
+        name="threat-on-a-phone",
+        payload={
+            "event": {
+                "metadata": {"product": "Threat Events Stream", "schemaVersion": "1.0", "vendor": "Jamf"},
+                "alertId": "0c0c0c0c-0000-4000-8000-000000000052",
+                "action": "Detected",
+                "severity": 8,
+                "eventType": {"id": 213, "name": "SIDE_LOADED_APP", "description": "Sideloaded app"},
+                "device": {
+                    "deviceId": "d0d0d0d0-0000-4000-8000-000000000052",
+                    "userDeviceName": "Robin's phone",
+                },
+                "user": {"email": "robin@example.com", "name": "Robin"},
+                "timestamp": "2026-03-02T09:15:30.250Z",
+            }
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(
+                    Identifier("sensor-device-uuid", "d0d0d0d0-0000-4000-8000-000000000052", "sample"),
+                ),
+                user_ids=(Identifier("upn", "robin@example.com"),),
+                level=Severity.HIGH,
+                external_id="threat:0c0c0c0c-0000-4000-8000-000000000052",
+                title="Sideloaded app",
+                observed_at=_AT,
+            ),
+        ),
+    ),
+    Sample(
+        name="threat-on-a-phone-is-resolved",
+        payload={
+            "event": {
+                "alertId": "0c0c0c0c-0000-4000-8000-000000000052",
+                "action": "Resolved",
+                "severity": 8,
+                "device": {"deviceId": "d0d0d0d0-0000-4000-8000-000000000052"},
+                "timestamp": "2026-03-02T10:15:30.250Z",
+            }
+        },
+        expected=(
+            Expected(
+                type=SignalType.REMEDIATION,
+                device_ids=(
+                    Identifier("sensor-device-uuid", "d0d0d0d0-0000-4000-8000-000000000052", "sample"),
+                ),
+                external_id="threat:0c0c0c0c-0000-4000-8000-000000000052",
+                resolves=True,
+            ),
+        ),
+    ),
+    Sample(
+        name="telemetry-of-jamf-protect",
+        payload={
+            "header": {"event_name": "AUE_CONNECT", "time_seconds_epoch": 1772442930},
+            "host_info": {"serial_number": "SN-52", "host_name": "Robins-Mac"},
+        },
+        ignored=1,
+    ),
 )

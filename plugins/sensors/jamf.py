@@ -8,6 +8,8 @@
 | `ComputerCheckIn`, `ComputerInventoryCompleted`, and their like | posture fact `os_version`, or a sign of life |
 | computers of the API | posture facts |
 | alert of Jamf Protect | detection by its severity, one per alert, that expires |
+| event of its Threat Events Stream | detection by its severity; *Resolved* closes it |
+| telemetry of Jamf Protect | ignored |
 | every other event | ignored |
 
 Jamf numbers computers and mobile devices apart, so its number is kept with its family: `computer:52`. A smart
@@ -15,6 +17,7 @@ group says which devices came and went by number only, which names a device once
 Source: Jamf Pro documentation, "Webhooks"; Jamf Protect documentation, "Alert data".
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
@@ -23,6 +26,7 @@ import msgspec
 
 from plugins.asking.jamf import AsksJamf
 from plugins.contract import Collector, Normalized, Sample, after
+from plugins.levels import Range, level_of_score
 from plugins.payload import MAX_ITEMS, dig, digest, list_at, object_at, text_at, text_of
 from plugins.reading import Facts, Frame, ItemFault, Made, Reader, gather, known, truth
 from plugins.samples.jamf import SAMPLES
@@ -49,6 +53,18 @@ PROTECT_LEVELS: dict[str, Severity] = {
     "2": Severity.MEDIUM,
     "3": Severity.HIGH,
 }
+
+
+THREAT_SCORES = (
+    Range(at_least=0, level=Severity.INFORMATIONAL),
+    Range(at_least=2, level=Severity.LOW),
+    Range(at_least=4, level=Severity.MEDIUM),
+    Range(at_least=7, level=Severity.HIGH),
+    Range(at_least=9, level=Severity.CRITICAL),
+)
+"""Severities of the Threat Events Stream, 0 to 10."""
+
+_HOSTNAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
 class JamfGroup(Strict, frozen=True):
@@ -84,7 +100,9 @@ class JamfSensor(AsksJamf):
 
     kind: ClassVar[str] = "jamf"
     title: ClassVar[str] = "Jamf Pro, Jamf Protect"
-    identity_kinds: ClassVar[tuple[str, ...]] = ("serial", "udid", "sensor-device-id", "hostname", "upn")
+    identity_kinds: ClassVar[tuple[str, ...]] = (
+        *("serial", "udid", "sensor-device-uuid", "sensor-device-id", "hostname", "upn"),
+    )
     options_type: ClassVar[type[Strict]] = JamfOptions
     samples: ClassVar[tuple[Sample, ...]] = SAMPLES
 
@@ -120,14 +138,27 @@ def _is_protect_alert(value: Any) -> bool:
     return isinstance(dig(held, "host"), dict) and isinstance(dig(held, "match", "facts"), list)
 
 
+def _is_threat(value: Any) -> bool:
+    """Return whether this is an event of the Threat Events Stream of Jamf Protect."""
+    return isinstance(dig(value, "event", "alertId"), str) and isinstance(dig(value, "event", "device"), dict)
+
+
+def _is_telemetry(value: Any) -> bool:
+    return isinstance(dig(value, "host_info"), dict) and isinstance(dig(value, "header"), dict)
+
+
 def _is_item(value: Any) -> bool:
-    return _is_webhook(value) or _is_protect_alert(value)
+    return any(is_one(value) for is_one in (_is_webhook, _is_protect_alert, _is_threat, _is_telemetry))
 
 
 def _item(outer: Reader, options: JamfOptions) -> list[Made]:
     reader = inside(outer, _is_item)
     if _is_protect_alert(reader.item):
         return [_protect_alert(reader, options)]
+    if _is_threat(reader.item):
+        return [_threat(reader, options)]
+    if _is_telemetry(reader.item):
+        return []
     return _event(reader, text_of(reader.get("webhook.webhookEvent")))
 
 
@@ -137,7 +168,9 @@ def _protect_alert(outer: Reader, options: JamfOptions) -> Made:
     reader = Reader(outer.frame, held, f"{outer.prefix}input.") if held else outer
     reader.device("serial", "host.serial")
     reader.device("udid", "host.provisioningUDID")
-    reader.device("hostname", "host.hostname")
+    name = text_of(reader.get("host.hostname")).strip()
+    if _HOSTNAME.fullmatch(name):
+        reader.device("hostname", "host.hostname")
     reader.need_device("`host.serial`, `host.provisioningUDID`, `host.hostname`")
     alert = reader.text("external_id", "match.uuid", "uuid")
     if not alert:
@@ -157,6 +190,27 @@ def _protect_alert(outer: Reader, options: JamfOptions) -> Made:
         category=next((name for each in facts if (name := text_at(each, "name"))), ""),
         expires_at=after(observed_at, options.protect_ttl),
         sources={"title": "match.facts"},
+    )
+
+
+def _threat(reader: Reader, options: JamfOptions) -> Made:
+    """Return the detection of an event of the Threat Events Stream, on a phone or a computer."""
+    reader.device("sensor-device-uuid", "event.device.deviceId")
+    reader.need_device("`event.device.deviceId`")
+    reader.user("upn", "event.user.email")
+    alert = reader.text("external_id", "event.alertId")
+    observed_at = reader.time("event.timestamp")
+    is_over = reader.text("resolves", "event.action").casefold() == "resolved"
+    score = reader.text("level", "event.severity")
+    return reader.signal(
+        SignalType.REMEDIATION if is_over else SignalType.DETECTION,
+        external_id=f"threat:{alert}",
+        observed_at=observed_at,
+        level=None if is_over else level_of_score(score, THREAT_SCORES) or Severity.UNKNOWN,
+        title=reader.text("title", "event.eventType.description", "event.eventType.name") or "Jamf threat",
+        category=reader.text("category", "event.eventType.name"),
+        resolves=is_over,
+        expires_at=after(observed_at, options.protect_ttl),
     )
 
 
