@@ -1,6 +1,7 @@
 """One SQLite file behind one writer thread with group commit; reads on a thread of their own.
 
-What nobody waits for (`put_off`) has transactions of its own, between those of others.
+What nobody waits for (`put_off`) has transactions of its own, between those of others; reads that take long
+(`read_aside`) have a thread of their own.
 
 INVARIANT: `await write(...)` returns only after the transaction that holds the job's changes is on disk
 (`journal_mode=WAL`, `synchronous=FULL`). Jobs that wait together share one transaction and one fsync; a job
@@ -39,8 +40,15 @@ LATEST_S = 2.0
 after `LATEST_S`. Both flush the same disk, so the writer is slow meanwhile; a page that changes often is copied once.
 """
 
+LONG_PAGES = 4_000
+LEFT_PAGES = 500
+COPIES = 3
+"""The journal begins anew only once all of it is copied, which never is so while it grows. Once it has `LONG_PAGES`,
+what came meanwhile is copied again, up to so many times, and the writer copies what is left then.
+"""
+
 CHECKPOINT_PAGES = 32_000
-"""Pages of the journal, 4 KiB each, from which on the writer itself copies it and others wait."""
+"""Pages of the journal, 4 KiB each, from which on the writer itself copies all of it and others wait."""
 
 
 class StoreFault(Exception):
@@ -114,6 +122,8 @@ class Database:
         self._jobs: queue.SimpleQueue[_Job | _Look | None] = queue.SimpleQueue()
         self._put_off: deque[_Job] = deque()
         self._reads: queue.SimpleQueue[_Job | _Look | None] = queue.SimpleQueue()
+        self._long_reads: queue.SimpleQueue[_Job | _Look | None] = queue.SimpleQueue()
+        self._is_rest_to_copy = False
         self._threads: list[threading.Thread] = []
         self._is_closing = threading.Event()
         self._lock: int | None = None
@@ -132,8 +142,7 @@ class Database:
                 self._hold()
             writer = self._open()
             self._migrate(writer)
-            reader = None if in_memory else self._open()
-            copier = None if in_memory else self._open()
+            others = [] if in_memory else [self._open() for _ in range(3)]
         except StoreFault:
             self._release()
             raise
@@ -143,13 +152,15 @@ class Database:
         self._threads.append(
             threading.Thread(target=self._write_loop, args=(writer,), daemon=True, name="store-writer")
         )
-        if reader is not None and copier is not None:
+        if others:
+            reader, aside, copier = others
             self._threads += [
-                threading.Thread(target=self._read_loop, args=(reader,), daemon=True, name="store-reader"),
+                self._reading(reader, self._reads, "store-reader"),
+                self._reading(aside, self._long_reads, "store-aside"),
                 threading.Thread(target=self._copy_loop, args=(copier,), daemon=True, name="store-copier"),
             ]
         else:
-            self._reads = self._jobs
+            self._reads = self._long_reads = self._jobs
         self._is_closing.clear()
         for thread in self._threads:
             thread.start()
@@ -160,6 +171,7 @@ class Database:
         self._jobs.put(None)
         if self._reads is not self._jobs:
             self._reads.put(None)
+            self._long_reads.put(None)
         for thread in self._threads:
             thread.join()
         self._threads.clear()
@@ -198,6 +210,21 @@ class Database:
         self._reads.put(job)
         result: T = await job.future
         return result
+
+    async def read_aside(self, run: Callable[[sqlite3.Connection], T]) -> T:
+        """Do as `read` with what takes long: no other read waits for it."""
+        job = _Job(run, asyncio.get_running_loop())
+        self._long_reads.put(job)
+        result: T = await job.future
+        return result
+
+    def _reading(
+        self,
+        connection: sqlite3.Connection,
+        jobs: "queue.SimpleQueue[_Job | _Look | None]",
+        name: str,
+    ) -> threading.Thread:
+        return threading.Thread(target=self._read_loop, args=(connection, jobs), daemon=True, name=name)
 
     def _hold(self) -> None:
         """Take the lock beside the file, and make the file readable for its owner alone when it is new."""
@@ -249,6 +276,9 @@ class Database:
                 self._commit(connection, jobs)
             if self._put_off and (not jobs or time.monotonic() > self._put_off[0].patient_until):
                 self._commit(connection, [self._put_off.popleft()])
+            if self._is_rest_to_copy:
+                self._is_rest_to_copy = False
+                _copy(connection)
             jobs.clear()  # what they hold may be large, and the next ones may be long in coming
         connection.close()
 
@@ -289,8 +319,9 @@ class Database:
         if not is_alone:
             connection.execute("RELEASE job")
 
-    def _read_loop(self, connection: sqlite3.Connection) -> None:
-        while isinstance(job := self._reads.get(), _Job):
+    @staticmethod
+    def _read_loop(connection: sqlite3.Connection, jobs: "queue.SimpleQueue[_Job | _Look | None]") -> None:
+        while isinstance(job := jobs.get(), _Job):
             try:
                 job.result = job.run(connection)
             except Exception as error:  # noqa: BLE001 - it goes to the caller, whose job it is
@@ -311,8 +342,26 @@ class Database:
             if seen == copied or not (is_late or (is_quiet and seen - copied >= QUIET_COMMITS)):
                 continue
             copied = seen
-            # What cannot be copied now is copied the next time; whether the file can be written, the writer says.
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            pages, left = _copy(connection)
+            if pages >= LONG_PAGES:
+                self._begin_anew(connection, left)
             waits_since = time.monotonic()
         connection.close()
+
+    def _begin_anew(self, connection: sqlite3.Connection, left: int) -> None:
+        """Have the journal written from its beginning again; `left` pages of it are not copied yet."""
+        for _ in range(COPIES):
+            if left <= LEFT_PAGES:
+                break
+            _, left = _copy(connection)
+        self._is_rest_to_copy = True
+        self._jobs.put(_LOOK)
+
+
+def _copy(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Copy the journal into the file as far as that goes now; return its pages, and how many of them are left."""
+    # What cannot be copied now is copied the next time; whether the file can be written, the writer says.
+    with contextlib.suppress(sqlite3.Error):
+        _, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return pages, pages - copied
+    return 0, 0

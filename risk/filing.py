@@ -2,8 +2,11 @@
 
 A row that is filed changes a page of an index, and a whole page is written for it. So many rows are filed together, in
 the order of that index: they share pages. They are taken in lots, each in a transaction of its own, so that nobody
-waits for more than one. The order is worked out on the reading connection, and a lot is filed by one statement: neither
+waits for more than one. The order is worked out on a reading connection, and a lot is filed by one statement: neither
 needs the interpreter.
+
+Signals are not even filed among those of before: each lot is sorted by device and kept beside the others, so its pages
+are full and are written once. Whoever asks for a device's signals looks into each lot, the newest first.
 
 INVARIANT: filing twice is filing once, and what is filed stays in its journal until all of it is filed. Whoever reads
 both finds everything at any moment, after a crash too.
@@ -18,37 +21,37 @@ import msgspec
 FILED_AT_ONCE = 1000
 """Most rows that one transaction files: some milliseconds."""
 
-REMOVED_AT_ONCE = 10_000
+REMOVED_AT_ONCE = 2500
 """Most rows that one transaction removes from a journal."""
+
+LOT = 2000
+LEAST_LOT = 500
+"""Signals of one lot. Fewer than the least are left in the journal: who asks would look into too many lots."""
 
 
 class Step(NamedTuple):
-    """A transaction of the filing."""
+    """A transaction of the filing: statements, each with the value as its one parameter."""
 
-    statement: str
+    statements: tuple[str, ...]
     value: int | str
 
     def run(self, connection: sqlite3.Connection) -> None:
         """Do it, inside of a transaction."""
-        connection.execute(self.statement, (self.value,))
+        for statement in self.statements:
+            connection.execute(statement, (self.value,))
 
 
 class _Journal(NamedTuple):
-    """`span` asks for the oldest and the newest row that are not filed; `order` for all up to there, as one JSON text.
+    """`order` asks for the rows up to an id in their order, as JSON texts, one for each of the statements in `file`.
 
     So the interpreter has one row to take, not one each.
     """
 
-    span: str
+    table: str
     order: str
-    file: str
+    file: tuple[str, ...]
 
 
-def _ordered(rows: str, by: str) -> str:
-    return f"SELECT json_group_array(id) FROM (SELECT id FROM ({rows}) ORDER BY {by})"  # noqa: S608 - our own text
-
-
-_DEVICES_SPAN = "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM risk_devices_lately"
 _DEVICE = (
     "INSERT INTO risk_devices SELECT device_id, coalesce(keys, ''), posture FROM json_each(?) AS each"
     " CROSS JOIN risk_devices_lately AS lately ON lately.id = each.value"
@@ -56,92 +59,68 @@ _DEVICE = (
     " ON CONFLICT (device_id) DO UPDATE SET posture = excluded.posture"
 )
 
-SIGNALS = _Journal(
-    span="SELECT through + 1, (SELECT coalesce(max(id), 0) FROM risk_signals) FROM risk_filed",
-    order=_ordered(
-        "SELECT id, device_id FROM risk_signals WHERE id > (SELECT through FROM risk_filed) AND id <= ?"
-        " AND device_id IS NOT NULL",
-        "device_id, id",
-    ),
-    file=(
-        "INSERT OR IGNORE INTO risk_signals_of SELECT device_id, risk_signals.id FROM json_each(?) AS each"
-        " CROSS JOIN risk_signals ON risk_signals.id = each.value"
-    ),
+_SEEN = (
+    "INSERT OR REPLACE INTO risk_seen (key, digest, received_at)"
+    " SELECT lately.key, digest, received_at FROM json_each(?) AS each"
+    " CROSS JOIN risk_seen_lately AS lately ON lately.id = each.value"
 )
 SEEN = _Journal(
-    span="SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM risk_seen_lately",
-    order=_ordered("SELECT max(id) AS id, key FROM risk_seen_lately WHERE id <= ? GROUP BY key", "key"),
-    file=(
-        "INSERT OR REPLACE INTO risk_seen (key, digest, received_at)"
-        " SELECT lately.key, digest, received_at FROM json_each(?) AS each"
-        " CROSS JOIN risk_seen_lately AS lately ON lately.id = each.value"
+    table="risk_seen_lately",
+    order=(
+        "SELECT json_group_array(id) FROM"
+        " (SELECT max(id) AS id FROM risk_seen_lately WHERE id <= ? GROUP BY key ORDER BY key)"
     ),
+    file=(_SEEN,),
 )
-KEYED_DEVICES = _Journal(
-    span=_DEVICES_SPAN,
-    order=_ordered(
-        "SELECT max(id) AS id, device_id FROM risk_devices_lately WHERE id <= ? AND keys IS NOT NULL"
-        " GROUP BY device_id",
-        "device_id",
-    ),
-    file=f"{_DEVICE}, keys = excluded.keys",
-)
-"""Devices whose keys are new; those of others stay as they are."""
-
 DEVICES = _Journal(
-    span=_DEVICES_SPAN,
-    # Beside `max` the other columns are of its row. Source: SQLite, SELECT, "bare columns in an aggregate query".
-    order=_ordered(
-        "SELECT id, device_id FROM (SELECT max(id) AS id, device_id, keys FROM risk_devices_lately WHERE id <= ?"
-        " GROUP BY device_id) WHERE keys IS NULL",
-        "device_id",
+    table="risk_devices_lately",
+    order=(
+        "SELECT json_group_array(keyed) FILTER (WHERE keyed > 0),"
+        " json_group_array(newest) FILTER (WHERE newest <> keyed) FROM"
+        " (SELECT max(id) AS newest, max(id * (keys IS NOT NULL)) AS keyed FROM risk_devices_lately"
+        " WHERE id <= ? GROUP BY device_id ORDER BY device_id)"
     ),
-    file=_DEVICE,
+    file=(f"{_DEVICE}, keys = excluded.keys", _DEVICE),
 )
+"""First the newest row with keys of each device that has one, then the newest of each that has none: its keys stay."""
 
-_ARE_FILED = "UPDATE risk_filed SET through = max(through, ?)"
+_SIGNALS_SPAN = "SELECT through, (SELECT coalesce(max(id), 0) FROM risk_signals) FROM risk_filed"
+_SORTED = (
+    "INSERT OR IGNORE INTO risk_lot_signals SELECT ?1, device_id, id FROM risk_signals"
+    " WHERE id > (SELECT through FROM risk_filed) AND id <= ?1 AND device_id IS NOT NULL ORDER BY device_id, id"
+)
+_LOT = (
+    _SORTED,
+    "INSERT OR IGNORE INTO risk_lots SELECT ?1 FROM risk_filed WHERE through < ?1",
+    "UPDATE risk_filed SET through = max(through, ?1)",
+)
+"""The number of a lot is the id of its newest signal."""
 
 
 def plan(connection: sqlite3.Connection) -> list[Step]:
     """Return the transactions that file what is not filed yet: to be run in their order, and no others meanwhile."""
-    steps: list[Step] = list(_signals(connection))
-    steps += _lots_of(SEEN, connection)
-    steps += _removing("risk_seen_lately", SEEN, connection)
-    steps += (*_lots_of(KEYED_DEVICES, connection), *_lots_of(DEVICES, connection))
-    steps += _removing("risk_devices_lately", DEVICES, connection)
-    return steps
+    return [*_lots(connection), *_filing(SEEN, connection), *_filing(DEVICES, connection)]
 
 
-def file_signals(connection: sqlite3.Connection) -> None:
-    """File all signals now."""
-    for step in list(_signals(connection)):
-        step.run(connection)
+def _lots(connection: sqlite3.Connection) -> Iterator[Step]:
+    through, newest = connection.execute(_SIGNALS_SPAN).fetchone()
+    if newest - through >= LEAST_LOT:
+        lots = -(-(newest - through) // LOT)
+        yield from (Step(_LOT, through + (newest - through) * each // lots) for each in range(1, lots + 1))
 
 
-def _signals(connection: sqlite3.Connection) -> Iterator[Step]:
-    lots = list(_lots_of(SIGNALS, connection))
-    yield from lots
-    if lots:
-        yield Step(_ARE_FILED, _end(SIGNALS, connection))
-
-
-def _lots_of(journal: _Journal, connection: sqlite3.Connection) -> Iterator[Step]:
-    (ids,) = connection.execute(journal.order, (_end(journal, connection),)).fetchone()
-    for some in _some(msgspec.json.decode(ids, type=list[int])):
-        yield Step(journal.file, msgspec.json.encode(some).decode())
+def _filing(journal: _Journal, connection: sqlite3.Connection) -> Iterator[Step]:
+    table = journal.table
+    span = f"SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM {table}"  # noqa: S608 - our own names
+    oldest, newest = connection.execute(span).fetchone()
+    texts = connection.execute(journal.order, (newest,)).fetchone()
+    for statement, ids in zip(journal.file, texts, strict=True):
+        for some in _some(msgspec.json.decode(ids, type=list[int])):
+            yield Step((statement,), msgspec.json.encode(some).decode())
+    for at in range(oldest, newest + 1 if oldest else 0, REMOVED_AT_ONCE):
+        upto = min(at + REMOVED_AT_ONCE - 1, newest)
+        yield Step((f"DELETE FROM {table} WHERE id <= ?",), upto)  # noqa: S608 - as above
 
 
 def _some(ids: list[int]) -> Iterator[list[int]]:
     return (ids[at : at + FILED_AT_ONCE] for at in range(0, len(ids), FILED_AT_ONCE))
-
-
-def _end(journal: _Journal, connection: sqlite3.Connection) -> int:
-    _, newest = connection.execute(journal.span).fetchone()
-    return int(newest)
-
-
-def _removing(table: str, journal: _Journal, connection: sqlite3.Connection) -> Iterator[Step]:
-    oldest, newest = connection.execute(journal.span).fetchone()
-    for at in range(oldest, newest + 1 if oldest else 0, REMOVED_AT_ONCE):
-        upto = min(at + REMOVED_AT_ONCE - 1, newest)
-        yield Step(f"DELETE FROM {table} WHERE id <= ?", upto)  # noqa: S608 - our own names

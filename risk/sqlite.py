@@ -19,7 +19,7 @@ from itertools import chain, islice
 from typing import Any
 
 from risk.database import PATIENCE_S, Database, StoreFault, StoreOverloaded
-from risk.filing import Step, file_signals, plan
+from risk.filing import Step, plan
 from risk.model import DeviceId, Signal
 from risk.packing import unpack_signal
 from risk.store import (
@@ -92,6 +92,16 @@ SCHEMA: tuple[str, ...] = (
         UPDATE risk_dead_letters_of SET letters = letters - 1 WHERE sensor = OLD.sensor;
     END;
     """,
+    """
+    CREATE TABLE risk_lots (newest INTEGER PRIMARY KEY);
+    CREATE TABLE risk_lot_signals (lot INTEGER NOT NULL, device_id TEXT NOT NULL, id INTEGER NOT NULL,
+        PRIMARY KEY (lot, device_id, id)) WITHOUT ROWID;
+    INSERT INTO risk_lots SELECT through FROM risk_filed WHERE through > 0;
+    INSERT INTO risk_lot_signals SELECT through, device_id, id FROM risk_filed CROSS JOIN risk_signals_of
+        WHERE id <= through ORDER BY device_id, id;
+    DROP TABLE risk_signals_of;
+    CREATE INDEX risk_merged_survivor ON risk_merged (survivor);
+    """,
 )
 """Migrations of the tables of this package, all named `risk_…`; appended to, never edited."""
 
@@ -143,10 +153,37 @@ def _statement(head: str, tail: str, width: int, rows: int) -> str:
     return f"{head} {','.join([marks] * rows)}{tail}"
 
 
-_UNFILE = (
-    "DELETE FROM risk_signals_of WHERE (device_id, id) IN"
-    " (SELECT device_id, id FROM risk_signals WHERE id IN ({}))"
+_EMPTY_LOT = """
+DELETE FROM risk_lot_signals WHERE (lot, device_id, id) IN (
+    SELECT lot, device_id, id FROM risk_lot_signals
+    WHERE lot < (SELECT coalesce(min(id), 9223372036854775807) FROM risk_signals) LIMIT ?
 )
+"""
+_REMOVE_LOTS = """
+DELETE FROM risk_lots WHERE newest < (SELECT coalesce(min(id), 9223372036854775807) FROM risk_signals)
+    AND NOT EXISTS (SELECT 1 FROM risk_lot_signals WHERE lot = newest)
+"""
+"""Lots of which no signal is left go. In others there may be some that are gone, or whose id another one has now."""
+
+_SIGNALS_OF = """
+WITH RECURSIVE names (name) AS (
+    SELECT ?1 WHERE ?1 NOT IN (SELECT device_id FROM risk_merged)
+    UNION
+    SELECT device_id FROM names CROSS JOIN risk_merged ON survivor = name
+)
+SELECT signal FROM risk_signals WHERE id IN (
+    SELECT id FROM (
+        SELECT kept.id FROM risk_lots AS lot CROSS JOIN names
+            CROSS JOIN risk_lot_signals AS filed ON filed.lot = lot.newest AND filed.device_id = name
+            CROSS JOIN risk_signals AS kept ON kept.id = filed.id AND kept.device_id = name
+        ORDER BY lot.newest DESC, filed.id DESC LIMIT ?2
+    )
+    UNION ALL
+    SELECT id FROM risk_signals WHERE id > (SELECT through FROM risk_filed)
+        AND device_id IN (SELECT name FROM names)
+) ORDER BY id DESC LIMIT ?2
+"""
+"""The newest signals of a device and of those that became part of it, whose signals stay under their own ids."""
 
 
 def insert_rows(
@@ -166,17 +203,9 @@ def insert_rows(
 
 
 def _merge(connection: sqlite3.Connection, gone: MergedRow) -> None:
-    """Make a record part of another. Its signals have to be filed."""
+    """Make a record part of another."""
     connection.execute("INSERT OR REPLACE INTO risk_merged VALUES (?, ?)", (gone.device_id, gone.into))
     connection.execute("DELETE FROM risk_devices WHERE device_id = ?", (gone.device_id,))
-    connection.execute(
-        "UPDATE risk_signals SET device_id = ?"
-        " WHERE id IN (SELECT id FROM risk_signals_of WHERE device_id = ?)",
-        (gone.into, gone.device_id),
-    )
-    connection.execute(
-        "UPDATE risk_signals_of SET device_id = ? WHERE device_id = ?", (gone.into, gone.device_id)
-    )
 
 
 def _instant(micros: int) -> datetime:
@@ -379,8 +408,6 @@ class SqliteRiskStore:
 
         def run(connection: sqlite3.Connection) -> None:
             insert_rows(connection, _DEVICES, devices)
-            if batch.merged:
-                file_signals(connection)
             for gone in batch.merged:
                 _merge(connection, gone)
             insert_rows(connection, _USERS, users)
@@ -426,7 +453,7 @@ class SqliteRiskStore:
         async with self._filing:
             began = dict(self._lately)
             self._unfiled = 0
-            for step in await self._database.read(_planned):
+            for step in await self._database.read_aside(_planned):
                 is_hurried = self._unfiled > MAX_UNFILED // 2
                 await self._database.put_off(step.run, HURRIED_S if is_hurried else PATIENCE_S)
             # What was committed meanwhile may be filed or not, and is found here in either case.
@@ -452,14 +479,7 @@ class SqliteRiskStore:
         """Return the newest signals of a device, newest first."""
 
         def run(connection: sqlite3.Connection) -> list[Signal]:
-            query = (
-                "SELECT signal FROM risk_signals WHERE id IN (SELECT id FROM"
-                " (SELECT id FROM risk_signals_of WHERE device_id = ?1 ORDER BY id DESC LIMIT ?2)"
-                " UNION ALL SELECT id FROM risk_signals"
-                " WHERE id > (SELECT through FROM risk_filed) AND device_id = ?1)"
-                " ORDER BY id DESC LIMIT ?2"
-            )
-            return [unpack_signal(packed) for (packed,) in connection.execute(query, (device_id, most))]
+            return [unpack_signal(packed) for (packed,) in connection.execute(_SIGNALS_OF, (device_id, most))]
 
         return await self._database.read(run)
 
@@ -501,11 +521,10 @@ class SqliteRiskStore:
                 oldest = f"SELECT id, received_at FROM {table} ORDER BY id LIMIT ?"  # noqa: S608 - our own names
                 past = f"SELECT id FROM ({oldest}) WHERE (received_at < ? OR id <= ?)"  # noqa: S608 - as above
                 given = (most, _micros(now - timedelta(seconds=age_s)), newest - rows)
-                if table == "risk_signals":
-                    past += " AND id <= (SELECT through FROM risk_filed)"
-                    connection.execute(_UNFILE.format(past), given)
                 gone += connection.execute(f"DELETE FROM {table} WHERE id IN ({past})", given).rowcount  # noqa: S608
             gone += _prune_letters(connection, retention, now, most)
+            connection.execute(_EMPTY_LOT, (most,))
+            connection.execute(_REMOVE_LOTS)
             # Ids are given again when the last row is gone.
             connection.execute(
                 "UPDATE risk_filed SET through = min(through, (SELECT coalesce(max(id), 0) FROM risk_signals))"

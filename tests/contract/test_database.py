@@ -125,8 +125,8 @@ async def test_the_journal_is_copied_into_the_file_beside_the_writer(
         connection = sqlite3.connect(f"file:{path}?immutable=1", uri=True)
         try:
             return connection.execute("SELECT name FROM noted").fetchall()
-        except sqlite3.OperationalError:
-            return []  # not even the table is in the file yet
+        except sqlite3.DatabaseError:
+            return []  # not even the table is in the file yet, or only some of its pages are
         finally:
             connection.close()
 
@@ -134,3 +134,37 @@ async def test_the_journal_is_copied_into_the_file_beside_the_writer(
         while alone() != [("copied",)]:  # noqa: ASYNC110 - of a thread that knows no events of ours
             await asyncio.sleep(0.01)
     database.close()
+
+
+async def test_no_read_waits_for_one_aside(database: Database) -> None:
+    """A long one is under way until a short one has been answered."""
+    go = threading.Event()
+    long = asyncio.create_task(database.read_aside(lambda _: go.wait(10)))
+    await asyncio.sleep(0)
+    assert await database.read(lambda it: it.execute("SELECT 1").fetchone()) == (1,)
+    assert not long.done()
+    go.set()
+    assert await long
+
+
+async def test_a_journal_that_grows_while_it_is_copied_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it stays short, and the writer never has to copy all of it."""
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(module, "LATEST_S", 0.05)
+    monkeypatch.setattr(module, "LONG_PAGES", 100)
+    path = tmp_path / "store.db"
+    database = Database(path, SCHEMA)
+    database.start()
+
+    def note(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO noted VALUES (?)", ("x" * 40_000,))
+
+    written = 0
+    while written < 2_000:
+        await asyncio.gather(*(database.write(note) for _ in range(4)))
+        written += 4
+    longest = path.with_name("store.db-wal").stat().st_size
+    database.close()
+    assert longest < 2_000 * 40_000 / 2

@@ -146,6 +146,7 @@ async def everything(store):
 async def test_whatever_is_filed_already_the_same_is_found(store, monkeypatch, filed_after):
     """Of what is filed in turn, some is and some is not when it is asked for."""
     monkeypatch.setattr(sqlite_module, "MAX_UNFILED", filed_after)
+    monkeypatch.setattr(filing_module, "LEAST_LOT", filed_after)
     rows = [
         SignalRow(T0, "edr", each, pack_signal(signal(number))) for number, each in ((7, OTHER), (8, None))
     ]
@@ -216,7 +217,8 @@ async def test_the_newest_posture_counts_whether_it_is_filed_or_not(database, tm
     assert await database.read(plan) == []
 
 
-async def test_a_record_that_is_merged_while_it_waits_to_be_filed_stays_gone(database):
+async def test_a_record_that_is_merged_while_it_waits_to_be_filed_stays_gone(database, monkeypatch):
+    monkeypatch.setattr(filing_module, "LEAST_LOT", 1)
     store = SqliteRiskStore(database)
     await store.commit(batch(0))
     other = DeviceRow(OTHER, "serial\x1f\x1fsn-2", b"posture")
@@ -243,7 +245,7 @@ async def test_a_large_filing_is_done_in_steps(database, monkeypatch):
             )
         )
     steps = await database.read(plan)
-    assert len(steps) == (3 + 1) + (3 + 5) + (3 + 0 + 5)
+    assert len(steps) == 2 + (3 + 5) + (3 + 0 + 5)
     for each in steps:
         await database.write(each.run)
     assert len(await store.load()) == 2500
@@ -278,6 +280,87 @@ async def test_a_commit_that_nobody_waited_for_is_found_all_the_same(database):
     with pytest.raises(asyncio.CancelledError):
         await committing
     assert await store.seen([b"key-0"]) == {b"key-0": b"digest"}
+
+
+async def test_signals_filed_by_an_earlier_version_are_found(tmp_path):
+    """In the index of then: some of them filed, one more filed by a filing that did not come to its end."""
+    path = tmp_path / "state.db"
+    database = Database(path, SCHEMA[:7])
+    database.start()
+    rows = [SignalRow(T0, "edr", each, pack_signal(signal(n))) for n, each in enumerate((OTHER, DEVICE) * 3)]
+    await SqliteRiskStore(database).commit(Batch(signals=rows))
+
+    def file(connection):
+        connection.execute("INSERT INTO risk_signals_of SELECT device_id, id FROM risk_signals WHERE id <= 5")
+        connection.execute("UPDATE risk_filed SET through = 4")
+
+    await database.write(file)
+    database.close()
+    database = Database(path, SCHEMA)
+    database.start()
+    store = SqliteRiskStore(database)
+    for _ in range(2):
+        assert [each.event_id for each in await store.signals(DEVICE, 2)] == ["e5", "e3"]
+        assert [each.event_id for each in await store.signals(OTHER, 9)] == ["e4", "e2", "e0"]
+        await database.write(lots(1))
+    database.close()
+
+
+def lots(least):
+    """Return a job that files all signals."""
+
+    def run(connection):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(filing_module, "LEAST_LOT", least)
+            for step in plan(connection):
+                step.run(connection)
+
+    return run
+
+
+def kept_lots(connection):
+    """The lots, and how many entries they have."""
+    entries = connection.execute("SELECT count(*) FROM risk_lot_signals").fetchone()[0]
+    return connection.execute("SELECT newest FROM risk_lots").fetchall(), entries
+
+
+async def test_lots_go_with_the_last_of_their_signals(database):
+    store = SqliteRiskStore(database)
+    for number in range(6):
+        await store.commit(batch(number))
+        if number % 2:
+            await database.write(lots(1))
+    assert await database.read(kept_lots) == ([(2,), (4,), (6,)], 6)
+    retention = Retention(signals_most=3)
+    await store.prune(T0 + 5 * HOUR, retention, 100)
+    assert await database.read(kept_lots) == ([(4,), (6,)], 4)
+    assert [each.event_id for each in await store.signals(DEVICE, 9)] == ["e5", "e4", "e3"]
+    await store.prune(T0 + 5 * HOUR, Retention(signals_most=0), 1)
+    await store.prune(T0 + 5 * HOUR, Retention(signals_most=0), 100)
+    assert await database.read(kept_lots) == ([], 0)
+
+
+async def test_a_signal_with_the_id_of_another_that_is_gone_is_its_own_devices(database):
+    store = SqliteRiskStore(database)
+    await store.commit(batch(0))
+    await store.commit(batch(9, signals=[SignalRow(T0 - 9 * HOUR, "edr", DEVICE, pack_signal(signal(9)))]))
+    await database.write(lots(1))
+    await store.prune(T0, Retention(signals_s=3600), 9)  # the newest is the oldest by its time
+    await store.commit(Batch(signals=[SignalRow(T0, "edr", OTHER, pack_signal(signal(2)))]))
+    for _ in range(2):
+        assert [each.event_id for each in await store.signals(DEVICE, 9)] == ["e0"]
+        assert [each.event_id for each in await store.signals(OTHER, 9)] == ["e2"]
+        await database.write(lots(1))
+
+
+async def test_a_record_has_the_signals_of_all_that_became_part_of_it(store):
+    names = [DeviceId(f"dev_{number}") for number in range(4)]
+    for number, name in enumerate(names):
+        await store.commit(Batch(signals=[SignalRow(T0, "edr", name, pack_signal(signal(number)))]))
+    await store.commit(Batch(merged=[MergedRow(names[0], names[1])]))
+    await store.commit(Batch(merged=[MergedRow(names[1], names[2]), MergedRow(names[3], names[2])]))
+    assert [len(await store.signals(each, 9)) for each in names] == [0, 0, 4, 0]
+    assert [each.event_id for each in await store.signals(names[2], 3)] == ["e3", "e2", "e1"]
 
 
 async def test_signals_after_all_others_are_gone_are_filed_too(store):
