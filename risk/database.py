@@ -60,15 +60,18 @@ class StoreOverloaded(Exception):
 
 
 class _Job:
-    __slots__ = ("error", "future", "loop", "patient_until", "result", "run")
+    __slots__ = ("error", "future", "is_lazy", "loop", "patient_until", "result", "run")
 
     def __init__(
         self,
         run: Callable[[sqlite3.Connection], Any],
         loop: asyncio.AbstractEventLoop,
         patience_s: float = 0.0,
+        *,
+        is_lazy: bool = False,
     ) -> None:
         self.run = run
+        self.is_lazy = is_lazy
         self.loop = loop
         self.patient_until = time.monotonic() + patience_s
         self.future: asyncio.Future[Any] = loop.create_future()
@@ -194,11 +197,20 @@ class Database:
         result: T = await job.future
         return result
 
-    async def put_off(self, run: Callable[[sqlite3.Connection], T], patience_s: float = PATIENCE_S) -> T:
-        """Do as `write` in a transaction of its own, for which nobody else waits; others go first for `patience_s`."""
+    async def put_off(
+        self,
+        run: Callable[[sqlite3.Connection], T],
+        patience_s: float = PATIENCE_S,
+        *,
+        is_lazy: bool = False,
+    ) -> T:
+        """Do as `write` in a transaction of its own, for which nobody else waits; others go first for `patience_s`.
+
+        One that `is_lazy` is on disk with the next that is not: for what can be done again after a loss of power.
+        """
         if len(self._put_off) >= MAX_WAITING:
             raise StoreOverloaded(f"{MAX_WAITING} writes are put off")
-        job = _Job(run, asyncio.get_running_loop(), patience_s)
+        job = _Job(run, asyncio.get_running_loop(), patience_s, is_lazy=is_lazy)
         self._put_off.append(job)
         self._jobs.put(_LOOK)
         result: T = await job.future
@@ -275,7 +287,7 @@ class Database:
             if jobs:
                 self._commit(connection, jobs)
             if self._put_off and (not jobs or time.monotonic() > self._put_off[0].patient_until):
-                self._commit(connection, [self._put_off.popleft()])
+                self._commit_alone(connection, self._put_off.popleft())
             if self._is_rest_to_copy:
                 self._is_rest_to_copy = False
                 _copy(connection)
@@ -288,6 +300,17 @@ class Database:
         while len(group) < MAX_GROUP and not self._jobs.empty():
             group.append(self._jobs.get_nowait())
         return [each for each in group if isinstance(each, _Job)], None in group
+
+    def _commit_alone(self, connection: sqlite3.Connection, job: _Job) -> None:
+        if not job.is_lazy:
+            self._commit(connection, [job])
+            return
+        # In a journal the later ones can only be on disk with all that are before them.
+        connection.execute("PRAGMA synchronous=NORMAL")
+        try:
+            self._commit(connection, [job])
+        finally:
+            connection.execute("PRAGMA synchronous=FULL")
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         try:

@@ -18,13 +18,13 @@ from typing import NamedTuple
 
 import msgspec
 
-FILED_AT_ONCE = 1000
-"""Most rows that one transaction files: some milliseconds."""
+FILED_AT_ONCE = 500
+"""Most rows that one transaction files: a few milliseconds."""
 
 REMOVED_AT_ONCE = 2500
 """Most rows that one transaction removes from a journal."""
 
-LOT = 2000
+LOT = 1000
 LEAST_LOT = 500
 """Signals of one lot. Fewer than the least are left in the journal: who asks would look into too many lots."""
 

@@ -142,6 +142,10 @@ HURRIED_S = 0.005
 """How long a step of the filing lets others go first once half of what begins the next filing waits again."""
 
 
+FORGOTTEN_AT_ONCE = 256
+"""Message ids that are let go of between two turns of the event loop."""
+
+
 @lru_cache(maxsize=64)
 def _micros(at: datetime) -> int:
     return (at - _EPOCH) // _MICROSECOND
@@ -297,6 +301,8 @@ class SqliteRiskStore:
         self._unfiled = 0
         self._lately: dict[bytes, bytes] = {}
         """Message ids that may not be filed yet, with their digests."""
+        self._being_filed: dict[bytes, bytes] = {}
+        """Those of before, while they are being filed."""
         self._tidying: asyncio.Task[None] | None = None
         self._quiet: asyncio.TimerHandle | None = None
         self._has_all_unfiled = False
@@ -368,7 +374,7 @@ class SqliteRiskStore:
         Those that are not filed yet come first, all at once.
         """
         await self._learn()
-        unfiled = [] if after else list(self._lately)
+        unfiled = [] if after else [*self._being_filed, *self._lately]
 
         def run(connection: sqlite3.Connection) -> list[tuple[int, bytes]]:
             query = "SELECT id, key FROM risk_seen WHERE id > ? ORDER BY id LIMIT ?"
@@ -380,7 +386,9 @@ class SqliteRiskStore:
     async def seen(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the content digests of those message ids that were accepted before."""
         await self._learn()
-        lately = {key: digest for key in keys if (digest := self._lately.get(key)) is not None}
+        filing = self._being_filed
+        lately = {key: digest for key in keys if (digest := filing.get(key)) is not None} if filing else {}
+        lately.update((key, digest) for key in keys if (digest := self._lately.get(key)) is not None)
         older = [key for key in keys if key not in lately]
 
         def run(connection: sqlite3.Connection) -> dict[bytes, bytes]:
@@ -451,15 +459,27 @@ class SqliteRiskStore:
     async def file_all(self) -> None:
         """File what waits, however little it is. Raises `StoreFault`, `StoreOverloaded`."""
         async with self._filing:
-            began = dict(self._lately)
+            self._being_filed, self._lately = self._lately, {}
             self._unfiled = 0
-            for step in await self._database.read_aside(_planned):
-                is_hurried = self._unfiled > MAX_UNFILED // 2
-                await self._database.put_off(step.run, HURRIED_S if is_hurried else PATIENCE_S)
+            try:
+                for step in await self._database.read_aside(_planned):
+                    is_hurried = self._unfiled > MAX_UNFILED // 2
+                    patience_s = HURRIED_S if is_hurried else PATIENCE_S
+                    await self._database.put_off(step.run, patience_s, is_lazy=True)
+            except BaseException:
+                self._lately = {**self._being_filed, **self._lately}
+                self._being_filed = {}
+                raise
             # What was committed meanwhile may be filed or not, and is found here in either case.
-            for key, digest in began.items():
-                if self._lately.get(key) == digest:
-                    del self._lately[key]
+            await self._forget_filed()
+
+    async def _forget_filed(self) -> None:
+        """Let go of what is filed, some at a time: all of it at once would hold up everybody for milliseconds."""
+        filed, self._being_filed = self._being_filed, {}
+        while filed:
+            for _ in range(min(len(filed), FORGOTTEN_AT_ONCE)):
+                filed.popitem()
+            await asyncio.sleep(0)
 
     async def _learn(self) -> None:
         """Know what an earlier process, or a commit that nobody waited for, has left to be filed."""
@@ -508,7 +528,9 @@ class SqliteRiskStore:
 
     async def prune(self, now: datetime, retention: Retention, most: int) -> int:
         """Remove what is past its retention, at most `most` rows of each kind; return how many went."""
-        await self.file_all()
+        if self._unfiled < MIN_UNFILED and not self._filing.locked():
+            # Else it is filed soon, or is being filed, and goes the next time.
+            await self.file_all()
         tables = (
             ("risk_seen", retention.seen_s, MAX_KEY),
             ("risk_signals", retention.signals_s, retention.signals_most),

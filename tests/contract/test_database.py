@@ -136,6 +136,26 @@ async def test_the_journal_is_copied_into_the_file_beside_the_writer(
     database.close()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_only_what_is_lazy_is_not_on_disk_when_it_returns(database: Database, *, fails: bool) -> None:
+    def flushes(connection: sqlite3.Connection) -> int:
+        return int(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    def lazy(connection: sqlite3.Connection) -> int:
+        connection.execute("INSERT INTO noted VALUES (?)", (None if fails else "lazy",))
+        return flushes(connection)
+
+    full, normal = 2, 1
+    assert await database.write(flushes) == await database.put_off(flushes) == full
+    if fails:
+        with pytest.raises(sqlite3.IntegrityError):
+            await database.put_off(lazy, is_lazy=True)
+    else:
+        assert await database.put_off(lazy, is_lazy=True) == normal
+    assert await database.write(flushes) == await database.put_off(flushes) == full
+    assert len(await database.read(lambda it: it.execute("SELECT 1 FROM noted").fetchall())) == (not fails)
+
+
 async def test_no_read_waits_for_one_aside(database: Database) -> None:
     """A long one is under way until a short one has been answered."""
     go = threading.Event()

@@ -245,7 +245,7 @@ async def test_a_large_filing_is_done_in_steps(database, monkeypatch):
             )
         )
     steps = await database.read(plan)
-    assert len(steps) == 2 + (3 + 5) + (3 + 0 + 5)
+    assert len(steps) == 3 + (5 + 5) + (5 + 0 + 5)
     for each in steps:
         await database.write(each.run)
     assert len(await store.load()) == 2500
@@ -269,6 +269,45 @@ async def test_no_more_waits_to_be_filed_than_may(database, monkeypatch):
         most = max(most, await database.read(waiting))
     assert 2 <= most <= 2 * 4
     assert len(await store.seen([b"key-%d" % number for number in range(60)])) == 60
+
+
+async def test_message_ids_are_found_while_they_are_filed_and_after_a_filing_that_failed(
+    database, monkeypatch
+):
+    store = SqliteRiskStore(database)
+    put_off, found = database.put_off, []
+
+    async def look(*arguments, **rest):
+        found.append(await store.seen([b"key-0", b"key-1"]))
+        if len(found) == 1:
+            await store.commit(
+                Batch(seen=[SeenRow(b"key-0", b"newer", T0), SeenRow(b"key-1", b"digest", T0)])
+            )
+        if len(found) == 2:
+            raise StoreFault("the disk is full")
+        return await put_off(*arguments, **rest)
+
+    await store.commit(batch())
+    monkeypatch.setattr(database, "put_off", look)
+    with pytest.raises(StoreFault):
+        await store.file_all()
+    newer = {b"key-0": b"newer", b"key-1": b"digest"}
+    assert found == [{b"key-0": b"digest"}, newer]
+    assert await store.seen([b"key-0", b"key-1"]) == newer
+    await store.file_all()
+    assert await store.seen([b"key-0", b"key-1"]) == newer
+    assert not store._lately
+
+
+async def test_no_delivery_waits_for_a_filing_before_something_is_pruned(database, monkeypatch):
+    """What is not filed yet is removed the next time."""
+    store = SqliteRiskStore(database)
+    await store.commit(Batch(seen=[SeenRow(b"key-%d" % n, b"digest", T0) for n in range(700)]))
+    monkeypatch.setattr(database, "put_off", None)
+    assert await store.prune(T0 + 999 * HOUR, Retention(), 1000) == 0
+    monkeypatch.undo()
+    await store.file_all()
+    assert await store.prune(T0 + 999 * HOUR, Retention(), 1000) == 700
 
 
 async def test_a_commit_that_nobody_waited_for_is_found_all_the_same(database):
