@@ -591,6 +591,7 @@ class Hub:
             interpret=self._judge.lately,
             suspected=self._suspected,
             clock=utc_now,
+            is_hurried=self._is_hurried,
         )
         self.delivery_store = DeliveryStore(self.database)
         self.deliveries = DeliveryLog(

@@ -191,6 +191,7 @@ class Intake:
         self._ahead: _Lot | None = None
         """The lot that is being committed."""
         self._landing: asyncio.Task[None] | None = None
+        self._pruning: asyncio.Task[None] | None = None
         self._is_stopping = False
         self.subjects: Mapping[str, Subjects] = {}
         """Whom sensors may speak about; those that are not named here may speak about anybody."""
@@ -231,6 +232,8 @@ class Intake:
             await self._consumer
         self._consumer = None
         await self._all_landed()
+        if self._pruning is not None:
+            await asyncio.wait([self._pruning])
         await self._seen.stop()
         for submission in self._waiting.take(len(self._waiting), sys.maxsize):
             _fail(submission, StoreOverloaded(STOPPING))
@@ -559,9 +562,13 @@ class Intake:
         """Do what is due now and then. A store that cannot be written says so to those who deliver next."""
         with contextlib.suppress(StoreFault, StoreOverloaded):
             await self._store.tidy()
-        if monotonic() < self._prune_at:
-            return
-        gone = await self._store.prune(self._clock(), self._retention, PRUNE_MOST)
+        if monotonic() >= self._prune_at and (self._pruning is None or self._pruning.done()):
+            self._pruning = asyncio.create_task(self._prune(), name="risk-pruned")
+
+    async def _prune(self) -> None:
+        gone = 0
+        with contextlib.suppress(StoreFault, StoreOverloaded):
+            gone = await self._store.prune(self._clock(), self._retention, PRUNE_MOST)
         self._prune_at = monotonic() + (PRUNE_EVERY_S if gone < PRUNE_MOST else 1.0)
 
 

@@ -19,11 +19,14 @@ from compliance.screening import FAILING, Screen, is_fresh
 from gateway.decision.context import Interpret
 from gateway.decision.judge import Interpretation
 from gateway.incidents.model import Change
-from gateway.turns import Turn
+from gateway.turns import STEP_ASIDE_S, Turn
 from risk.model import DeviceId, Posture
 
 MAX_WAITING = 100_000
 """Most devices that wait; of a delivery that comes above it nothing is looked at, and that is counted."""
+
+MANY = 20_000
+"""From so many waiting devices on they are looked at without giving way."""
 
 STEP = 16
 """Devices screened in one go."""
@@ -73,7 +76,8 @@ class _Waiting(NamedTuple):
 class Triage:
     """Screens the devices of deliveries, and gives `suspected` those that have to be looked at, with the change.
 
-    `interpret` is the judgement that incidents and tasks ask for, too, and find done.
+    `interpret` is the judgement that incidents and tasks ask for, too, and find done. `is_hurried` tells whether a
+    delivery is being taken or a change enforced: those go first, unless `MANY` devices wait.
     """
 
     def __init__(
@@ -86,7 +90,9 @@ class Triage:
         interpret: Interpret,
         suspected: Callable[[Sequence[str], Change | None], None],
         clock: Callable[[], datetime],
+        is_hurried: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._is_hurried = is_hurried
         self._posture = posture
         self._interpretation = interpretation
         self._incidents = incidents
@@ -124,7 +130,13 @@ class Triage:
 
     def _arm(self) -> None:
         if self._turn is None:
-            self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
+            loop = asyncio.get_running_loop()
+            is_hurried = self._count < MANY and self._is_hurried()
+            self._turn = (
+                loop.call_later(STEP_ASIDE_S, self._take_turn)
+                if is_hurried
+                else loop.call_soon(self._take_turn)
+            )
 
     def _take_turn(self) -> None:
         self._turn = None

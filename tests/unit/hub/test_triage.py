@@ -8,6 +8,7 @@ import pytest
 
 from compliance.model import CompliancePolicy, ComplianceState, FactRule, RiskRule
 from gateway.decision.judge import Interpretation, judge
+from gateway.hub import triage as triage_module
 from gateway.hub.triage import AT_ONCE, SLICE, STEP, Triage
 from gateway.incidents.model import Change
 from risk.model import DeviceId, Fact, Posture, RiskLevel, SensorRules
@@ -49,6 +50,7 @@ class Rig:
         self.incidents, self.tasks = Open(), Open()
         self.now = NOW
         self.judged = 0
+        self.is_hurried = False
         self.seen: list[tuple[str, Change | None]] = []
         self.meaning = meaning(
             RiskRule(name="threat", max=RiskLevel.LOW), FactRule(name="disk", fact="disk", equals=True)
@@ -61,6 +63,7 @@ class Rig:
             interpret=self.judge,
             suspected=lambda names, change: self.seen.extend((name, change) for name in names),
             clock=lambda: self.now,
+            is_hurried=lambda: self.is_hurried,
         )
 
     def judge(self, *asked):
@@ -98,6 +101,22 @@ async def test_of_a_small_delivery_they_are_looked_at_at_once() -> None:
     rig = Rig()
     rig.triage.look(rig.put(device("good"), device("bad", disk=False)), None)
     assert rig.seen == [("bad", None)]
+
+
+async def test_what_is_hurried_goes_first_unless_very_many_wait(monkeypatch) -> None:
+    monkeypatch.setattr(triage_module, "STEP_ASIDE_S", 0.01)
+    rig = Rig()
+    rig.is_hurried = True
+    rig.triage.look(rig.put(*(device(f"d{number}", disk=False) for number in range(300))), None)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert rig.seen == []
+    while len(rig.seen) < 300:
+        await asyncio.sleep(0.01)
+    monkeypatch.setattr(triage_module, "MANY", 100)
+    rig.triage.look(rig.put(*(device(f"e{number}", disk=False) for number in range(300))), None)
+    await asyncio.sleep(0)
+    assert len(rig.seen) > 300
 
 
 async def test_deliveries_are_looked_at_in_their_order() -> None:

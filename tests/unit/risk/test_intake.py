@@ -374,6 +374,7 @@ async def test_what_is_past_its_retention_goes(rig, monkeypatch):
     await rig.intake.submit("edr", [signal(received_at=T0 - timedelta(days=60))])
     monkeypatch.setattr(rig.intake, "_prune_at", 0.0)
     await rig.intake.submit("edr", [signal("e2", "c2")])
+    await rig.intake._pruning
     seen, _ = await rig.store.recent_seen(10)
     assert len(seen) == 1
     assert rig.posture().findings["edr", "c1"].is_open, "posture has no retention"
