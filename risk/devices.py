@@ -28,6 +28,7 @@ import secrets
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from typing import Final
 
 from risk.joining import Case, Conflict, Join, JoinRules
 from risk.model import JUNK_VALUES, STRONG_KINDS, DeviceId, Identifier
@@ -66,6 +67,12 @@ _MEANINGLESS = re.compile(r"[0\-:. ]*|[f\-:. ]+|x+|\?+|.*[\x00-\x1f\x7f].*", re.
 _CONTAINER = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
 _ADDRESS = re.compile(r"[0-9.]+|[0-9a-f]*:[0-9a-f:.]*")
 _HEX_KINDS = frozenset({"certificate-sha256"})
+_DOUBTFUL_ENDS: Final = frozenset("0-:. fx?")
+"""How a value ends that may be meaningless: all that is ends so, or has a control character."""
+
+_ADDRESS_CHARS: Final = frozenset("0123456789abcdef:.")
+"""What an address, or the id of a container, is made of."""
+
 
 
 class ParkingFull(Exception):
@@ -77,7 +84,6 @@ def random_device_id() -> DeviceId:
     return DeviceId(f"dev_{secrets.token_hex(10)}")
 
 
-@lru_cache(maxsize=16_384)
 def normalise_identifier(identifier: Identifier) -> Identifier | None:
     """Return the identifier in the form that is compared, None when it is junk that many devices share.
 
@@ -88,6 +94,37 @@ def normalise_identifier(identifier: Identifier) -> Identifier | None:
     True
 
     """
+    value = identifier.value
+    if value.isascii():
+        # Worked out anew sooner than looked up: among many devices, what was kept of one is in no cache of the processor.
+        plain = value.strip().lower()
+        if _is_plain(identifier.kind, plain):
+            return identifier if plain == value else Identifier(identifier.kind, plain, identifier.issuer)
+    return _normalised(identifier)
+
+
+def names_nothing(identifier: Identifier) -> bool:
+    """Return whether `normalise_identifier` returns None."""
+    value = identifier.value
+    if value.isascii() and _is_plain(identifier.kind, value.strip().lower()):
+        return False
+    return _normalised(identifier) is None
+
+
+def _is_plain(kind: str, value: str) -> bool:
+    """Return whether an ASCII value without case is surely no junk, and in its normal form as it is."""
+    if not 0 < len(value) <= MAX_VALUE_CHARS or not kind or value[-1] in _DOUBTFUL_ENDS:
+        return False
+    if kind == "hostname":
+        if (value[0] in _ADDRESS_CHARS and value[-1] in _ADDRESS_CHARS) or value.startswith("localhost."):
+            return False
+    elif kind in _HEX_KINDS or value[0] == "{":
+        return False
+    return value.isprintable() and value not in JUNK_VALUES
+
+
+@lru_cache(maxsize=16_384)
+def _normalised(identifier: Identifier) -> Identifier | None:
     value = unicodedata.normalize("NFKC", identifier.value).strip().casefold()
     if identifier.kind == "hostname":
         value = value.rstrip(".")
@@ -312,11 +349,13 @@ class DeviceIndex:
         """Return the record that a statement with these identifiers is about, None without one yet."""
         return self._match(_normal(identifiers), by_names=self.rules.joins_hostnames)
 
-    def resolve_or_create(self, identifiers: Iterable[Identifier]) -> DeviceId | None:
+    def resolve_or_create(self, identifiers: Sequence[Identifier]) -> DeviceId | None:
         """Return the record that the identifiers name, a new one without one; None when all are junk.
 
         Other records that the set shows to be the same device are merged into it. Raises `ParkingFull`.
         """
+        if len(identifiers) == 1 and (owner := self._owner_alone(identifiers[0])) is not None:
+            return owner
         spelled = [
             (each, normal) for each in identifiers if (normal := normalise_identifier(each)) is not None
         ]
@@ -413,6 +452,13 @@ class DeviceIndex:
                 raise ParkingFull(f"{self.rules.max_parked} names of devices that nobody knows are waiting")
             self._newly_parked += 1
         return self._make_id()
+
+    def _owner_alone(self, identifier: Identifier) -> DeviceId | None:
+        """Return the owner of a strong identifier: where it is all that is told, nothing can be against that, or follow."""
+        if identifier.kind not in _STRENGTH:
+            return None
+        normal = normalise_identifier(identifier)
+        return None if normal is None else self._owner(_key(normal))
 
     def _match(self, identifiers: Sequence[Identifier], *, by_names: bool) -> DeviceId | None:
         strong = sorted(_strong(identifiers), key=_rank)

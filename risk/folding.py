@@ -9,8 +9,10 @@ older open that arrives later changes nothing.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Final
 
 import msgspec
 
@@ -46,6 +48,8 @@ SEVERITY_ORDER: dict[Severity, int] = {
 }
 """Which finding gives way first when a device has too many: the least severe; unknown counts above medium."""
 
+_HEARTBEAT: Final = SignalType.HEARTBEAT
+_POSTURE_FACT: Final = SignalType.POSTURE_FACT
 _MICROSECOND = timedelta(microseconds=1)
 _content = msgspec.msgpack.Encoder()
 
@@ -68,14 +72,21 @@ def fold(posture: Posture, signal: Signal) -> Posture:
     findings = posture.findings
     if _states_condition(signal):
         findings = _with_finding(findings, _finding(signal), signal.received_at)
-    facts = posture.facts
-    for name, value in signal.facts.items():
-        if name != STATE_FACT:
-            facts = _with_fact(facts, _fact(signal, name, value))
-    heard = posture.heard if signal.facts.get(REPORTING_FACT) is False else _heard(posture.heard, signal)
+    told = signal.facts
+    facts = _with_facts(posture.facts, signal, told) if told else posture.facts
+    heard = posture.heard if told and told.get(REPORTING_FACT) is False else _heard(posture.heard, signal)
     if findings is posture.findings and facts is posture.facts and heard is posture.heard:
         return posture
-    return msgspec.structs.replace(posture, findings=findings, facts=facts, heard=heard)
+    # Written out: that takes half the time of replacing three fields.
+    return Posture(
+        device_id=posture.device_id,
+        name=posture.name,
+        identifiers=posture.identifiers,
+        findings=findings,
+        facts=facts,
+        heard=heard,
+        contested=posture.contested,
+    )
 
 
 def join(one: Posture, other: Posture) -> Posture:
@@ -129,33 +140,35 @@ def as_received(signals: Sequence[Signal]) -> list[Signal]:
     they claimed, and statements of one condition and instant the order in which they stand in the delivery, by
     microseconds.
     """
-    future = sorted(each.observed_at for each in signals if each.observed_at > each.received_at)
+    future = [each.observed_at for each in signals if _is_future(each.observed_at, each.received_at)]
+    future.sort()
     found: list[Signal] = []
     places: dict[tuple[object, ...], int] = {}
     for each in signals:
         observed_at, received_at = each.observed_at, each.received_at
-        if observed_at > received_at:
+        if future and observed_at > received_at:
             observed_at = received_at - (len(future) - bisect_right(future, observed_at)) * _MICROSECOND
         key = (each.device_ids, each.user_ids, observed_at)
-        place = places[key] = places.get(key, -1) + 1
-        if place:
+        before = len(places)
+        place = places.setdefault(key, 0)
+        if len(places) == before:
+            place = places[key] = place + 1
             received_at += place * _MICROSECOND
-        if observed_at is not each.observed_at or place:
+        if place or observed_at is not each.observed_at:
             each = msgspec.structs.replace(each, observed_at=observed_at, received_at=received_at)  # noqa: PLW2901
         found.append(each)
     return found
 
 
+def _is_future(observed_at: datetime, received_at: datetime) -> bool:
+    return observed_at is not received_at and observed_at > received_at
+
+
 def _states_condition(signal: Signal) -> bool:
-    if is_closing(signal):
-        return True
-    match signal.type:
-        case SignalType.HEARTBEAT | SignalType.REMEDIATION:
-            return False
-        case SignalType.POSTURE_FACT:
-            return signal.level is not None
-        case SignalType.RISK_LEVEL | SignalType.DETECTION | SignalType.EXPOSURE:
-            return True
+    kind = signal.type
+    if kind is _HEARTBEAT or (kind is _POSTURE_FACT and signal.level is None):
+        return signal.resolves
+    return True
 
 
 def _finding(signal: Signal) -> Finding:
@@ -180,23 +193,20 @@ def _finding(signal: Signal) -> Finding:
     )
 
 
-def _fact(signal: Signal, name: str, value: str | float | bool | None) -> Fact:
-    return Fact(
-        name=name,
-        sensor=signal.sensor,
-        value=value,
-        observed_at=signal.observed_at,
-        received_at=signal.received_at,
-        version=signal.event_id,
-        expires_at=signal.expires_at,
-    )
+@lru_cache(maxsize=16)
+def _heard_alone(sensor: str, received_at: datetime) -> dict[str, datetime]:
+    """Return that one sensor was heard: all devices of a delivery share it, and nobody changes it."""
+    return {sensor: received_at}
 
 
 def _heard(heard: dict[str, datetime], signal: Signal) -> dict[str, datetime]:
-    before = heard.get(signal.sensor)
-    if before is not None and before >= signal.received_at:
+    sensor, received_at = signal.sensor, signal.received_at
+    before = heard.get(sensor)
+    if before is not None and before >= received_at:
         return heard
-    heard = {**heard, signal.sensor: signal.received_at}
+    if len(heard) == (0 if before is None else 1):
+        return _heard_alone(sensor, received_at)
+    heard = {**heard, sensor: received_at}
     while len(heard) > MAX_HEARD:
         del heard[min(heard, key=lambda sensor: (heard[sensor], sensor))]
     return heard
@@ -315,15 +325,67 @@ def _is_expired(finding: Finding, now: datetime) -> bool:
 # --- facts ----------------------------------------------------------------------------------------
 
 
-def _with_fact(facts: dict[tuple[str, str], Fact], new: Fact) -> dict[tuple[str, str], Fact]:
-    key = (new.sensor, new.name)
-    old = facts.get(key)
-    if old is None:
-        if len(facts) >= MAX_FACTS:
-            raise PostureFull(f"the device has {MAX_FACTS} facts")
-        return {**facts, key: new}
-    joined = _join_facts(old, new)
-    return facts if joined == old else {**facts, key: joined}
+def _with_facts(
+    facts: dict[tuple[str, str], Fact], signal: Signal, told: Mapping[str, str | float | bool | None]
+) -> dict[tuple[str, str], Fact]:
+    """Return the facts with all that the signal tells: the same ones where that is nothing new. Raises `PostureFull`."""
+    sensor = signal.sensor
+    observed_at = signal.observed_at
+    found = facts
+    for name, value in told.items():
+        if name == STATE_FACT:
+            continue
+        key = (sensor, name)
+        old = found.get(key)
+        if old is None:
+            if len(found) >= MAX_FACTS:
+                raise PostureFull(f"the device has {MAX_FACTS} facts")
+            new = _fact(signal, name, value, None, ())
+        elif old.observed_at < observed_at and _is_surely_same(value, old.value):
+            new = _repeated(old, signal, value)
+        else:
+            new = _join_facts(old, _fact(signal, name, value, None, ()))
+            if new == old:
+                continue
+        if found is facts:
+            found = dict(facts)
+        found[key] = new
+    return found
+
+
+def _repeated(old: Fact, signal: Signal, value: str | float | bool | None) -> Fact:
+    """Return what `_join_facts` makes of a newer statement of the same value: what nearly every report is."""
+    differed_at, statements = old.differed_at, old.statements
+    if len(statements) < MAX_STATEMENTS and (differed_at is None or old.observed_at > differed_at):
+        statements = (*statements, old.observed_at)
+    return _fact(signal, old.name, value, differed_at, statements)
+
+
+def _fact(
+    signal: Signal,
+    name: str,
+    value: str | float | bool | None,
+    differed_at: datetime | None,
+    statements: tuple[datetime, ...],
+) -> Fact:
+    return Fact(
+        name=name,
+        sensor=signal.sensor,
+        value=value,
+        observed_at=signal.observed_at,
+        received_at=signal.received_at,
+        version=signal.event_id,
+        expires_at=signal.expires_at,
+        differed_at=differed_at,
+        statements=statements,
+    )
+
+
+def _is_surely_same(one: object, other: object) -> bool:
+    """Return whether two values are one, as far as that can be told without writing them."""
+    if one is other:
+        return True
+    return one.__class__ is other.__class__ and isinstance(one, str | int) and one == other
 
 
 def _join_facts(one: Fact, other: Fact) -> Fact:
@@ -332,10 +394,10 @@ def _join_facts(one: Fact, other: Fact) -> Fact:
     INVARIANT: the same for every order of arrival (up to `MAX_STATEMENTS` late ones of one value).
     """
     older, newer = (one, other) if _is_not_after(one, other) else (other, one)
-    if _adds_nothing(older, newer):
-        return msgspec.structs.replace(newer, differed_at=older.differed_at, statements=older.statements)
     differed = [each for each in (older.differed_at, newer.differed_at) if each is not None]
-    is_same = older.value is newer.value or _content.encode(older.value) == _content.encode(newer.value)
+    is_same = _is_surely_same(older.value, newer.value) or _content.encode(older.value) == _content.encode(
+        newer.value
+    )
     if not is_same:
         differed.append(older.observed_at)
     differed_at = max(differed, default=None)
@@ -343,19 +405,6 @@ def _join_facts(one: Fact, other: Fact) -> Fact:
     stated.discard(newer.observed_at)
     kept = sorted(at for at in stated if differed_at is None or at > differed_at)[:MAX_STATEMENTS]
     return msgspec.structs.replace(newer, differed_at=differed_at, statements=tuple(kept))
-
-
-def _adds_nothing(older: Fact, newer: Fact) -> bool:
-    """Return whether a newer statement repeats a value of which as many older ones are known as are remembered.
-
-    That is what nearly every report of a sensor that comes regularly does.
-    """
-    return (
-        len(older.statements) == MAX_STATEMENTS
-        and not newer.statements
-        and newer.differed_at is None
-        and (older.value is newer.value or (isinstance(older.value, str) and older.value == newer.value))
-    )
 
 
 def _is_not_after(one: Fact, other: Fact) -> bool:

@@ -4,6 +4,7 @@ Rows are MessagePack arrays in the order of the fields below. INVARIANT: fields 
 end, with a default, so that bytes of an older version still read.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from sys import intern
 
@@ -61,21 +62,23 @@ class _PostureRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     contested: tuple[_IdentifierRow, ...] = ()
 
 
-_encoder = msgspec.msgpack.Encoder()
+_encode = msgspec.msgpack.Encoder().encode
+_astuple = msgspec.structs.astuple
 _posture_decoder = msgspec.msgpack.Decoder(_PostureRow)
 _signal_decoder = msgspec.msgpack.Decoder(Signal)
 
 
 def pack_posture(posture: Posture) -> bytes:
     """Return the posture as bytes; its device id is left out, as it is the key beside them."""
-    return _encoder.encode(
+    findings, contested = posture.findings, posture.contested
+    return _encode(
         (
             posture.name,
-            [msgspec.structs.astuple(each) for each in posture.identifiers],
-            [msgspec.structs.astuple(each) for each in posture.findings.values()],
-            [msgspec.structs.astuple(each) for each in posture.facts.values()],
+            [*map(_astuple, posture.identifiers)],
+            [*map(_astuple, findings.values())] if findings else (),
+            [*map(_astuple, posture.facts.values())],
             posture.heard,
-            [msgspec.structs.astuple(each) for each in posture.contested],
+            [*map(_astuple, contested)] if contested else (),
         ),
     )
 
@@ -95,9 +98,8 @@ def unpack_posture(device_id: DeviceId, packed: bytes) -> Posture:
     )
 
 
-def pack_signal(signal: Signal) -> bytes:
-    """Return the signal as bytes, for the journal."""
-    return _encoder.encode(signal)
+pack_signal: Callable[[Signal], bytes] = _encode
+"""Returns the signal as bytes, for the journal."""
 
 
 def unpack_signal(packed: bytes) -> Signal:

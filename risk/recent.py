@@ -5,10 +5,13 @@ is full, another one is begun, and the oldest that are not needed any more go.
 """
 
 from collections.abc import Iterable
+from struct import Struct
+from typing import Final
 
 KEY_BYTES = 16
 VALUE_BYTES = 8
 _ROW = KEY_BYTES + VALUE_BYTES
+_write: Final = Struct(f"{KEY_BYTES}s{VALUE_BYTES}s").pack_into
 _PARTS = (64, 16, 4, 1)
 """What part of half of all rows the first tables have, and then every one: who has few rows has small tables."""
 
@@ -95,8 +98,7 @@ class _Table:
         if not self._tags[place]:
             self._tags[place] = key[-1] or 1
             self._count += 1
-        start = place * _ROW
-        self._rows[start : start + _ROW] = key + value
+        _write(self._rows, place * _ROW, key, value)
 
     def _place(self, key: bytes) -> int:
         """Return where a key is, or where it belongs."""

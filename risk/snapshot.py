@@ -4,7 +4,7 @@ Postures rest as compact bytes and are opened when they are asked for; those ope
 INVARIANT: `apply` replaces postures and identifiers in one step of the event loop, and raises the epoch.
 """
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 
@@ -23,51 +23,69 @@ again each time that it is looked at: when folded, when enforced, and for incide
 """
 
 
+class _Open:
+    """A posture that is open, beside its bytes."""
+
+    __slots__ = ("packed", "posture")
+
+    def __init__(self, posture: Posture, packed: bytes) -> None:
+        self.posture = posture
+        self.packed = packed
+
+
 class Records:
-    """Postures by the id of their subject."""
+    """Postures by the id of their subject: as bytes, or open."""
 
     def __init__(self) -> None:
-        self._packed: dict[DeviceId, bytes] = {}
-        self._open: OrderedDict[DeviceId, Posture] = OrderedDict()
+        self._kept: dict[DeviceId, bytes | _Open] = {}
+        self._opened: deque[DeviceId] = deque()
+        """Those that are open, in the order in which they were opened, and some that are gone."""
 
     def __len__(self) -> int:
-        return len(self._packed)
+        return len(self._kept)
 
     def __contains__(self, subject_id: object) -> bool:
-        return subject_id in self._packed
+        return subject_id in self._kept
 
     def __iter__(self) -> Iterator[DeviceId]:
-        return iter(self._packed)
+        return iter(self._kept)
 
     def get(self, subject_id: DeviceId) -> Posture | None:
         """Return the posture of a subject, None when there is no such subject."""
-        posture = self._open.get(subject_id)
-        if posture is None:
-            packed = self._packed.get(subject_id)
-            if packed is None:
-                return None
-            posture = unpack_posture(subject_id, packed)
-            self._keep_open(posture)
+        kept = self._kept.get(subject_id)
+        if kept is None:
+            return None
+        if isinstance(kept, _Open):
+            return kept.posture
+        posture = unpack_posture(subject_id, kept)
+        self._keep_open(posture, kept)
         return posture
 
     def load(self, stored: Iterable[tuple[DeviceId, bytes]]) -> None:
         """Take over stored postures."""
-        self._packed.update(stored)
+        self._kept.update(stored)
 
-    def replace(self, posture: Posture, packed: bytes) -> None:
-        """Replace a posture by this one, which is `packed` as bytes."""
-        self._packed[posture.device_id] = packed
-        self._keep_open(posture)
+    def replace(self, subject_id: DeviceId, posture: Posture, packed: bytes) -> None:
+        """Replace the posture of a subject by this one, which is `packed` as bytes."""
+        kept = self._kept.get(subject_id)
+        if isinstance(kept, _Open):
+            kept.posture = posture
+            kept.packed = packed
+        else:
+            self._keep_open(posture, packed)
 
     def remove(self, subject_id: DeviceId) -> None:
         """Forget a subject."""
-        self._packed.pop(subject_id, None)
-        self._open.pop(subject_id, None)
+        self._kept.pop(subject_id, None)
 
-    def _keep_open(self, posture: Posture) -> None:
-        self._open[posture.device_id] = posture
-        if len(self._open) > MAX_OPEN:
-            self._open.popitem(last=False)
+    def _keep_open(self, posture: Posture, packed: bytes) -> None:
+        self._kept[posture.device_id] = _Open(posture, packed)
+        self._opened.append(posture.device_id)
+        if len(self._opened) > MAX_OPEN:
+            first = self._opened.popleft()
+            closing = self._kept.get(first)
+            if isinstance(closing, _Open):
+                self._kept[first] = closing.packed
 
 
 class RiskState:
@@ -160,10 +178,10 @@ class RiskState:
         draft.commit()
         for device_id in draft.merged:
             self._devices.remove(device_id)
-        for posture, packed in postures.values():
-            self._devices.replace(posture, packed)
-        for record, packed in (users or {}).values():
-            self._users.replace(record, packed)
+        for device_id, (posture, packed) in postures.items():
+            self._devices.replace(device_id, posture, packed)
+        for user_id, (record, packed) in (users or {}).items():
+            self._users.replace(user_id, record, packed)
         self._epoch += 1
 
     def put(self, posture: Posture) -> None:

@@ -6,6 +6,7 @@ Nothing of it is seen by anybody before the intake has made it durable (`risk.in
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
@@ -23,7 +24,9 @@ from risk.users import USER_KINDS, UserId, linked, new_record, spelled
 MAX_IDENTIFIERS = 16
 """Most identifiers of one signal that are looked at."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_blake2b: Final = hashlib.blake2b
+_replace: Final = msgspec.structs.replace
 
 
 class _Unusable(Exception):
@@ -129,35 +132,43 @@ def stage_delivery(
 
     Of a part of a delivery, which has no body, rejections have what the item became.
     """
+    if not len(signals) == len(digests) == len(delivered.items):
+        raise ValueError("each signal needs its digests and its item")
     accepted = duplicates = 0
     devices: set[DeviceId] = set()
     users: set[UserId] = set()
     rejected: list[Rejection] = list(delivered.rejections)
     affected = len(stage.draft.affected)
     befores: dict[DeviceId, Posture | None] = {}
-    for told, item, (key, digest) in zip(signals, delivered.items, digests, strict=True):
+    subject: DeviceId | None
+    for at, told in enumerate(signals):
+        key, digest = digests[at]
         is_known = stage.has_seen(key, digest)
         try:
-            signal = _allowed(stage, told)
+            signal = _allowed(stage, told) if stage.subjects else told
             if signal.device_ids or not signal.user_ids:
                 subject = _stage_device(stage, signal, befores, is_known=is_known)
-                devices.update(() if subject is None else (subject,))
+                if subject is not None:
+                    devices.add(subject)
             else:
                 named = _stage_user(stage, signal, is_known=is_known)
                 subject = named[0]
                 users.update(named)
         except NotAllowed as refused:
+            item = delivered.items[at]
             rejected.append(_rejection(item, "not-allowed", str(refused), told, is_part=is_part))
             continue
         except _Unusable as unusable:
+            item = delivered.items[at]
             rejected.append(_rejection(item, unusable.code, str(unusable), told, is_part=is_part))
             continue
         if is_known:
             duplicates += 1
             continue
         accepted += 1
-        stage.signals.append(SignalRow(signal.received_at, signal.sensor, subject, pack_signal(signal)))
-        stage.seen[key] = SeenRow(key, digest, signal.received_at)
+        received_at = signal.received_at
+        stage.signals.append(SignalRow(received_at, signal.sensor, subject, pack_signal(signal)))
+        stage.seen[key] = SeenRow(key, digest, received_at)
     # What rests on a record that was merged, or whose cases changed, rests on something else now.
     devices.update(stage.draft.affected[affected:])
     return IntakeResult(
@@ -283,14 +294,17 @@ def _rejection(item: int, code: str, error: str, signal: Signal, *, is_part: boo
     return Rejection(index=item, code=code, error=error, item=content)
 
 
-def _scoped(signal: Signal) -> list[Identifier]:
+def _scoped(signal: Signal) -> Sequence[Identifier]:
     """Return the signal's identifiers, those that a sensor hands out under this sensor's own name.
 
     Whatever issuer the signal claims for them, a sensor can only speak of its own numbers.
     """
+    sent = signal.device_ids
+    if len(sent) == 1 and sent[0].kind not in SENSOR_SCOPED:
+        return sent
     return [
         Identifier(each.kind, each.value, signal.sensor) if each.kind in SENSOR_SCOPED else each
-        for each in signal.device_ids[:MAX_IDENTIFIERS]
+        for each in sent[:MAX_IDENTIFIERS]
     ]
 
 
@@ -312,9 +326,9 @@ def digests_of(signal: Signal) -> tuple[bytes, bytes]:
 
     Our own times are no content: a message without a time of its own is the same when it is sent again.
     """
-    key = hashlib.blake2b(f"{signal.sensor}\x1f{signal.event_id}".encode(), digest_size=16).digest()
-    observed_at = _EPOCH if signal.observed_at == signal.received_at else signal.observed_at
-    content = pack_signal(
-        msgspec.structs.replace(signal, received_at=_EPOCH, observed_at=observed_at, expires_at=None)
-    )
-    return key, hashlib.blake2b(content, digest_size=8).digest()
+    received_at, observed_at = signal.received_at, signal.observed_at
+    if observed_at is received_at or observed_at == received_at:
+        observed_at = _EPOCH
+    key = _blake2b(f"{signal.sensor}\x1f{signal.event_id}".encode(), digest_size=16)
+    content = _replace(signal, received_at=_EPOCH, observed_at=observed_at, expires_at=None)
+    return key.digest(), _blake2b(pack_signal(content), digest_size=8).digest()
