@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from plugins.payload import digest
-from risk.model import Identifier, Signal
+from risk.devices import names_nothing
+from risk.model import JUNK_VALUES, Identifier, Signal
 
 MAX_ID_CHARS = 400
 """Longest condition or message id; a longer one is cut and completed by a digest."""
@@ -28,9 +29,15 @@ class PluginFault(Exception):
     """A plugin is missing, cannot be loaded, or breaks its contract. The text begins with its name."""
 
 
+def all_bounded(signals: Sequence[Signal], sensor: str, received_at: datetime) -> list[Signal]:
+    """Return the signals as `bounded` does each, and raise as it does."""
+    return [bounded(each, sensor, received_at) for each in signals]
+
+
 def bounded(signal: Signal, sensor: str, received_at: datetime) -> Signal:
     """Return the signal within all bounds. Raises `PluginFault` for what cannot be bounded."""
-    if signal.sensor != sensor or signal.received_at != received_at:
+    received = signal.received_at
+    if signal.sensor != sensor or (received is not received_at and received != received_at):
         raise PluginFault("a signal names another sensor or time of receipt than it was given")
     at = signal.observed_at
     has_zone = at.tzinfo is UTC or at.utcoffset() is not None
@@ -68,11 +75,19 @@ def _is_within(signal: Signal) -> bool:
         and len(signal.category) <= MAX_TITLE_CHARS
         and len(signal.recommended_actions) <= MAX_ACTIONS
         and len(signal.facts) <= MAX_FACTS
-        and all(each.kind and each.value for each in (*signal.device_ids, *signal.user_ids))
+        and _are_named(signal.device_ids)
+        and _are_named(signal.user_ids)
         and all(each and len(each) <= MAX_TEXT_CHARS for each in signal.recommended_actions)
-        and all(len(name) <= MAX_FACT_NAME_CHARS for name in signal.facts)
-        and all(_is_plain(value) for value in signal.facts.values())
+        and _are_plain(signal.facts)
     )
+
+
+def _are_named(identifiers: Sequence[Identifier]) -> bool:
+    return all(each.kind and each.value for each in identifiers)
+
+
+def _are_plain(facts: dict[str, str | int | float | bool | None]) -> bool:
+    return all(len(name) <= MAX_FACT_NAME_CHARS and _is_plain(value) for name, value in facts.items())
 
 
 def _is_plain(value: Any) -> bool:
@@ -83,6 +98,14 @@ def _is_plain(value: Any) -> bool:
         or (value.__class__ is int and -(2**63) <= value < 2**63)
         or (value.__class__ is float and math.isfinite(value))
     )
+
+
+def is_junk_identifier(identifier: Identifier) -> bool:
+    """Return whether an identifier names nothing. Container ids as hostnames are left to the intake."""
+    if identifier.kind == "hostname":
+        plain = identifier.value.strip().rstrip(".").casefold()
+        return plain in JUNK_VALUES or plain.startswith("localhost.")
+    return names_nothing(identifier)
 
 
 def short(text: str, most: int) -> str:

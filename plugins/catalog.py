@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from plugins.bounds import MAX_ID_CHARS, MAX_TEXT_CHARS, MAX_TITLE_CHARS, PluginFault, bounded, short
+from plugins.bounds import MAX_ID_CHARS, MAX_TEXT_CHARS, MAX_TITLE_CHARS, PluginFault, all_bounded, short
 from plugins.contract import Collector, Handshake, Joining, Normalized, SensorV1
 from plugins.payload import MAX_ITEMS
 from plugins.pulling import PullAccess, Pulling
@@ -98,7 +98,7 @@ class SensorFacade:
         """Check a plugin's result and add it. Raises `PluginFault` before anything is added."""
         if not isinstance(one, Normalized) or len(one.origins) != len(one.signals):
             raise PluginFault("the result is not a whole `Normalized`")
-        checked = [bounded(signal, sensor, received_at) for signal in one.signals]
+        checked = all_bounded(one.signals, sensor, received_at)
         sources = one.sources or tuple({} for _ in checked)
         if len(sources) != len(checked):
             raise PluginFault("`sources` does not match `signals`")

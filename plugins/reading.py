@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from plugins.bounds import is_junk_identifier
 from plugins.contract import NO_SUBJECT, Collector, Normalized
 from plugins.payload import MAX_ITEMS, digest, parse_time, text_of
-from risk.devices import normalise_identifier
 from risk.model import JUNK_VALUES, Identifier, Severity, Signal, SignalType
 
 Facts = dict[str, str | int | float | bool | None]
@@ -27,6 +27,7 @@ _SENSOR_SCOPED = frozenset({"sensor-device-id", "sensor-device-uuid"})
 _UNSET_TIME = re.compile(r"(0001|1601|9999)-\d\d-\d\d.*|0|null|none", re.IGNORECASE | re.DOTALL)
 _ADDRESS = re.compile(r"[^\s@\\]{1,128}@[^\s@\\]{1,190}")
 _BUILT_IN_ACCOUNTS = frozenset({"system", "local service", "network service", "root", "administrator"})
+_NOBODY = JUNK_VALUES | _BUILT_IN_ACCOUNTS
 _BUILT_IN_DOMAINS = ("nt authority\\", "nt service\\", "window manager\\", "font driver host\\", "builtin\\")
 
 
@@ -265,16 +266,8 @@ def first_of(value: Any) -> Any:
 
 
 def is_junk(kind: str, value: str) -> bool:
-    """Return whether an identifier names nothing. Container ids as hostnames are left to the intake."""
+    """Return whether an identifier of this kind names nothing, as `is_junk_identifier` does."""
     return is_junk_identifier(Identifier(kind, value))
-
-
-def is_junk_identifier(identifier: Identifier) -> bool:
-    """Return the same as `is_junk` for an identifier: its issuer has no part in it."""
-    if identifier.kind == "hostname":
-        plain = identifier.value.strip().rstrip(".").casefold()
-        return plain in JUNK_VALUES or plain.startswith("localhost.")
-    return normalise_identifier(identifier) is None
 
 
 def is_nobody(value: str) -> bool:
@@ -286,9 +279,7 @@ def is_nobody(value: str) -> bool:
 
     """
     name = value.strip().casefold()
-    return (
-        name in JUNK_VALUES | _BUILT_IN_ACCOUNTS or name.startswith(_BUILT_IN_DOMAINS) or name.endswith("$")
-    )
+    return name in _NOBODY or name.startswith(_BUILT_IN_DOMAINS) or name.endswith("$")
 
 
 def truth(value: Any) -> bool | None:

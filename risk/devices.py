@@ -74,7 +74,6 @@ _ADDRESS_CHARS: Final = frozenset("0123456789abcdef:.")
 """What an address, or the id of a container, is made of."""
 
 
-
 class ParkingFull(Exception):
     """A set names nobody that is known, by nothing strong, and no further such record is kept."""
 
@@ -96,7 +95,7 @@ def normalise_identifier(identifier: Identifier) -> Identifier | None:
     """
     value = identifier.value
     if value.isascii():
-        # Worked out anew sooner than looked up: among many devices, what was kept of one is in no cache of the processor.
+        # Worked out anew sooner than looked up: of many devices, no cache of the processor holds what was kept.
         plain = value.strip().lower()
         if _is_plain(identifier.kind, plain):
             return identifier if plain == value else Identifier(identifier.kind, plain, identifier.issuer)
@@ -454,7 +453,7 @@ class DeviceIndex:
         return self._make_id()
 
     def _owner_alone(self, identifier: Identifier) -> DeviceId | None:
-        """Return the owner of a strong identifier: where it is all that is told, nothing can be against that, or follow."""
+        """Return the owner of a strong identifier: alone, nothing contradicts it or follows from it."""
         if identifier.kind not in _STRENGTH:
             return None
         normal = normalise_identifier(identifier)

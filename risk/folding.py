@@ -328,7 +328,7 @@ def _is_expired(finding: Finding, now: datetime) -> bool:
 def _with_facts(
     facts: dict[tuple[str, str], Fact], signal: Signal, told: Mapping[str, str | float | bool | None]
 ) -> dict[tuple[str, str], Fact]:
-    """Return the facts with all that the signal tells: the same ones where that is nothing new. Raises `PostureFull`."""
+    """Return the facts with what the signal tells, the same ones where that is no news. Raises `PostureFull`."""
     sensor = signal.sensor
     observed_at = signal.observed_at
     found = facts
