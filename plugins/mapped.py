@@ -209,7 +209,10 @@ class _Reader:
         if route is None:
             return ""
         value = self.alone(route)
-        return value if isinstance(value, str) else _word(self.first(route))
+        if isinstance(value, str):
+            return value
+        value = self.first(route)
+        return "" if value is None else _word(value)
 
     def time(self, route: _Route) -> datetime | None:
         """Return the time at a route of one key, None where more has to be asked."""
@@ -584,10 +587,9 @@ def _facts(reader: _Reader, plan: _Plan) -> dict[str, str | int | float | bool |
         value = reader.alone(route)
         if value is None:
             values = reader.values(route)
-            if not values:
-                continue
-            value = values[0]
-        if not isinstance(value, dict | list):
+            if values and not isinstance(values[0], (dict, list)):
+                facts[name] = values[0]
+        elif not isinstance(value, dict):
             facts[name] = value
     return facts
 

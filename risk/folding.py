@@ -385,7 +385,7 @@ def _is_surely_same(one: object, other: object) -> bool:
     """Return whether two values are one, as far as that can be told without writing them."""
     if one is other:
         return True
-    return one.__class__ is other.__class__ and isinstance(one, str | int) and one == other
+    return one.__class__ is other.__class__ and isinstance(one, (str, int)) and one == other
 
 
 def _join_facts(one: Fact, other: Fact) -> Fact:

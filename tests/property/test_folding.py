@@ -1,16 +1,17 @@
 """Folding gives the same posture in every order and with every repetition (below the bounds)."""
 
 import asyncio
+import functools
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from risk.folding import MAX_OPENINGS, fold, join
+from risk.folding import MAX_OPENINGS, MAX_STATEMENTS, _join_facts, fold, join
 from risk.intake import Intake
 from risk.memory import MemoryRiskStore
-from risk.model import DeviceId, Identifier, Posture, Severity, Signal, SignalType
+from risk.model import DeviceId, Fact, Identifier, Posture, Severity, Signal, SignalType
 from risk.snapshot import RiskState
 from risk.users import linked, new_record, reach, spelled, together
 
@@ -224,3 +225,28 @@ def test_which_records_are_one_device_does_not_depend_on_the_order(history, rand
     shuffled = history + random.choices(history, k=3)
     random.shuffle(shuffled)
     assert asyncio.run(known_after(history)) == asyncio.run(known_after(shuffled))
+
+
+values = st.sampled_from([True, True, True, False, "on", "on", 3, 3.0, None])
+stated = st.lists(st.tuples(minutes | minutes.map(lambda at: at + timedelta(hours=1)), values), min_size=1)
+
+
+@given(stated, st.booleans())
+def test_folding_a_fact_is_joining_all_that_was_stated_of_it(statements, is_ordered):
+    """The short ways of folding, for a report that repeats what is known, give what the long way gives."""
+    if is_ordered:
+        statements = [(T0 + timedelta(minutes=at), value) for at, (_, value) in enumerate(statements * 3)]
+    told, facts = [], []
+    for number, (at, value) in enumerate(statements):
+        told.append(
+            Signal(
+                sensor="edr", type=SignalType.HEARTBEAT, observed_at=at, received_at=at, external_id="c",
+                event_id=f"e{number}", facts={"disk": value},
+            )
+        )  # fmt: skip
+        facts.append(
+            Fact(name="disk", sensor="edr", value=value, observed_at=at, received_at=at, version=f"e{number}")
+        )
+    known = folded(told).facts["edr", "disk"]
+    assert known == functools.reduce(_join_facts, facts)
+    assert len(known.statements) <= MAX_STATEMENTS

@@ -281,3 +281,31 @@ def test_our_own_words_for_a_type_need_no_table() -> None:
         ("detection", "unknown"),
         ("detection", "high"),
     ]
+
+
+def test_generic_items_have_their_own_numbers_and_places_however_many_there_are():
+    """Items are read some at a time, and what is shown of where their fields stood is shared where it is equal."""
+    options = FACADES["generic"].parse_options(
+        {
+            "items": "hosts",
+            "device": [{"kind": "serial", "path": ["serial", "other.serial"]}],
+            "event_id": {"path": "id", "value": "none"},
+            "ignore": {"path": "test", "equals": [True]},
+            "facts": {"disk": "disk"},
+        },
+    )
+    hosts = [{"serial": f"S{number}", "id": number, "disk": True} for number in range(40)]
+    hosts[17] = {"id": 17}
+    hosts[18] = {"other": {"serial": "S18"}, "disk": None}
+    hosts[33] = {"serial": "S33", "test": True}
+    made = FACADES["generic"].normalize(
+        [{"hosts": hosts}, {"hosts": hosts[:1]}], options, sensor="edr", received_at=RECEIVED, headers={}
+    )
+    assert made.origins == (*range(17), *range(18, 33), *range(34, 40), 40)
+    assert [(each.index, each.code) for each in made.rejections] == [(17, "no-device")]
+    assert (made.ignored, made.items) == (1, 41)
+    assert [signal.device_ids[0].value for signal in made.signals[16:19]] == ["S16", "S18", "S19"]
+    assert made.sources[0] == {"device.serial": "serial", "event_id": "id", "facts.disk": "disk"}
+    assert made.sources[0] is made.sources[20]
+    assert made.sources[17] == {"device.serial": "other.serial", "event_id": "literal 'none'"}
+    assert made.signals[17].facts == {"disk": None}

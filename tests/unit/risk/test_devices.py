@@ -3,7 +3,10 @@
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from risk import devices
 from risk.devices import (
     MAX_IDENTIFIERS,
     MAX_VALUE_CHARS,
@@ -11,6 +14,7 @@ from risk.devices import (
     ParkingFull,
     keys_text,
     name_of,
+    names_nothing,
     normalise_identifier,
     random_device_id,
 )
@@ -330,3 +334,20 @@ def test_ids_are_random_and_recognisable():
     made = {random_device_id() for _ in range(100)}
     assert len(made) == 100
     assert all(each.startswith("dev_") and len(each) == 24 for each in made)
+
+
+kinds = st.sampled_from(["serial", "hostname", "udid", "certificate-sha256", "sensor-device-id", "mac", ""])
+spellings = st.one_of(
+    st.text("0fFxX?-:. \t\x1f{}aB9", max_size=8),
+    st.text("0123456789abcdef", min_size=11, max_size=65),
+    st.text(max_size=4),
+    st.sampled_from(["localhost", "Localhost.x", "unknown", "N/A", "SER-0", "lt-014.corp.example."]),
+    st.sampled_from([255, 256, 257]).map(lambda size: "a" * size + "9"),
+)
+
+
+@given(st.builds(Identifier, kinds, spellings, st.sampled_from(["", "edr"])))
+def test_what_is_plainly_no_junk_is_what_a_closer_look_finds(identifier):
+    found = devices._normalised(identifier)
+    assert normalise_identifier(identifier) == found
+    assert names_nothing(identifier) == (found is None)

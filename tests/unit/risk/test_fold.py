@@ -245,3 +245,23 @@ def test_repeating_a_value_for_long_is_the_same_as_joining_all_of_it(value) -> N
     other = Fact(name="os", sensor="edr", value="else", observed_at=at(99), received_at=at(99))
     changed = folding._join_facts(known, other)
     assert (changed.since, changed.statements) == (at(99), ())
+
+
+def test_devices_of_one_delivery_share_what_they_have_heard() -> None:
+    """One sensor at one instant: that is most of a large estate, and is in memory once."""
+    others = Posture(device_id=DeviceId("dev_2"))
+    first, second = (fold(each, signal(1)).heard for each in (EMPTY, others))
+    assert first == {"edr": T0 + MINUTE}
+    assert first is second
+    assert folded(signal(1), signal(2, sensor="mdm")).heard == {
+        "edr": T0 + MINUTE,
+        "mdm": T0 + 2 * MINUTE,
+    }
+
+
+def test_a_report_of_many_facts_changes_only_those_that_it_tells() -> None:
+    before = folded(signal(1, facts={"a": 1, "b": 2, "state": "fail"}))
+    after = fold(before, signal(2, facts={"a": 1, "c": 3}))
+    assert {name: fact.value for (_, name), fact in after.facts.items()} == {"a": 1, "b": 2, "c": 3}
+    assert after.facts["edr", "b"] is before.facts["edr", "b"]
+    assert {name for _, name in before.facts} == {"a", "b"}

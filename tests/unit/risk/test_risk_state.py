@@ -88,6 +88,21 @@ def test_only_some_postures_stay_open(monkeypatch):
     assert all(state.posture(DeviceId(f"dev_{number}")).name == "lt-1" for number in range(5))
 
 
+def test_a_posture_that_is_gone_keeps_no_other_open(monkeypatch):
+    """What was opened before it was removed, and comes back, does not add to those that stay open."""
+    monkeypatch.setattr(snapshot, "MAX_OPEN", 2)
+    records = snapshot.Records()
+    for number in (1, 2, 1, 3, 1, 4, 5):
+        made = posture(f"dev_{number}", f"S{number}")
+        records.remove(made.device_id)
+        records.replace(made.device_id, made, pack_posture(made))
+    assert sum(not isinstance(each, bytes) for each in records._kept.values()) <= 2
+    assert sorted(records) == [f"dev_{number}" for number in (1, 2, 3, 4, 5)]
+    assert all(records.get(DeviceId(each)).device_id == each for each in list(records))
+    records.remove(DeviceId("dev_5"))
+    assert records.get(DeviceId("dev_5")) is None
+
+
 def test_durations_and_sizes():
     assert [parse_duration(text) for text in ("500ms", "30 s", "15m", "1.5h", "7d")] == [
         0.5,
