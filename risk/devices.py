@@ -57,8 +57,9 @@ MAX_SHARED = 1000
 SENSOR_SCOPED: frozenset[str] = frozenset({"sensor-device-id", "sensor-device-uuid"})
 """Kinds whose values a sensor hands out itself: they mean nothing without its name."""
 
+_UNSCOPED: Final = frozenset({"hostname", "serial"})
 _STRENGTH: dict[str, int] = {kind: rank for rank, kind in enumerate(STRONG_KINDS)}
-_SEPARATOR = "\x1f"
+_SEPARATOR: Final = "\x1f"
 _STRONG = tuple(f"{kind}{_SEPARATOR}" for kind in STRONG_KINDS)
 _HOSTNAME = f"hostname{_SEPARATOR}"
 _CLAIM, _APART = "!", "~"
@@ -67,11 +68,15 @@ _MEANINGLESS = re.compile(r"[0\-:. ]*|[f\-:. ]+|x+|\?+|.*[\x00-\x1f\x7f].*", re.
 _CONTAINER = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
 _ADDRESS = re.compile(r"[0-9.]+|[0-9a-f]*:[0-9a-f:.]*")
 _HEX_KINDS = frozenset({"certificate-sha256"})
-_DOUBTFUL_ENDS: Final = frozenset("0-:. fx?")
-"""How a value ends that may be meaningless: all that is ends so, or has a control character."""
+_SURROUNDING: Final = frozenset(" {")
+_MEANINGLESS_CHARS: Final = frozenset("0-:. fFxX?")
+"""What a value is made of that `_MEANINGLESS` finds, unless it has control characters."""
 
-_ADDRESS_CHARS: Final = frozenset("0123456789abcdef:.")
+_ADDRESS_CHARS: Final = frozenset("0123456789abcdefABCDEF:.")
 """What an address, or the id of a container, is made of."""
+
+_NO_END_OF_JUNK: Final = frozenset("123456789")
+"""None of `JUNK_VALUES` ends so."""
 
 
 class ParkingFull(Exception):
@@ -93,33 +98,32 @@ def normalise_identifier(identifier: Identifier) -> Identifier | None:
     True
 
     """
-    value = identifier.value
-    if value.isascii():
-        # Worked out anew sooner than looked up: of many devices, no cache of the processor holds what was kept.
-        plain = value.strip().lower()
-        if _is_plain(identifier.kind, plain):
-            return identifier if plain == value else Identifier(identifier.kind, plain, identifier.issuer)
-    return _normalised(identifier)
+    # Worked out anew sooner than looked up: of many devices, no cache of the processor holds what was kept.
+    if not _is_plain(identifier.kind, identifier.value):
+        return _normalised(identifier)
+    plain = identifier.value.lower()
+    return identifier if plain == identifier.value else Identifier(identifier.kind, plain, identifier.issuer)
 
 
 def names_nothing(identifier: Identifier) -> bool:
     """Return whether `normalise_identifier` returns None."""
-    value = identifier.value
-    if value.isascii() and _is_plain(identifier.kind, value.strip().lower()):
-        return False
-    return _normalised(identifier) is None
+    return not _is_plain(identifier.kind, identifier.value) and _normalised(identifier) is None
 
 
 def _is_plain(kind: str, value: str) -> bool:
-    """Return whether an ASCII value without case is surely no junk, and in its normal form as it is."""
-    if not 0 < len(value) <= MAX_VALUE_CHARS or not kind or value[-1] in _DOUBTFUL_ENDS:
+    """Return whether a value is surely no junk, and in its normal form but for the case of its letters."""
+    if not kind or not 0 < len(value) <= MAX_VALUE_CHARS or not value.isascii() or not value.isprintable():
+        return False
+    first, last = value[0], value[-1]
+    if first in _SURROUNDING or last == " " or (first in _MEANINGLESS_CHARS and last in _MEANINGLESS_CHARS):
         return False
     if kind == "hostname":
-        if (value[0] in _ADDRESS_CHARS and value[-1] in _ADDRESS_CHARS) or value.startswith("localhost."):
+        is_address = first in _ADDRESS_CHARS and last in _ADDRESS_CHARS
+        if is_address or last == "." or value[:10].lower() == "localhost.":
             return False
-    elif kind in _HEX_KINDS or value[0] == "{":
+    elif kind in _HEX_KINDS:
         return False
-    return value.isprintable() and value not in JUNK_VALUES
+    return last in _NO_END_OF_JUNK or value.lower() not in JUNK_VALUES
 
 
 @lru_cache(maxsize=16_384)
@@ -454,9 +458,12 @@ class DeviceIndex:
 
     def _owner_alone(self, identifier: Identifier) -> DeviceId | None:
         """Return the owner of a strong identifier: alone, nothing contradicts it or follows from it."""
-        if identifier.kind not in _STRENGTH:
+        kind, value = identifier.kind, identifier.value
+        if kind not in _STRENGTH:
             return None
-        normal = normalise_identifier(identifier)
+        if _is_plain(kind, value):
+            return self._owner(_key_text(kind, identifier.issuer, value.lower()))
+        normal = _normalised(identifier)
         return None if normal is None else self._owner(_key(normal))
 
     def _match(self, identifiers: Sequence[Identifier], *, by_names: bool) -> DeviceId | None:
@@ -709,8 +716,13 @@ def _rank(identifier: Identifier) -> int:
 
 def _issuer(identifier: Identifier) -> str:
     """Return the issuer where it scopes the value; a hostname or serial means the same from everyone."""
-    return "" if identifier.kind in {"hostname", "serial"} else identifier.issuer
+    return "" if identifier.kind in _UNSCOPED else identifier.issuer
 
 
 def _key(normal: Identifier) -> str:
-    return f"{normal.kind}{_SEPARATOR}{_issuer(normal)}{_SEPARATOR}{normal.value}"
+    return _key_text(normal.kind, normal.issuer, normal.value)
+
+
+def _key_text(kind: str, issuer: str, value: str) -> str:
+    issuer = "" if kind in _UNSCOPED else issuer
+    return f"{kind}{_SEPARATOR}{issuer}{_SEPARATOR}{value}"

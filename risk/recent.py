@@ -11,6 +11,7 @@ from typing import Final
 KEY_BYTES = 16
 VALUE_BYTES = 8
 _ROW = KEY_BYTES + VALUE_BYTES
+_START_MASK: Final = (1 << 30) - 1
 _write: Final = Struct(f"{KEY_BYTES}s{VALUE_BYTES}s").pack_into
 _PARTS = (64, 16, 4, 1)
 """What part of half of all rows the first tables have, and then every one: who has few rows has small tables."""
@@ -35,8 +36,9 @@ class Recent:
 
     def get(self, key: bytes) -> bytes | None:
         """Return what was last put under a key, None when it is not remembered."""
+        start, tag = _start(key), key[-1] or 1
         for table in self._tables:
-            value = table.get(key)
+            value = table.get(key, start, tag)
             if value is not None:
                 return value
         return None
@@ -47,7 +49,7 @@ class Recent:
         for key, value in rows:
             if newest.is_full:
                 newest = self._begin()
-            newest.put(key, value)
+            newest.put(key, value, _start(key), key[-1] or 1)
 
     def _begin(self) -> "_Table":
         """Begin a table; of those that are full keep the newest that have half of all rows together."""
@@ -84,29 +86,35 @@ class _Table:
         """Whether no further row has a place."""
         return self._count >= self.most
 
-    def get(self, key: bytes) -> bytes | None:
+    def get(self, key: bytes, start: int, tag: int) -> bytes | None:
         """Return the value of a key, None without one."""
-        place = self._place(key)
+        place = self._place(key, start, tag)
         if not self._tags[place]:
             return None
-        start = place * _ROW + KEY_BYTES
-        return bytes(self._rows[start : start + VALUE_BYTES])
+        at = place * _ROW + KEY_BYTES
+        return bytes(self._rows[at : at + VALUE_BYTES])
 
-    def put(self, key: bytes, value: bytes) -> None:
+    def put(self, key: bytes, value: bytes, start: int, tag: int) -> None:
         """Give a key its value. The table must not be full."""
-        place = self._place(key)
+        place = self._place(key, start, tag)
         if not self._tags[place]:
-            self._tags[place] = key[-1] or 1
+            self._tags[place] = tag
             self._count += 1
         _write(self._rows, place * _ROW, key, value)
 
-    def _place(self, key: bytes) -> int:
+    def _place(self, key: bytes, start: int, tag: int) -> int:
         """Return where a key is, or where it belongs."""
-        tag = key[-1] or 1
-        tags, rows, mask = self._tags, self._rows, self._mask
-        place = hash(key) & mask
-        while (found := tags[place]) and not (
-            found == tag and rows[place * _ROW : place * _ROW + KEY_BYTES] == key
-        ):
+        tags, mask = self._tags, self._mask
+        place = start & mask
+        while found := tags[place]:
+            if found == tag:
+                at = place * _ROW
+                if self._rows[at : at + KEY_BYTES] == key:
+                    break
             place = (place + 1) & mask
         return place
+
+
+def _start(key: bytes) -> int:
+    """Return where to begin to look for a key: nobody can foretell it, and so make many keys begin at one place."""
+    return hash(key) & _START_MASK
