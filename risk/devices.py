@@ -98,7 +98,7 @@ def normalise_identifier(identifier: Identifier) -> Identifier | None:
     True
 
     """
-    # Worked out anew sooner than looked up: of many devices, no cache of the processor holds what was kept.
+    # Worked out anew, not looked up: there may be more devices than are remembered.
     if not _is_plain(identifier.kind, identifier.value):
         return _normalised(identifier)
     plain = identifier.value.lower()

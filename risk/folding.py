@@ -11,7 +11,6 @@ older open that arrives later changes nothing.
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -50,6 +49,7 @@ SEVERITY_ORDER: dict[Severity, int] = {
 
 _HEARTBEAT: Final = SignalType.HEARTBEAT
 _POSTURE_FACT: Final = SignalType.POSTURE_FACT
+_replace: Final = msgspec.structs.replace
 _MICROSECOND = timedelta(microseconds=1)
 _content = msgspec.msgpack.Encoder()
 
@@ -77,16 +77,7 @@ def fold(posture: Posture, signal: Signal) -> Posture:
     heard = posture.heard if told and told.get(REPORTING_FACT) is False else _heard(posture.heard, signal)
     if findings is posture.findings and facts is posture.facts and heard is posture.heard:
         return posture
-    # Written out: that takes half the time of replacing three fields.
-    return Posture(
-        device_id=posture.device_id,
-        name=posture.name,
-        identifiers=posture.identifiers,
-        findings=findings,
-        facts=facts,
-        heard=heard,
-        contested=posture.contested,
-    )
+    return _replace(posture, findings=findings, facts=facts, heard=heard)
 
 
 def join(one: Posture, other: Posture) -> Posture:
@@ -193,10 +184,23 @@ def _finding(signal: Signal) -> Finding:
     )
 
 
-@lru_cache(maxsize=16)
-def _heard_alone(sensor: str, received_at: datetime) -> dict[str, datetime]:
-    """Return that one sensor was heard: all devices of a delivery share it, and nobody changes it."""
-    return {sensor: received_at}
+class _Alone:
+    """What a device has heard that heard of one sensor only. All of a delivery share it, and nobody changes it."""
+
+    def __init__(self) -> None:
+        self._sensor = ""
+        self._received_at: datetime | None = None
+        self._heard: dict[str, datetime] = {}
+
+    def heard(self, sensor: str, received_at: datetime) -> dict[str, datetime]:
+        """Return that one sensor was heard then: what was returned last where that is the same."""
+        if received_at is not self._received_at or sensor != self._sensor:
+            self._sensor, self._received_at = sensor, received_at
+            self._heard = {sensor: received_at}
+        return self._heard
+
+
+_alone: Final = _Alone()
 
 
 def _heard(heard: dict[str, datetime], signal: Signal) -> dict[str, datetime]:
@@ -205,7 +209,7 @@ def _heard(heard: dict[str, datetime], signal: Signal) -> dict[str, datetime]:
     if before is not None and before >= received_at:
         return heard
     if len(heard) == (0 if before is None else 1):
-        return _heard_alone(sensor, received_at)
+        return _alone.heard(sensor, received_at)
     heard = {**heard, sensor: received_at}
     while len(heard) > MAX_HEARD:
         del heard[min(heard, key=lambda sensor: (heard[sensor], sensor))]

@@ -249,8 +249,8 @@ def test_repeating_a_value_for_long_is_the_same_as_joining_all_of_it(value) -> N
 
 def test_devices_of_one_delivery_share_what_they_have_heard() -> None:
     """One sensor at one instant: that is most of a large estate, and is in memory once."""
-    others = Posture(device_id=DeviceId("dev_2"))
-    first, second = (fold(each, signal(1)).heard for each in (EMPTY, others))
+    told, other = signal(1), Posture(device_id=DeviceId("dev_2"))
+    first, second = (fold(each, told).heard for each in (EMPTY, other))
     assert first == {"edr": T0 + MINUTE}
     assert first is second
     assert folded(signal(1), signal(2, sensor="mdm")).heard == {
