@@ -188,16 +188,16 @@ class _Alone:
     """What a device has heard that heard of one sensor only. All of a delivery share it, and nobody changes it."""
 
     def __init__(self) -> None:
-        self._sensor = ""
-        self._received_at: datetime | None = None
-        self._heard: dict[str, datetime] = {}
+        # Replaced as one, so that no thread meets a half of it.
+        self._last: tuple[str, datetime | None, dict[str, datetime]] = ("", None, {})
 
     def heard(self, sensor: str, received_at: datetime) -> dict[str, datetime]:
         """Return that one sensor was heard then: what was returned last where that is the same."""
-        if received_at is not self._received_at or sensor != self._sensor:
-            self._sensor, self._received_at = sensor, received_at
-            self._heard = {sensor: received_at}
-        return self._heard
+        last_sensor, last_received_at, heard = self._last
+        if received_at is not last_received_at or sensor != last_sensor:
+            heard = {sensor: received_at}
+            self._last = (sensor, received_at, heard)
+        return heard
 
 
 _alone: Final = _Alone()
