@@ -34,7 +34,7 @@ from risk.lanes import Lanes, is_light
 from risk.model import DeviceId, Posture, Rejection, Signal
 from risk.outcome import MAX_EFFECTS, Effect, IntakeResult
 from risk.packing import pack_posture, pack_signal
-from risk.parts import MAX_PART, Delivered, Part, pack_part, unpack_part
+from risk.parts import Delivered, Part, pack_part, unpack_part
 from risk.seen import SeenMessages
 from risk.snapshot import RiskState
 from risk.staging import Stage, batch_of, digests_of, stage_delivery
@@ -61,8 +61,10 @@ MAX_PENDING_SIGNALS = 25_000
 MAX_BATCH = 512
 """Most deliveries of one transaction."""
 
-MAX_BATCH_SIGNALS = MAX_PART
-"""No further delivery joins a transaction that already has this many signals, but light ones that would wait for it."""
+MAX_BATCH_SIGNALS = 256
+"""No further delivery joins a transaction that already has this many signals, or a part of a large one, but light ones
+that would wait for it. Each transaction costs the writer and the event loop some turns at the interpreter.
+"""
 
 MAX_DEAD_LETTER_BYTES = 65_536
 """Most bytes of a body that a dead letter keeps."""
@@ -235,8 +237,9 @@ class Intake:
         if self._pruning is not None:
             await asyncio.wait([self._pruning])
         await self._seen.stop()
-        for submission in self._waiting.take(len(self._waiting), sys.maxsize):
-            _fail(submission, StoreOverloaded(STOPPING))
+        while self._waiting:
+            for submission in self._waiting.take(len(self._waiting), sys.maxsize):
+                _fail(submission, StoreOverloaded(STOPPING))
 
     async def submit(
         self,
@@ -277,7 +280,8 @@ class Intake:
         return await self._add(_Submission(delivered))
 
     def _add(self, submission: _Submission) -> asyncio.Future[IntakeResult]:
-        self._waiting.add(submission.delivered.sensor, submission, submission.weight)
+        sensor, is_part = submission.delivered.sensor, submission.part_id is not None
+        self._waiting.add(sensor, submission, submission.weight, is_last=is_part)
         self._wake.set()
         return submission.future
 
@@ -432,7 +436,7 @@ class Intake:
             if some := self._joining(lot, is_last=is_last):
                 # Before anything else: whoever was taken is told when something fails.
                 lot.submissions += some
-                lot.weight += sum(each.weight for each in some)
+                lot.weight += sum(each.weight if each.part_id is None else MAX_BATCH_SIGNALS for each in some)
                 await self._stage(lot, some, turn)
             elif is_last:
                 return

@@ -19,7 +19,7 @@ class _Lane(Generic[T]):
     __slots__ = ("items", "weight")
 
     def __init__(self) -> None:
-        self.items: deque[tuple[T, int]] = deque()
+        self.items: deque[tuple[T, int, bool]] = deque()
         self.weight = 0
 
     @property
@@ -51,14 +51,14 @@ class Lanes(Generic[T]):
         lane = self._lanes.get(sender)
         return lane is None or (len(lane.items) < most and lane.weight + weight <= most_weight)
 
-    def add(self, sender: str, item: T, weight: int) -> None:
-        """Put an item at the end of its lane, whether there is room or not."""
+    def add(self, sender: str, item: T, weight: int, *, is_last: bool = False) -> None:
+        """Put an item at the end of its lane, whether there is room or not. One that `is_last` ends a group."""
         lane = self._lanes.setdefault(sender, _Lane())
-        lane.items.append((item, weight))
+        lane.items.append((item, weight, is_last))
         lane.weight += weight
 
     def take(self, most: int, most_weight: int, *, is_light: bool | None = None) -> list[T]:
-        """Return up to `most` items, one of each lane in turn; none more once they weigh `most_weight`.
+        """Return up to `most` items, one of each lane in turn; none more once they weigh `most_weight` or one is last.
 
         The order within a lane is kept. Light items and others are never taken together, so that no light one waits
         for more than one lot of others: those whose turn it is, or those that `is_light` asks for. The next call goes
@@ -73,9 +73,9 @@ class Lanes(Generic[T]):
             lane = self._lanes[sender]
             if lane.is_light is not are_light:
                 continue
-            item, its_weight = lane.items.popleft()
+            item, its_weight, is_last = lane.items.popleft()
             lane.weight -= its_weight
-            weight += its_weight
+            weight += most_weight if is_last else its_weight
             taken.append(item)
             del self._lanes[sender]
             if lane.items:

@@ -112,9 +112,10 @@ _SOME = 500
 
 MAX_KEY = 2**62
 
-_AT_ONCE = (64, 32, 16, 8, 4, 2, 1)
-"""Rows of one statement. INVARIANT: few sizes, so that every statement stays prepared; 64 rows of 8 are under the
-limit of parameters."""
+_AT_ONCE = (256, 192, 128, 96, 64, 32, 16, 8, 4, 2, 1)
+_MOST_PARAMETERS = 999
+"""Rows of one statement, and the most parameters that every SQLite takes. INVARIANT: few sizes, so that every statement
+stays prepared."""
 
 _DEVICES = ("INSERT INTO risk_devices_lately (device_id, keys, posture) VALUES", "")
 _USERS = ("INSERT OR REPLACE INTO risk_users VALUES", "")
@@ -198,10 +199,11 @@ def insert_rows(
     The interpreter is let go of, and waited for, once a statement: a busy event loop would hold up every row.
     """
     at = 0
+    width = len(rows[0]) if rows else 1
     for size in _AT_ONCE:
-        while len(rows) - at >= size:
+        while len(rows) - at >= size and size * width <= _MOST_PARAMETERS:
             some = rows[at : at + size]
-            statement = _statement(*into, len(some[0]), size)
+            statement = _statement(*into, width, size)
             connection.execute(statement, tuple(chain.from_iterable(some)))
             at += size
 

@@ -36,6 +36,14 @@ def test_a_group_ends_with_the_item_that_makes_it_heavy() -> None:
     assert made.take(9, 4) == ["c"]
 
 
+def test_a_group_ends_with_an_item_that_is_last() -> None:
+    made: Lanes[str] = Lanes()
+    for name in ("a", "b", "c"):
+        made.add(name, name, LIGHT + 1, is_last=name == "b")
+    assert made.take(9, 1000) == ["a", "b"]
+    assert made.take(9, 1000) == ["c"]
+
+
 def test_weight_fills_a_lane_but_never_an_empty_one() -> None:
     made = lanes()
     assert made.has_room("noisy", 1000, **BOUNDS)
