@@ -4,30 +4,25 @@ import asyncio
 import itertools
 import os
 import secrets
-import signal
-import socket
-import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import structlog
-import uvloop
-from aiohttp import web
 
 from gateway import __version__
 from gateway.apidoc.routes import ApiDocuments
 from gateway.asked.cloudflare import PostureAsked
 from gateway.canary.watch import CanaryWatch
 from gateway.config.load import ConfigInvalid, LoadedConfig
-from gateway.config.locations import WithoutCountries
 from gateway.config.paths import database_path
-from gateway.config.schema import Config, DeviceCertificate, DeviceClaim
+from gateway.config.restart import restart_needed
+from gateway.config.schema import Config, DeviceCertificate
 from gateway.config.sensors import installed, load_config
 from gateway.decision.assertion import AssertionSigner
-from gateway.decision.context import device_keys, person_key, session_key
+from gateway.decision.context import device_keys
 from gateway.decision.judge import Judge
 from gateway.decision.reference import new_reference
 from gateway.decision.ticket import TicketMaker, utc_now
@@ -38,6 +33,7 @@ from gateway.deliveries.again import Again
 from gateway.deliveries.fragments import Fragments
 from gateway.deliveries.log import DeliveryLog
 from gateway.deliveries.model import Judged
+from gateway.deliveries.observing import DeliveryObserver
 from gateway.deliveries.standing import Standings
 from gateway.deliveries.store import DeliveryStore
 from gateway.deliveries.whose import Devices
@@ -45,7 +41,7 @@ from gateway.devices.admin import device_routes
 from gateway.devices.certificate import DeviceCa, parse_device_ca
 from gateway.devices.desk import DeviceDesk, log_joined
 from gateway.devices.figures import DeviceFigures
-from gateway.feed.hub_side import Enforcement, FeedHandlers, FeedHub, NotEnforced, joined
+from gateway.feed.hub_side import FeedHandlers, FeedHub
 from gateway.feed.settings import encode_settings, worker_settings
 from gateway.hub.about_me import AboutMe
 from gateway.hub.admin import AdminActions, ReloadReport, admin_application
@@ -53,48 +49,47 @@ from gateway.hub.ambience import Ambience, StyleFault, load_ambience, warm
 from gateway.hub.authzen import AuthZenApi, Ground
 from gateway.hub.changes import Changes
 from gateway.hub.desk import Desk
+from gateway.hub.enforcing import Enforcing
 from gateway.hub.exception_pages import ExceptionPages
-from gateway.hub.hooks import Delivery, Hooks, SensorConfigFault, hook_sensors
+from gateway.hub.hooks import Hooks, SensorConfigFault, hook_sensors
 from gateway.hub.kept_forms import KeptForms
 from gateway.hub.limited_pages import LimitedPages, notice_texts
 from gateway.hub.pace import GivingWay
 from gateway.hub.pages import Pages
+from gateway.hub.readiness import Readiness
 from gateway.hub.remediation import Remediation
 from gateway.hub.remedies import SCHEMAS as REMEDY_SCHEMAS
 from gateway.hub.remedies import Remedies, with_exceptions
 from gateway.hub.returns import SealedReturns
 from gateway.hub.revocation import Revocation, Revoked, Revoker
 from gateway.hub.runtime import Runtime, make_runtime
-from gateway.hub.shortcut import Deliveries, DeliverySite
 from gateway.hub.signin import SignIn
 from gateway.hub.signin_pages import HubSignInPages
+from gateway.hub.sites import Sites
 from gateway.hub.spare import spare_pages
 from gateway.hub.speaking import Speaking
 from gateway.hub.texts.catalogue import CatalogueFault
 from gateway.hub.triage import Triage
-from gateway.hub.web import MAX_FIELD_BYTES, HubWeb
+from gateway.hub.web import HubWeb
 from gateway.incidents import store as incident_tables
 from gateway.incidents.desk import IncidentDesk, IncidentRecorder
-from gateway.incidents.model import Change, Incident
-from gateway.listeners import hold_run_dir, shared_listener
-from gateway.memory import collect_seldom, leave_out_what_stays
-from gateway.observe.logs import EventLines, configure_logs
-from gateway.observe.metrics import Metrics, SensorFigures
-from gateway.observe.ops import Component, country_database, ops_application
+from gateway.incidents.figures import IncidentFigures
+from gateway.incidents.model import Change
+from gateway.memory import leave_out_what_stays
+from gateway.observe.metrics import Metrics
+from gateway.observe.ops import ops_application
 from gateway.observe.systemd import notify
-from gateway.oidc.io import ProviderClient
+from gateway.oidc.clients import ProviderClients
 from gateway.pulls import store as pull_tables
 from gateway.pulls.hub import Pulls, RefreshResult
 from gateway.pulls.ingest import Ingest
 from gateway.pulls.store import CursorStore
-from gateway.scheduling import ask_for_short_turns
 from gateway.service_tokens import store as service_token_tables
 from gateway.service_tokens.admin import TokenApi
 from gateway.service_tokens.figures import TokenFigures
 from gateway.service_tokens.registry import ServiceTokens
 from gateway.sessions import sqlite as session_tables
 from gateway.sessions.endings import Endings
-from gateway.sessions.model import Session
 from gateway.sessions.registry import SessionRegistry
 from gateway.sessions.seal import Sealer, key_file_of, load_or_make_key
 from gateway.shared_signals import received as shared_signal_tables
@@ -123,20 +118,7 @@ SCHEMAS = {
 }
 PRUNE_EVERY_S = 600.0
 READY_POLL_S = 0.05
-SWITCH_S = 0.0001
-"""How long the event loop may wait for the interpreter while another thread reads a large body; and the writer of the
-store while the event loop is busy, which it does after each statement of a transaction.
-"""
-ENFORCED_AT_ONCE = 128
-"""Devices whose change is announced together."""
-MAX_EVALUATED = 32
-"""Most devices of a delivery whose meaning is worked out before the workers ask for it; in a batch nobody may ask."""
 ACK_EARLY = "POSTUREGATE_TEST_ACK_EARLY"
-DELIVERY_FIELDS = (
-    "id", "sensor", "status", "verdict", "body_bytes", "accepted", "duplicates", "rejected", "ignored", "devices",
-    "durable_in_s", "enforced_in_s", "lag_s", "timings",
-)  # fmt: skip
-RESTART_ONLY = ("listen", "ops", "workers", "run_dir", "tls", "proxy_protocol")
 
 
 class Hub:
@@ -158,18 +140,23 @@ class Hub:
         self._speaking = Speaking(lambda: self._ambience, self._app_name)
         self._run_dir = Path(config.server.run_dir)
         self._workers = worker_count(config.server.workers)
-        self._providers: dict[str, ProviderClient] = {}
-        self._runners: list[web.AppRunner] = []
+        self._providers = ProviderClients(now=utc_now, mono=time.monotonic)
+        self._sites = Sites(self._run_dir)
         self._catalog = installed()
         self._pruning: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
         self.changes = Changes()
-        self._delivery_lines = EventLines("delivery", {name: name for name in DELIVERY_FIELDS})
-        self._change_lines = EventLines("access-changed")
         database = _database_place(config, config_path)
         self.database = Database(database, SCHEMAS)
         self.risk = RiskState()
         self.intake = Intake(self.risk, risk_tables.SqliteRiskStore(self.database), clock=utc_now)
+        self.enforcing = Enforcing(
+            self.risk,
+            self.changes,
+            feed=lambda: self.feed,
+            desk=lambda: self.desk,
+            transmitter=lambda: self.shared_signals.transmitter,
+        )
         self.decisions = risk_tables.SqliteDecisionStore(self.database)
         self.recorder = IncidentRecorder(self.decisions)
         # One memory for all who ask what a posture means: after a change of a device, several do.
@@ -181,7 +168,7 @@ class Hub:
             interpretation=lambda: self._runtime.interpretation,
             clock=utc_now,
             make_id=_incident_id,
-            observer=self,
+            observer=IncidentFigures(self.metrics),
             interpret=interpret.lately,
         )
         self.remedies = Remedies(
@@ -202,11 +189,11 @@ class Hub:
             config.sessions,
             now=utc_now,
             random_bytes=secrets.token_bytes,
-            on_ended=self._session_ended,
+            on_ended=self.enforcing.session_ended,
         )
         self.service_tokens = ServiceTokens(
             service_token_tables.SqliteTokenStore(self.database),
-            self.changed,
+            self.enforcing.changed,
             clock=utc_now,
             random_bytes=secrets.token_bytes,
         )
@@ -227,7 +214,9 @@ class Hub:
             interpret=interpret,
         )
         self.desk.trust(_device_ca(config))
-        self.revoker = Revoker(self.sessions, self.risk, self.changed, sessions_on=self.desk.sessions_on)
+        self.revoker = Revoker(
+            self.sessions, self.risk, self.enforcing.changed, sessions_on=self.desk.sessions_on
+        )
         self.feed = FeedHub(
             FeedHandlers(ticket=self.desk.ticket, touch=self._touch, stats=self.metrics.worker_stats),
             lambda: encode_settings(
@@ -246,16 +235,17 @@ class Hub:
         self.recorder.is_hurried = self._is_hurried
         self.asked = PostureAsked(self.risk, lambda: self._runtime.interpretation, clock=utc_now)
         self.intake.on_joined = log_joined
+        self.observer = self._make_observer()
         self.devices = DeviceDesk(
             self.risk,
             self.intake,
-            self._enforce_devices,
+            self.enforcing.enforce_devices,
             lambda: self._runtime.interpretation,
             clock=utc_now,
             amended=self._amended,
         )
         self.pulls = Pulls(
-            Ingest(self.intake, self._enforce_devices, self._delivered, utc_now),
+            Ingest(self.intake, self.enforcing.enforce_devices, self.observer.delivered, utc_now),
             CursorStore(self.database),
             self.risk,
             clock=utc_now,
@@ -265,19 +255,19 @@ class Hub:
         self.hooks = Hooks(
             hook_sensors(self._runtime.sensors, self._catalog),
             self.intake,
-            self._enforce_devices,
+            self.enforcing.enforce_devices,
             clock=utc_now,
-            observe=self._delivered,
+            observe=self.observer.delivered,
             join=self.fragments.joined,
             on_pulls=self.pulls.want,
-            on_answered=self._answered,
+            on_answered=self.observer.answered,
         )
         self._configure_deliveries()
         self.pages = Pages()
         self._spare_pages = spare_pages(self.pages, self._ambience, utc_now())
         self.sign_in = SignIn(
             config=config,
-            providers=self._providers,
+            providers=self._providers.running,
             sessions=self.sessions,
             endings=Endings(self.database, now=utc_now),
             sealer=self.sealer,
@@ -285,9 +275,18 @@ class Hub:
             now=utc_now,
             mono=time.monotonic,
             random_bytes=secrets.token_bytes,
-            on_session_changed=self._session_changed,
+            on_session_changed=self.enforcing.session_changed,
         )
         self.shared_signals = self._shared_signals()
+        self.readiness = Readiness(
+            database=self.database,
+            feed=self.feed,
+            workers=self._workers,
+            providers=self._providers,
+            metrics=self.metrics,
+            config=lambda: self._runtime.config,
+            further=(self.canary.components, self.shared_signals.components, self.pulls.components),
+        )
         self._publish_figures(loaded.revision)
 
     def _publish_figures(self, revision: str) -> None:
@@ -303,7 +302,7 @@ class Hub:
         """Open the store, load what is known, and begin to serve workers, operators and providers."""
         self.database.start()
         self._configure_intake()
-        self.intake.on_late = lambda changed: spawn(self._enforce_late(changed), name="late-change")
+        self.intake.on_late = lambda changed: spawn(self.enforcing.enforce_late(changed), name="late-change")
         await self.intake.start()
         await self.sessions.load()
         await self.sign_in.load()
@@ -319,15 +318,16 @@ class Hub:
         await self.remedies.load()
         self._runtime = with_exceptions(self._runtime, self.remedies.exceptions.exemptions())
         self.remedies.start()
-        self._providers.update(await self._start_providers(self._runtime.config))
-        self.sign_in.configure(self._runtime.fronts, self._providers)
+        config = self._runtime.config
+        self._providers.swap(await self._providers.start(config, before=config))
+        self.sign_in.configure(self._runtime.fronts, self._providers.running)
         await self.feed.start(self._run_dir / "feed.sock")
         await self.shared_signals.configure(self._runtime.config)
         front = self._web()
         application = front.application()
         application.middlewares.append(self.sign_in.home)
         application.middlewares.insert(0, self._speaking.middleware)
-        await self._listen_unix(application, "hub.sock", front.deliveries)
+        await self._sites.listen_unix(application, "hub.sock", front.deliveries)
         actions = AdminActions(reload=self.reload, status=self._status, revoke=self._revoke)
         admin = admin_application(actions)
         admin.router.add_routes(self.remedies.admin_routes())
@@ -336,8 +336,10 @@ class Hub:
         admin.router.add_routes(TokenApi(self.service_tokens, self._is_app, utc_now).routes())
         known = Devices(self.risk.posture, self.risk.resolve)
         admin.router.add_routes(delivery_routes(self.deliveries, self.again, self.standings, known))
-        await self._listen_unix(admin, "admin.sock")
-        await self._listen_ops(self._runtime.config.server.ops)
+        await self._sites.listen_unix(admin, "admin.sock")
+        await self._sites.listen_tcp(
+            ops_application(self.metrics, self.readiness.components), self._runtime.config.server.ops
+        )
         self._pruning = spawn(self._keep_pruning(), name="prune")
         await self.canary.configure(self._runtime.config)
         await self._configure_pulls()
@@ -366,10 +368,8 @@ class Hub:
         await self.pulls.stop()
         await self.asked.close()
         await self.feed.stop()
-        for runner in reversed(self._runners):
-            await runner.cleanup()
-        for provider in self._providers.values():
-            await provider.stop()
+        await self._sites.stop()
+        await self._providers.stop()
         await self.intake.stop()
         await self.sessions.stop()
         await self.service_tokens.stop()
@@ -377,80 +377,10 @@ class Hub:
         await self.incidents.stop()
         await self.remedies.stop()
         await self.recorder.stop()
-        self._delivery_lines.flush()
-        self._change_lines.flush()
+        self.observer.flush()
+        self.enforcing.flush()
         await self.deliveries.stop()
         self.database.close()
-
-    async def _listen_unix(
-        self,
-        application: web.Application,
-        name: str,
-        deliveries: Callable[[Callable[[], asyncio.Protocol]], Deliveries] | None = None,
-    ) -> None:
-        """Serve an application; with `deliveries`, what they make takes those of sensors before it."""
-        path = self._run_dir / name
-        path.unlink(missing_ok=True)
-        runner = web.AppRunner(
-            application,
-            access_log=None,
-            max_line_size=MAX_FIELD_BYTES,
-            max_field_size=MAX_FIELD_BYTES,
-            handler_cancellation=True,
-            auto_decompress=False,  # signatures are over the bytes that were sent
-            shutdown_timeout=1.0,
-        )
-        await runner.setup()
-        if deliveries is None or runner.server is None:
-            await web.UnixSite(runner, str(path)).start()
-        else:
-            await DeliverySite(runner, path, deliveries(runner.server)).start()
-        path.chmod(0o600)
-        self._runners.append(runner)
-
-    async def _listen_ops(self, address: str) -> None:
-        host, _, port = address.rpartition(":")
-        runner = web.AppRunner(
-            ops_application(self.metrics, self.components), access_log=None, shutdown_timeout=1.0
-        )
-        await runner.setup()
-        await web.TCPSite(runner, host.strip("[]"), int(port)).start()
-        self._runners.append(runner)
-
-    # --- readiness -------------------------------------------------------------------------------------------
-
-    def _store_component(self) -> Component:
-        """A store that cannot be written degrades: what is in memory is enforced, and sensors are told to retry."""
-        fault, runs = self.database.write_fault, self.database.is_running
-        return Component(
-            "store", is_ready=runs and not fault, detail=fault or "sqlite", is_required=not (runs and fault)
-        )
-
-    def components(self) -> list[Component]:
-        """Return the readiness of each part. A provider that is away degrades sign-in, not the gateway."""
-        serving = self.feed.serving
-        parts = [
-            self._store_component(),
-            Component(
-                "workers", is_ready=serving >= 1, detail=f"{serving} of {max(1, self._workers)} serving"
-            ),
-        ]
-        for name, client in sorted(self._providers.items()):
-            status = client.status()
-            parts.append(
-                Component(
-                    f"provider {name}",
-                    is_ready=status.is_ready and status.is_reachable,
-                    detail=status.reason,
-                    is_required=False,
-                ),
-            )
-        config = self._runtime.config
-        if config.country_database is not None:
-            without = self.metrics.workers_with("without_country_database")
-            is_refusing = config.without_country_database is WithoutCountries.REFUSE
-            parts.append(country_database(without, serving, is_refusing=is_refusing))
-        return parts + self.canary.components() + self.shared_signals.components() + self.pulls.components()
 
     def _status(self) -> dict[str, object]:
         return {
@@ -459,68 +389,14 @@ class Hub:
             "workers": self.feed.workers,
             "devices": len(self.risk),
             "sessions": len(self.sessions),
-            "components": msgspec.to_builtins(self.components()),
+            "components": msgspec.to_builtins(self.readiness.components()),
         }
 
     # --- changes ---------------------------------------------------------------------------------------------
 
-    async def changed(
-        self, keys: tuple[str, ...], reason: str, meanwhile: Callable[[], None] | None = None
-    ) -> Enforcement:
-        """Enforce what follows from a change of `keys` everywhere, then wake the pages that wait for it.
-
-        `meanwhile` is done once the workers have been told. Raises `NotEnforced`.
-        """
-        report = await self.feed.invalidate(keys, reason, meanwhile)
-        self.changes.announce(keys)
-        if report.cut or report.fenced:
-            seconds = round(report.seconds, 6)
-            self._change_lines.info(
-                {"reason": reason, "cut": report.cut, "fenced": report.fenced, "seconds": seconds}
-            )
-        return report
-
     def _posture_of_others(self, device_id: DeviceId) -> Posture | None:
         posture = self.risk.posture(device_id)
         return None if posture is None or self.canary.is_its_device(posture) else posture
-
-    async def _enforce_devices(self, devices: frozenset[DeviceId], _received_ns: int) -> Enforcement | None:
-        """Enforce what follows for devices and users; of many, some at a time, so that others have their turn."""
-        reports: list[Enforcement] = []
-        evaluation = _Evaluation(self.risk, self.desk, devices if len(devices) <= MAX_EVALUATED else ())
-        waiting = list(devices)
-        for at in range(0, len(waiting), ENFORCED_AT_ONCE):
-            keys = self._keys_of(waiting[at : at + ENFORCED_AT_ONCE])
-            if keys:
-                reports.append(await self.changed(tuple(keys), "sensor", evaluation))
-        if not reports:
-            return None
-        self.shared_signals.transmitter.look(devices)
-        report = reports[0] if len(reports) == 1 else joined(reports)
-        return msgspec.structs.replace(report, evaluated_mono_ns=evaluation.done_mono_ns)
-
-    def _keys_of(self, devices: Iterable[DeviceId]) -> list[str]:
-        """Return the invalidation keys of devices and users."""
-        keys: list[str] = []
-        for device_id in devices:
-            if is_user_id(device_id):
-                keys.append(person_key(UserId(device_id)))
-                continue
-            posture = self.risk.posture(device_id)
-            if posture is not None:
-                keys += device_keys(posture, device_id)
-        return keys
-
-    async def _enforce_late(self, changed: frozenset[DeviceId]) -> None:
-        """Enforce what became known when its sender no longer waited."""
-        try:
-            await self._enforce_devices(changed, time.monotonic_ns())
-        except NotEnforced as error:
-            log.error("late-change-not-enforced", devices=len(changed), error=str(error))
-
-    async def _sessions_ended(self, sessions: tuple[Session, ...]) -> None:
-        if sessions:
-            await self.changed(tuple(session_key(each.id) for each in sessions), "signed-out-everywhere")
 
     def _is_app(self, name: str) -> bool:
         return self._runtime.app(name) is not None
@@ -533,46 +409,14 @@ class Hub:
         self._runtime = with_exceptions(self._runtime, self.remedies.exceptions.exemptions())
         posture = self.risk.posture(DeviceId(device_id))
         if posture is not None:
-            await self.changed(device_keys(posture), "exception")
+            await self.enforcing.changed(device_keys(posture), "exception")
             self.remedies.looked_at((device_id,))
-
-    async def _session_ended(self, session: Session) -> None:
-        """Told of sessions that ended by time: no ticket outlives them, so a fault here opens nothing."""
-        try:
-            await self.changed((session_key(session.id),), "session-ended")
-        except NotEnforced as error:
-            log.error("session-end-not-enforced", session=session.id, error=str(error))
-
-    async def _session_changed(self, session: Session) -> None:
-        await self.changed((session_key(session.id),), "session-changed")
 
     def _touch(self, session_ids: tuple[str, ...]) -> None:
         now = utc_now()
         for session_id in session_ids:
             self.sessions.touch(session_id, now)
             self.service_tokens.touch(session_id, now)
-
-    def _delivered(self, delivery: Delivery) -> None:
-        figures = self.metrics.of_sensor(delivery.sensor)
-        figures.verdict(delivery.verdict).inc()
-        for verdict in ("accepted", "duplicates", "rejected", "ignored"):
-            count = getattr(delivery, verdict)
-            if count:
-                figures.signals(verdict).inc(count)
-        change = None
-        if delivery.enforced_in_s is not None:
-            figures.enforcement.observe(delivery.enforced_in_s)
-            change = self._measured(delivery, figures, delivery.enforced_in_s)
-        self.triage.look(delivery.device_ids, change)
-        if delivery.sensor and not self.canary.is_its_sensor(delivery.sensor):
-            self.standings.note(delivery)
-            self.deliveries.note(delivery)
-        self._delivery_lines.log(delivery)
-
-    def _answered(self, sensor: str, delivery_id: str, took_s: float) -> None:
-        """Take note that the last byte of a delivery's answer has left."""
-        self.metrics.of_sensor(sensor).answered.observe(took_s)
-        self.deliveries.answered(delivery_id, took_s)
 
     def _judged(self) -> Judged:
         """Return what the effects of deliveries are worked out with now."""
@@ -581,47 +425,6 @@ class Hub:
     def _is_hurried(self) -> bool:
         """Return whether a delivery is being taken, or a change enforced: what can wait should."""
         return self.feed.is_enforcing or self.hooks.is_taking
-
-    def _configure_deliveries(self) -> None:
-        self.triage = Triage(
-            posture=self._posture_of_others,
-            interpretation=lambda: self._runtime.interpretation,
-            incidents=self.incidents,
-            tasks=self.remedies.tasks,
-            interpret=self._judge.lately,
-            suspected=self._suspected,
-            clock=utc_now,
-            is_hurried=self._is_hurried,
-        )
-        self.delivery_store = DeliveryStore(self.database)
-        self.deliveries = DeliveryLog(
-            self.delivery_store,
-            settings=lambda: self._runtime.config.deliveries,
-            judged=self._judged,
-            clock=utc_now,
-            is_hurried=self._is_hurried,
-        )
-        self.again = Again(
-            self.deliveries,
-            self.intake,
-            sensor=self.hooks.sensor,
-            enforce=self._enforce_devices,
-            observe=self._delivered,
-            judged=self._judged,
-            clock=utc_now,
-            fragments=self.fragments,
-        )
-        self.standings = Standings(
-            lambda: [
-                sensor
-                for name in self.hooks.names
-                if not self.canary.is_its_sensor(name) and (sensor := self.hooks.sensor(name)) is not None
-            ],
-            self.hooks.quota,
-            utc_now,
-            self.pulls.status,
-        )
-        self.metrics.registry.register(self.standings)
 
     def _amended(self, devices: frozenset[DeviceId]) -> None:
         """Look at devices whose records were changed together."""
@@ -633,46 +436,6 @@ class Hub:
         self.remedies.looked_at(devices)
         if change is not None:
             self.incidents.look(devices, change)
-
-    def _measured(self, delivery: Delivery, figures: SensorFigures, enforced_in_s: float) -> Change | None:
-        """Record how long this change took, and return what it brought about."""
-        if delivery.lag_s is not None:
-            figures.lag.observe(delivery.lag_s)
-        durable_in_s = delivery.durable_in_s or 0.0
-        figures.durable.observe(durable_in_s)
-        report, began_at = delivery.enforcement, utc_now() if delivery.again else delivery.first_byte_at
-        if not isinstance(report, Enforcement) or began_at is None:
-            return None
-        if report.evaluated_mono_ns is not None and delivery.received_mono_ns is not None:
-            evaluated_in_s = (report.evaluated_mono_ns - delivery.received_mono_ns) / 1e9
-            figures.evaluated.observe(evaluated_in_s)
-        for worker, took in report.by_worker.items():
-            self.metrics.enforced_by(worker, took)
-        for app in report.cuts:
-            self.metrics.cut_window.labels(delivery.sensor, app).observe(enforced_in_s)
-        return Change(
-            sensor=delivery.sensor,
-            received_at=began_at,
-            durable_in_s=durable_in_s,
-            enforced_in_s=enforced_in_s,
-            cuts=report.cuts,
-            by_worker=report.by_worker,
-            fenced=report.fenced,
-        )
-
-    def incident_began(self, incident: Incident) -> None:
-        """Count an incident."""
-        self.metrics.incidents.labels(incident.sensor).inc()
-
-    def incident_ended(self, incident: Incident) -> None:
-        """Measure how long access was withdrawn."""
-        if incident.restored_at is not None:
-            took_s = (incident.restored_at - incident.opened_at).total_seconds()
-            self.metrics.remediation_time.labels(incident.sensor).observe(max(0.0, took_s))
-
-    def incidents_open(self, count: int) -> None:
-        """Take the number of open incidents."""
-        self.metrics.open_incidents.set(count)
 
     # --- configuration ---------------------------------------------------------------------------------------
 
@@ -692,7 +455,7 @@ class Hub:
             device_ca = _device_ca(loaded.config)
             ambience = ambience_of(loaded.config, self._config_path)
             spare = await asyncio.to_thread(spare_pages, self.pages, ambience, utc_now())
-            fresh = await self._start_providers(loaded.config)
+            fresh = await self._providers.start(loaded.config, before=self._runtime.config)
         except ConfigInvalid as invalid:
             self._note_reload(is_ok=False)
             log.error("reload-refused", revision=self._runtime.revision, faults=len(invalid.faults))
@@ -709,10 +472,8 @@ class Hub:
         self._configure_intake()
         self.hooks.swap(sensors)
         self.sessions.configure(loaded.config.sessions)
-        retired = [client for name, client in self._providers.items() if fresh.get(name) is not client]
-        self._providers.clear()
-        self._providers.update(fresh)
-        self.sign_in.configure(runtime.fronts, self._providers)
+        retired = self._providers.swap(fresh)
+        self.sign_in.configure(runtime.fronts, self._providers.running)
         for client in retired:
             await client.stop()
         await self.feed.swap()
@@ -727,7 +488,7 @@ class Hub:
         return ReloadReport(
             applied=True,
             revision=loaded.revision,
-            needs_restart=_restart_needed(before, loaded.config),
+            needs_restart=restart_needed(before, loaded.config),
         )
 
     def _configure_intake(self) -> None:
@@ -751,28 +512,6 @@ class Hub:
         self.metrics.reload_ok.set(1 if is_ok else 0)
         if is_ok:
             self.metrics.reload_at.set(time.time())
-
-    async def _start_providers(self, config: Config) -> dict[str, ProviderClient]:
-        """Return a running client per provider; one whose configuration did not change is kept as it is."""
-        claims = tuple(source for source in config.devices if isinstance(source, DeviceClaim))
-        before = self._runtime.config
-        is_same_front = before.public_url == config.public_url and before.devices == config.devices
-        clients: dict[str, ProviderClient] = {}
-        for provider in config.providers:
-            running = self._providers.get(provider.name)
-            if running is not None and running.provider == provider and is_same_front:
-                clients[provider.name] = running
-                continue
-            client = ProviderClient(
-                provider,
-                redirect_uri=config.public_url.rstrip("/") + "/.gate/callback",
-                devices=claims,
-                now=utc_now,
-                mono=time.monotonic,
-            )
-            await client.start()
-            clients[provider.name] = client
-        return clients
 
     # --- parts -----------------------------------------------------------------------------------------------
 
@@ -804,7 +543,7 @@ class Hub:
             exceptions=self.remedies.exceptions,
             pages=self.pages,
             runtime=lambda: self._runtime,
-            ended=self._sessions_ended,
+            ended=self.enforcing.sessions_ended,
             clock=utc_now,
         )
         giving_way = GivingWay(self._is_hurried)
@@ -858,6 +597,57 @@ class Hub:
             giving_way=giving_way,
         )
 
+    def _make_observer(self) -> DeliveryObserver:
+        self.triage = Triage(
+            posture=self._posture_of_others,
+            interpretation=lambda: self._runtime.interpretation,
+            incidents=self.incidents,
+            tasks=self.remedies.tasks,
+            interpret=self._judge.lately,
+            suspected=self._suspected,
+            clock=utc_now,
+            is_hurried=self._is_hurried,
+        )
+        self.delivery_store = DeliveryStore(self.database)
+        self.deliveries = DeliveryLog(
+            self.delivery_store,
+            settings=lambda: self._runtime.config.deliveries,
+            judged=self._judged,
+            clock=utc_now,
+            is_hurried=self._is_hurried,
+        )
+        return DeliveryObserver(
+            self.metrics,
+            canary=self.canary,
+            triage=self.triage,
+            standings=lambda: self.standings,
+            deliveries=self.deliveries,
+            clock=utc_now,
+        )
+
+    def _configure_deliveries(self) -> None:
+        self.again = Again(
+            self.deliveries,
+            self.intake,
+            sensor=self.hooks.sensor,
+            enforce=self.enforcing.enforce_devices,
+            observe=self.observer.delivered,
+            judged=self._judged,
+            clock=utc_now,
+            fragments=self.fragments,
+        )
+        self.standings = Standings(
+            lambda: [
+                sensor
+                for name in self.hooks.names
+                if not self.canary.is_its_sensor(name) and (sensor := self.hooks.sensor(name)) is not None
+            ],
+            self.hooks.quota,
+            utc_now,
+            self.pulls.status,
+        )
+        self.metrics.registry.register(self.standings)
+
     def _authzen(self) -> AuthZenApi:
         return AuthZenApi(
             Ground(
@@ -873,12 +663,12 @@ class Hub:
 
     def _shared_signals(self) -> SharedSignalsHub:
         connections = Connections(
-            changed=self.changed,
-            enforce_devices=self._enforce_devices,
+            changed=self.enforcing.changed,
+            enforce_devices=self.enforcing.enforce_devices,
             sessions_on=self._sessions_on,
             sign_in_ended=self.sign_in.note_ended,
             is_login_host=self.sign_in.is_login_host,
-            delivered=self._delivered,
+            delivered=self.observer.delivered,
             posture=self._record_of,
             device_ids=lambda: itertools.chain(self.risk.device_ids(), self.risk.user_ids()),
             interpretation=lambda: self._runtime.interpretation,
@@ -953,16 +743,6 @@ def _device_ca(config: Config) -> DeviceCa | None:
     return parse_device_ca(Path(named[0]).read_bytes()) if named else None
 
 
-def _restart_needed(before: Config, after: Config) -> tuple[str, ...]:
-    changed = [
-        f"server.{name}"
-        for name in RESTART_ONLY
-        if getattr(before.server, name) != getattr(after.server, name)
-    ]
-    changed += ["risk.hostname_domains"] * (before.risk.hostname_domains != after.risk.hostname_domains)
-    return (*changed, *(["store"] if before.store != after.store else []))
-
-
 def _database_place(config: Config, config_path: str) -> Path:
     """Return where the database is, in a folder that exists and is ours alone."""
     path = database_path(config.store.url, config_path)
@@ -979,22 +759,6 @@ def _acknowledges_early() -> bool:
     return True
 
 
-class _Evaluation:
-    """Works out what the postures of changed devices mean, once: for the tickets that workers are about to ask for."""
-
-    def __init__(self, risk: RiskState, desk: Desk, devices: Iterable[DeviceId]) -> None:
-        self._risk = risk
-        self._desk = desk
-        self._devices = devices
-        self.done_mono_ns: int | None = None
-
-    def __call__(self) -> None:
-        if self.done_mono_ns is None:
-            for posture in filter(None, map(self._risk.posture, self._devices)):
-                self._desk.interpret(posture)
-            self.done_mono_ns = time.monotonic_ns()
-
-
 def _reference() -> str:
     return new_reference(secrets.token_bytes)
 
@@ -1005,60 +769,3 @@ def _decision_id() -> str:
 
 def _incident_id() -> str:
     return "inc_" + secrets.token_hex(5)
-
-
-def serve_hub(config_path: str) -> int:
-    """Run a hub (with `workers: 0` its worker too) until SIGTERM or SIGINT. Returns 2 for a bad configuration."""
-    configure_logs()
-    collect_seldom()
-    sys.setswitchinterval(SWITCH_S)
-    signal.pthread_sigmask(
-        signal.SIG_BLOCK, (signal.SIGHUP,)
-    )  # one that comes now is taken when we have started
-    try:
-        loaded = load_config(config_path)
-    except ConfigInvalid as invalid:
-        for fault in invalid.faults:
-            log.error("configuration-invalid", fault=str(fault))
-        return 2
-    server = loaded.config.server
-    if worker_count(server.workers) > 0:
-        # Without workers it is a proxy too, which would pay with a change of process for every few requests.
-        ask_for_short_turns()
-        return uvloop.run(_serve(config_path, loaded, None))
-    lock = hold_run_dir(Path(server.run_dir))
-    try:
-        return uvloop.run(_serve(config_path, loaded, shared_listener(server.listen)))
-    finally:
-        os.close(lock)
-
-
-async def _serve(config_path: str, loaded: LoadedConfig, listener: socket.socket | None) -> int:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    try:
-        hub = Hub(config_path, loaded)
-        await hub.start()
-        loop.add_signal_handler(signal.SIGHUP, lambda: spawn(hub.reload(), name="reload"))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
-    except (StoreFault, OSError) as error:
-        # A folder that cannot be written, a port in use: for the operator, who needs no traceback.
-        log.error("hub-cannot-start", error=str(error))
-        return 1
-    drain_s = loaded.config.server.drain
-    if worker_count(loaded.config.server.workers) == 0:
-        from gateway.worker import Worker  # noqa: PLC0415 - a hub with worker processes never proxies itself
-
-        worker = Worker("inline", Path(loaded.config.server.run_dir), pid=os.getpid(), listener=listener)
-        worker.start()
-        await stopping.wait()
-        hub.feed.is_stopping = True
-        await worker.drain_and_close(drain_s)
-    else:
-        await stopping.wait()
-        hub.feed.drain(drain_s)
-        await hub.feed.until_empty(drain_s + 2)
-    await hub.stop()
-    return 0

@@ -15,7 +15,7 @@ def run(arguments: argparse.Namespace) -> int:
     from gateway.memory import collect_nothing_yet  # noqa: PLC0415 - lazy: `--help` must not pay for it
 
     collect_nothing_yet()
-    from gateway.app import serve_hub  # noqa: PLC0415
+    from gateway.hub_process import serve_hub  # noqa: PLC0415
     from gateway.supervisor import die_with_parent  # noqa: PLC0415
 
     die_with_parent()

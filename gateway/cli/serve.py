@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         if household.workers == 0:
-            from gateway.app import serve_hub  # noqa: PLC0415
+            from gateway.hub_process import serve_hub  # noqa: PLC0415
 
             return serve_hub(arguments.config)
         leave_out_what_stays()
