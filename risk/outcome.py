@@ -5,7 +5,7 @@ import msgspec
 from risk.model import DeviceId, Posture, Rejection
 from risk.users import UserId
 
-MAX_EFFECTS = 50
+MAX_EFFECTS = 20
 """Most devices of one delivery whose posture before and after it is told."""
 
 
