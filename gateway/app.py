@@ -96,6 +96,7 @@ from gateway.shared_signals import received as shared_signal_tables
 from gateway.shared_signals.hub import Connections, HubGround, SharedSignalsHub
 from gateway.supervisor import worker_count
 from gateway.tasks import spawn
+from gateway.turns import take_turns
 from risk import sqlite as risk_tables
 from risk.database import Database, StoreFault, StoreOverloaded
 from risk.intake import Intake
@@ -150,6 +151,7 @@ class Hub:
         self.database = Database(database, SCHEMAS)
         self.risk = RiskState()
         self.intake = Intake(self.risk, risk_tables.SqliteRiskStore(self.database), clock=utc_now)
+        self.intake.on_bulk = take_turns
         self.enforcing = Enforcing(
             self.risk,
             self.changes,

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 from pathlib import Path
 
 import structlog
@@ -19,21 +18,17 @@ from gateway.observe.logs import configure_logs
 from gateway.scheduling import ask_for_short_turns
 from gateway.supervisor import worker_count
 from gateway.tasks import spawn
+from gateway.turns import take_turns
 from risk.database import StoreFault
 
 log = structlog.get_logger("hub")
-
-SWITCH_S = 0.0001
-"""How long the event loop may wait for the interpreter while another thread reads a large body; and the writer of the
-store while the event loop is busy, which it does after each statement of a transaction.
-"""
 
 
 def serve_hub(config_path: str) -> int:
     """Run a hub (with `workers: 0` its worker too) until SIGTERM or SIGINT. Returns 2 for a bad configuration."""
     configure_logs()
     collect_seldom()
-    sys.setswitchinterval(SWITCH_S)
+    take_turns()
     signal.pthread_sigmask(
         signal.SIG_BLOCK, (signal.SIGHUP,)
     )  # one that comes now is taken when we have started

@@ -1,6 +1,7 @@
 """How long background work goes on before everybody else on the event loop has their turn."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,19 @@ TURN_S = 0.001
 
 STEP_ASIDE_S = 0.005
 """Pause before a stretch of background work while something hurried is under way."""
+
+
+SWITCH_S = 0.0005
+BULK_SWITCH_S = 0.0001
+"""How long a thread that waits for the interpreter leaves it to the one that has it. The writer of the store waits after
+each statement of a transaction: while it writes many signals, a busy event loop gives way sooner. At other times the
+event loop is not held up while it enforces a change.
+"""
+
+
+def take_turns(is_bulk: bool = False) -> None:
+    """Have the threads of this process take turns at the interpreter, more often while many signals are written."""
+    sys.setswitchinterval(BULK_SWITCH_S if is_bulk else SWITCH_S)
 
 
 async def others_first(*, is_hurried: bool) -> None:

@@ -201,6 +201,8 @@ class Intake:
         """Told what has changed by a part that was folded when nobody waited for it any more."""
         self.on_joined: Callable[[Sequence[Join], Sequence[Case]], None] = lambda _joins, _cases: None
         """Is told of records that became one, and of cases that were opened, once that is durable."""
+        self.on_bulk: Callable[[bool], object] = lambda _is_bulk: None
+        """Is told when a lot that is not light begins to be committed, and when it has ended."""
         self._wake = asyncio.Event()
         self._consumer: asyncio.Task[None] | None = None
         self._seen = SeenMessages(store)
@@ -458,7 +460,7 @@ class Intake:
     async def _staged_anew(self, lot: _Lot) -> _Lot:
         """Return the lot as it is without the one ahead of it, which could not be committed."""
         again = _Lot(self._new_stage(None), None)
-        again.submissions = lot.submissions
+        again.submissions, again.is_light = lot.submissions, lot.is_light
         await self._stage(again, again.submissions, _Turn())
         return again
 
@@ -494,7 +496,9 @@ class Intake:
 
     async def _land(self, lot: _Lot) -> None:
         """Commit a lot, apply it, and tell those who wait for it."""
-        stage = lot.stage
+        stage, is_bulk = lot.stage, lot.is_light is False
+        if is_bulk:
+            self.on_bulk(is_bulk)
         try:
             await self._store.commit(batch_of(stage, lot.packed, lot.users))
             self._state.apply(lot.packed, stage.draft, lot.users)
@@ -505,6 +509,8 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - it goes to every delivery that waits for it
             await self._fail(lot, error)
         finally:
+            if is_bulk:
+                self.on_bulk(not is_bulk)
             # What it was staged over has landed long ago.
             lot.ahead = stage.under = None
             self._ahead = self._landing = None

@@ -72,17 +72,19 @@ Shown = dict[frozenset[str], dict[str, Any]]
 
 
 def shown(state: RiskState) -> Shown:
-    """Return the posture of all devices without ids, texts and what only pulling told."""
-    postures = [posture for each in state.device_ids() if (posture := state.posture(each)) is not None]
-    postures += [record for each in state.user_ids() if (record := state.user_record(each)) is not None]
+    """Return the posture of all devices and users without texts and what only pulling told."""
+    devices = [posture for each in state.device_ids() if (posture := state.posture(each)) is not None]
+    users = [record for each in state.user_ids() if (record := state.user_record(each)) is not None]
     found: Shown = {}
-    for posture in postures:
-        facts = _facts(posture)
+    for posture in devices:
         if any(sensor.startswith("all-") or sensor in {"edr", "mdm"} for sensor in posture.heard):
             # Identifiers keep the spelling of who came first.
             named = (normalise_identifier(each) or each for each in posture.identifiers)
-            key = frozenset(f"{each.kind}:{each.value}:{each.issuer}" for each in named)
-            found.setdefault(key, {}).update(facts)
+            key = {f"{each.kind}:{each.value}:{each.issuer}" for each in named}
+            found.setdefault(frozenset(key), {}).update(_facts(posture))
+    for record in users:
+        # Each identifier of a person has a record of its own that names all of them; its id follows from it.
+        found[frozenset({record.name, record.device_id})] = _facts(record)
     return found
 
 

@@ -267,6 +267,15 @@ async def test_what_was_staged_over_a_commit_that_fails_is_staged_anew(rig):
     await after.intake.stop()
 
 
+async def test_who_wants_to_know_is_told_while_many_signals_are_written(rig):
+    told = []
+    rig.intake.on_bulk = told.append
+    await rig.intake.submit("edr", [signal()])
+    assert told == []
+    await rig.intake.submit("edr", [signal(f"m{number}", f"m{number}", number) for number in range(100)])
+    assert told == [True, False]
+
+
 async def test_nothing_is_staged_over_a_commit_that_makes_a_record(rig):
     first, second = await staged(
         rig, rig.intake.submit("edr", [signal()]), rig.intake.submit("mdm", [signal("e2", sensor="mdm")])
