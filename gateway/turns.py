@@ -16,9 +16,9 @@ STEP_ASIDE_S = 0.005
 
 SWITCH_S = 0.0005
 BULK_SWITCH_S = 0.0001
-"""How long a thread that waits for the interpreter leaves it to the one that has it. The writer of the store waits after
-each statement of a transaction: while it writes many signals, a busy event loop gives way sooner. At other times the
-event loop is not held up while it enforces a change.
+"""How long a thread that waits for the interpreter leaves it to the one that has it. The writer of the store waits
+after each statement of a transaction: while it writes many signals, a busy event loop gives way sooner. At other times
+the event loop is not held up while it enforces a change.
 """
 
 
