@@ -427,8 +427,8 @@ class Intake:
             self._landing = asyncio.ensure_future(self._land(lot))
         await self._keep_house()
 
-    def _new_stage(self, ahead: _Lot | None, known: dict[bytes, bytes] | None = None) -> Stage:
-        return Stage(self._state, known or {}, self.subjects, under=None if ahead is None else ahead.stage)
+    def _new_stage(self, ahead: _Lot | None) -> Stage:
+        return Stage(self._state, {}, self.subjects, under=None if ahead is None else ahead.stage)
 
     async def _fill(self, lot: _Lot) -> None:
         """Stage what waits: until the lot is full; or until the one ahead has landed and nothing waits any more."""
