@@ -8,12 +8,13 @@ space-efficient Bloom filters", 2007.
 from collections.abc import Iterable
 from struct import Struct
 
-KEY_BYTES = 16
+from risk.recent import KEY_BYTES
+
 BITS_A_KEY = 10
 """With four bits set of each key, about one in forty unknown keys is taken for a known one when the filter is full."""
 
 _WORD_BITS = 32
-_HALVES = Struct("<II8x")
+_HALVES = Struct(f"<II{KEY_BYTES - 8}x")
 
 
 class BloomFilter:
@@ -21,7 +22,6 @@ class BloomFilter:
 
     def __init__(self, most: int) -> None:
         words = 1 << max(0, (most * BITS_A_KEY // _WORD_BITS - 1).bit_length())
-        self.most = most
         self._mask = words - 1
         # Pages of it take memory only once they are written.
         self._words = memoryview(bytearray(words * 4)).cast("I")

@@ -78,6 +78,7 @@ RETRY_S = 1.0
 STOPPING = "the intake is stopping"
 
 T = TypeVar("T")
+Id = TypeVar("Id", bound=DeviceId)
 
 PRUNE_EVERY_S = 60.0
 PRUNE_MOST = 2000
@@ -373,7 +374,7 @@ class Intake:
             made = work(amendment)
             stage.merge_postures()
             stage.name_changed()
-            packed = {each: (posture, pack_posture(posture)) for each, posture in stage.postures.items()}
+            packed = _packed(stage.postures)
             await self._store.commit(batch_of(stage, packed, {}))
             self._state.apply(packed, stage.draft)
             self.on_joined(stage.draft.joins, stage.draft.opened)
@@ -490,8 +491,8 @@ class Intake:
             raise StoreOverloaded(STOPPING)
         stage = lot.stage
         stage.name_changed()
-        lot.packed = {each: (posture, pack_posture(posture)) for each, posture in stage.postures.items()}
-        lot.users = {each: (record, pack_posture(record)) for each, record in stage.users.items()}
+        lot.packed = _packed(stage.postures)
+        lot.users = _packed(stage.users)
         lot.staged = monotonic()
 
     async def _land(self, lot: _Lot) -> None:
@@ -621,6 +622,11 @@ class _Joined:
             },
             effects=tuple(self._effects),
         )
+
+
+def _packed(postures: Mapping[Id, Posture]) -> dict[Id, tuple[Posture, bytes]]:
+    """Return postures with their bytes."""
+    return {each: (posture, pack_posture(posture)) for each, posture in postures.items()}
 
 
 def _looked_at(future: asyncio.Future[IntakeResult]) -> None:

@@ -5,7 +5,8 @@ from hashlib import blake2b
 from hypothesis import given
 from hypothesis import strategies as st
 
-from risk.bloom import KEY_BYTES, BloomFilter
+from risk.bloom import BloomFilter
+from risk.recent import KEY_BYTES
 
 
 def key(number: int) -> bytes:
