@@ -65,7 +65,7 @@ async def known_after_all_at_once(batches: list[list[Signal]], random: Random) -
     try:
         await intake.start()
         sending = []
-        for moment, batch in enumerate(batches):
+        for moment, batch in enumerate(batches, start=1):
             received_at = END + timedelta(seconds=moment)
             signals = [msgspec.structs.replace(each, received_at=received_at) for each in batch]
             sending.append(asyncio.ensure_future(delivered(intake, signals)))
