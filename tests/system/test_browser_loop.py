@@ -103,6 +103,7 @@ async def test_a_program_gets_the_same_facts(stack: Stack, browser: Browser) -> 
 async def test_check_again_with_script_is_no_refusal(stack: Stack, browser: Browser) -> None:
     page = await browser.new_page()
     await sign_in(page, stack.url("/"))
+    await expect(page.locator("#live")).to_have_text("live")
     await stack.signal_risk("open", event="c1")
     await page.wait_for_url(re.compile(r"/\.gate/fix"))
     await page.get_by_role("button", name=re.compile("check again", re.IGNORECASE)).click()
