@@ -58,6 +58,7 @@ MODULES = (
     "risk.staging",
     "risk.lanes",
     "risk.recent",
+    "risk.rows",
     "risk.snapshot",
 )
 """What is compiled: the path of a request. None of them may define a `msgspec.Struct`: its metaclass would be lost."""

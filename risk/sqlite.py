@@ -22,6 +22,7 @@ from risk.database import PATIENCE_S, Database, StoreFault, StoreOverloaded
 from risk.filing import Step, plan
 from risk.model import DeviceId, Signal
 from risk.packing import unpack_signal
+from risk.rows import packed_devices, packed_seen, packed_signals
 from risk.store import (
     LOADED_AT_ONCE,
     Batch,
@@ -102,6 +103,23 @@ SCHEMA: tuple[str, ...] = (
     DROP TABLE risk_signals_of;
     CREATE INDEX risk_merged_survivor ON risk_merged (survivor);
     """,
+    """
+    CREATE VIEW risk_intake AS SELECT NULL AS devices, NULL AS postures, NULL AS heads, NULL AS signals,
+        NULL AS times, NULL AS keys;
+    CREATE TRIGGER risk_intake_taken INSTEAD OF INSERT ON risk_intake BEGIN
+        INSERT INTO risk_devices_lately (device_id, keys, posture)
+            SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),
+                substr(NEW.postures, json_extract(value, '$[2]'), json_extract(value, '$[3]'))
+            FROM json_each(NEW.devices);
+        INSERT INTO risk_signals (received_at, sensor, device_id, signal)
+            SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+                substr(NEW.signals, json_extract(value, '$[3]'), json_extract(value, '$[4]'))
+            FROM json_each(NEW.heads);
+        INSERT INTO risk_seen_lately (key, digest, received_at)
+            SELECT substr(NEW.keys, key * 24 + 1, 16), substr(NEW.keys, key * 24 + 17, 8), value
+            FROM json_each(NEW.times);
+    END;
+    """,
 )
 """Migrations of the tables of this package, all named `risk_…`; appended to, never edited."""
 
@@ -117,10 +135,8 @@ _MOST_PARAMETERS = 999
 """Rows of one statement, and the most parameters that every SQLite takes. INVARIANT: few sizes, so that every statement
 stays prepared."""
 
-_DEVICES = ("INSERT INTO risk_devices_lately (device_id, keys, posture) VALUES", "")
+_INTAKE = "INSERT INTO risk_intake VALUES (?, ?, ?, ?, ?, ?)"
 _USERS = ("INSERT OR REPLACE INTO risk_users VALUES", "")
-_SIGNALS = ("INSERT INTO risk_signals (received_at, sensor, device_id, signal) VALUES", "")
-_SEEN = ("INSERT INTO risk_seen_lately (key, digest, received_at) VALUES", "")
 _DEAD_LETTERS = (
     "INSERT INTO risk_dead_letters (received_at, sensor, reason, error, body, delivery, item) VALUES",
     "",
@@ -406,10 +422,12 @@ class SqliteRiskStore:
 
     async def commit(self, batch: Batch) -> None:
         """Make the batch durable, or change nothing."""
-        devices = [(row.device_id, row.keys, row.posture) for row in batch.devices]
+        values = (
+            *packed_devices(batch.devices),
+            *packed_signals(batch.signals),
+            *packed_seen(batch.seen),
+        )
         users = [(row.user_id, row.posture) for row in batch.users]
-        signals = [(_micros(row.received_at), row.sensor, row.device_id, row.signal) for row in batch.signals]
-        seen = [(row.key, row.digest, _micros(row.received_at)) for row in batch.seen]
         letters = [
             (_micros(row.received_at), row.sensor, row.reason, row.error, row.body, row.delivery, row.item)
             for row in batch.dead_letters
@@ -417,12 +435,10 @@ class SqliteRiskStore:
         parts = [(row.id, row.part) for row in batch.parts]
 
         def run(connection: sqlite3.Connection) -> None:
-            insert_rows(connection, _DEVICES, devices)
+            connection.execute(_INTAKE, values)
             for gone in batch.merged:
                 _merge(connection, gone)
             insert_rows(connection, _USERS, users)
-            insert_rows(connection, _SIGNALS, signals)
-            insert_rows(connection, _SEEN, seen)
             insert_rows(connection, _DEAD_LETTERS, letters)
             insert_rows(connection, _PARTS, parts)
             if batch.promised is not None:
@@ -430,13 +446,14 @@ class SqliteRiskStore:
             if batch.taken:
                 _take(connection, batch.taken)
 
+        is_one = not (batch.merged or users or letters or parts or batch.promised or batch.taken)
         try:
-            await self._database.write(run)
+            await self._database.write(run, is_one_statement=is_one)
         except asyncio.CancelledError:
             self._has_all_unfiled = False
             raise
         self._lately.update((row.key, row.digest) for row in batch.seen)
-        self._unfiled += max(len(signals), len(seen), len(devices))
+        self._unfiled += max(len(batch.signals), len(batch.seen), len(batch.devices))
 
     async def tidy(self) -> None:
         """File what waits once it is worth it: in a quiet moment, or beside deliveries. Raises as `commit`."""

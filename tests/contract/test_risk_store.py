@@ -64,7 +64,7 @@ def batch(number=0, **rest):
     given = {
         "devices": [DeviceRow(DEVICE, "serial\x1f\x1fsn-1", b"posture-%d" % number)],
         "signals": [SignalRow(at, "edr", DEVICE, pack_signal(signal(number)))],
-        "seen": [SeenRow(b"key-%d" % number, b"digest", at)],
+        "seen": [SeenRow(b"key-%012d" % number, b"digest-0", at)],
         "dead_letters": [DeadLetter(at, "edr", "no-device", f"error {number}", b"body")],
     }
     return Batch(**(given | rest))
@@ -74,7 +74,7 @@ async def test_a_batch_is_kept_whole(store):
     await store.commit(batch())
     assert await store.load() == [DeviceRow(DEVICE, "serial\x1f\x1fsn-1", b"posture-0")]
     assert await store.signals(DEVICE, 10) == [signal(0)]
-    assert await store.seen([b"key-0", b"key-9"]) == {b"key-0": b"digest"}
+    assert await store.seen([b"key-000000000000", b"key-000000000009"]) == {b"key-000000000000": b"digest-0"}
     assert await store.dead_letters(None, 10) == [
         DeadLetter(T0, "edr", "no-device", "error 0", b"body", id=1)
     ]
@@ -116,20 +116,20 @@ async def test_recent_message_ids_come_oldest_first_and_tell_whether_there_are_m
     for number in range(3):
         await store.commit(batch(number))
     rows, is_all = await store.recent_seen(2)
-    assert ([row.key for row in rows], is_all) == ([b"key-1", b"key-2"], False)
+    assert ([row.key for row in rows], is_all) == ([b"key-000000000001", b"key-000000000002"], False)
     rows, is_all = await store.recent_seen(3)
     assert (len(rows), is_all) == (3, True)
 
 
 async def test_a_message_id_takes_the_newest_content(store):
     await store.commit(batch())
-    await store.commit(Batch(seen=[SeenRow(b"key-0", b"other", T0 + HOUR)]))
-    assert await store.seen([b"key-0"]) == {b"key-0": b"other"}
+    await store.commit(Batch(seen=[SeenRow(b"key-000000000000", b"other-00", T0 + HOUR)]))
+    assert await store.seen([b"key-000000000000"]) == {b"key-000000000000": b"other-00"}
 
 
 async def test_many_message_ids_are_asked_for_at_once(store):
-    keys = [b"k%d" % number for number in range(2000)]
-    await store.commit(Batch(seen=[SeenRow(key, b"d", T0) for key in keys]))
+    keys = [b"key-%012d" % number for number in range(2000)]
+    await store.commit(Batch(seen=[SeenRow(key, b"digest-d", T0) for key in keys]))
     assert len(await store.seen([*keys, b"none"])) == 2000
 
 
@@ -139,7 +139,7 @@ OTHER = DeviceId("dev_2")
 async def everything(store):
     """What is found by device and by message id."""
     signals = {each: [row.event_id for row in await store.signals(each, 9)] for each in (DEVICE, OTHER)}
-    return signals, await store.seen([b"key-%d" % number for number in range(9)])
+    return signals, await store.seen([b"key-%012d" % number for number in range(9)])
 
 
 @pytest.mark.parametrize("filed_after", [1, 2, 3, 1000])
@@ -152,14 +152,14 @@ async def test_whatever_is_filed_already_the_same_is_found(store, monkeypatch, f
     ]
     batches = [
         *(batch(number) for number in range(4)),
-        Batch(signals=rows, seen=[SeenRow(b"key-1", b"newer", T0), SeenRow(b"key-7", b"digest", T0)]),
+        Batch(signals=rows, seen=[SeenRow(b"key-000000000001", b"newer-00", T0), SeenRow(b"key-000000000007", b"digest-0", T0)]),
         Batch(merged=[MergedRow(DEVICE, OTHER)]),
         batch(5, devices=[], signals=[SignalRow(T0, "edr", OTHER, pack_signal(signal(5)))]),
     ]
     for each in batches:
         await store.commit(each)
         await store.tidy()
-    digests = {b"key-%d" % number: b"digest" for number in (0, 2, 3, 5, 7)} | {b"key-1": b"newer"}
+    digests = {b"key-%012d" % number: b"digest-0" for number in (0, 2, 3, 5, 7)} | {b"key-000000000001": b"newer-00"}
     assert await everything(store) == ({DEVICE: [], OTHER: ["e5", "e7", "e3", "e2", "e1", "e0"]}, digests)
     rows, is_all = await store.recent_seen(6)
     assert ({row.key: row.digest for row in rows}, len(rows), is_all) == (digests, 6, True)
@@ -172,9 +172,9 @@ async def test_what_was_not_filed_is_found_by_the_next_process(database):
         await SqliteRiskStore(database).commit(batch(number))
     again = SqliteRiskStore(database)
     assert await again.signals(DEVICE, 9) == [signal(2), signal(1), signal(0)]
-    assert await again.seen([b"key-0", b"key-2"]) == {b"key-0": b"digest", b"key-2": b"digest"}
+    assert await again.seen([b"key-000000000000", b"key-000000000002"]) == {b"key-000000000000": b"digest-0", b"key-000000000002": b"digest-0"}
     await again.commit(batch(3))
-    assert len(await again.seen([b"key-%d" % number for number in range(9)])) == 4
+    assert len(await again.seen([b"key-%012d" % number for number in range(9)])) == 4
 
 
 KEYS = "serial\x1f\x1fsn-1"
@@ -241,7 +241,7 @@ async def test_a_large_filing_is_done_in_steps(database, monkeypatch):
             Batch(
                 devices=[DeviceRow(DeviceId(f"dev_{n}"), f"serial\x1f\x1f{n}", b"%d" % n) for n in some],
                 signals=[SignalRow(T0, "edr", DeviceId(f"dev_{n}"), pack_signal(signal(n))) for n in some],
-                seen=[SeenRow(b"key-%d" % n, b"digest", T0) for n in some],
+                seen=[SeenRow(b"key-%012d" % n, b"digest-0", T0) for n in some],
             )
         )
     steps = await database.read(plan)
@@ -250,7 +250,7 @@ async def test_a_large_filing_is_done_in_steps(database, monkeypatch):
         await database.write(each.run)
     assert len(await store.load()) == 2500
     assert len(await store.signals(DeviceId("dev_1200"), 9)) == 2
-    assert len(await store.seen([b"key-%d" % n for n in range(2500)])) == 2500
+    assert len(await store.seen([b"key-%012d" % n for n in range(2500)])) == 2500
     assert await database.read(plan) == []
 
 
@@ -268,7 +268,7 @@ async def test_no_more_waits_to_be_filed_than_may(database, monkeypatch):
         await store.tidy()
         most = max(most, await database.read(waiting))
     assert 2 <= most <= 2 * 4
-    assert len(await store.seen([b"key-%d" % number for number in range(60)])) == 60
+    assert len(await store.seen([b"key-%012d" % number for number in range(60)])) == 60
 
 
 async def test_message_ids_are_found_while_they_are_filed_and_after_a_filing_that_failed(
@@ -278,10 +278,10 @@ async def test_message_ids_are_found_while_they_are_filed_and_after_a_filing_tha
     put_off, found = database.put_off, []
 
     async def look(*arguments, **rest):
-        found.append(await store.seen([b"key-0", b"key-1"]))
+        found.append(await store.seen([b"key-000000000000", b"key-000000000001"]))
         if len(found) == 1:
             await store.commit(
-                Batch(seen=[SeenRow(b"key-0", b"newer", T0), SeenRow(b"key-1", b"digest", T0)])
+                Batch(seen=[SeenRow(b"key-000000000000", b"newer-00", T0), SeenRow(b"key-000000000001", b"digest-0", T0)])
             )
         if len(found) == 2:
             raise StoreFault("the disk is full")
@@ -291,18 +291,18 @@ async def test_message_ids_are_found_while_they_are_filed_and_after_a_filing_tha
     monkeypatch.setattr(database, "put_off", look)
     with pytest.raises(StoreFault):
         await store.file_all()
-    newer = {b"key-0": b"newer", b"key-1": b"digest"}
-    assert found == [{b"key-0": b"digest"}, newer]
-    assert await store.seen([b"key-0", b"key-1"]) == newer
+    newer = {b"key-000000000000": b"newer-00", b"key-000000000001": b"digest-0"}
+    assert found == [{b"key-000000000000": b"digest-0"}, newer]
+    assert await store.seen([b"key-000000000000", b"key-000000000001"]) == newer
     await store.file_all()
-    assert await store.seen([b"key-0", b"key-1"]) == newer
+    assert await store.seen([b"key-000000000000", b"key-000000000001"]) == newer
     assert not store._lately
 
 
 async def test_no_delivery_waits_for_a_filing_before_something_is_pruned(database, monkeypatch):
     """What is not filed yet is removed the next time."""
     store = SqliteRiskStore(database)
-    await store.commit(Batch(seen=[SeenRow(b"key-%d" % n, b"digest", T0) for n in range(700)]))
+    await store.commit(Batch(seen=[SeenRow(b"key-%012d" % n, b"digest-0", T0) for n in range(700)]))
     monkeypatch.setattr(database, "put_off", None)
     assert await store.prune(T0 + 999 * HOUR, Retention(), 1000) == 0
     monkeypatch.undo()
@@ -318,7 +318,7 @@ async def test_a_commit_that_nobody_waited_for_is_found_all_the_same(database):
     committing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await committing
-    assert await store.seen([b"key-0"]) == {b"key-0": b"digest"}
+    assert await store.seen([b"key-000000000000"]) == {b"key-000000000000": b"digest-0"}
 
 
 async def test_signals_filed_by_an_earlier_version_are_found(tmp_path):
@@ -326,10 +326,11 @@ async def test_signals_filed_by_an_earlier_version_are_found(tmp_path):
     path = tmp_path / "state.db"
     database = Database(path, SCHEMA[:7])
     database.start()
-    rows = [SignalRow(T0, "edr", each, pack_signal(signal(n))) for n, each in enumerate((OTHER, DEVICE) * 3)]
-    await SqliteRiskStore(database).commit(Batch(signals=rows))
 
     def file(connection):
+        for number, device in enumerate((OTHER, DEVICE) * 3):
+            row = (number + 1, device, pack_signal(signal(number)))
+            connection.execute("INSERT INTO risk_signals VALUES (?, 0, 'edr', ?, ?)", row)
         connection.execute("INSERT INTO risk_signals_of SELECT device_id, id FROM risk_signals WHERE id <= 5")
         connection.execute("UPDATE risk_filed SET through = 4")
 
@@ -456,7 +457,7 @@ async def test_pruning_removes_by_age_and_by_count_and_keeps_devices(store):
     )
     gone = await store.prune(T0 + 5 * HOUR, retention, 100)
     rows, _ = await store.recent_seen(10)
-    assert [row.key for row in rows] == [b"key-3", b"key-4", b"key-5"]
+    assert [row.key for row in rows] == [b"key-000000000003", b"key-000000000004", b"key-000000000005"]
     assert [each.event_id for each in await store.signals(DEVICE, 10)] == ["e5", "e4"]
     assert [each.error for each in await store.dead_letters(None, 10)] == ["error 5"]
     assert gone == 3 + 4 + 5
@@ -507,7 +508,10 @@ async def test_dead_letters_of_a_file_from_before_are_counted(tmp_path):
     before = next(number for number, each in enumerate(SCHEMA) if "risk_dead_letters_of" in each)
     older = Database(tmp_path / "state.db", SCHEMA[:before])
     older.start()
-    await SqliteRiskStore(older).commit(letters_of("edr", range(5)))
+    insert = "INSERT INTO risk_dead_letters VALUES (?, 4102444800000000, 'edr', 'no-device', ?, x'', '', 0)"
+    for number in range(5):
+        row = (number + 1, f"error {number}")
+        await older.write(lambda connection, row=row: connection.execute(insert, row).rowcount)
     older.close()
     database = Database(tmp_path / "state.db", SCHEMA)
     database.start()
@@ -566,7 +570,7 @@ async def test_a_batch_that_fails_changes_nothing(database):
     with pytest.raises(Exception, match="NOT NULL"):
         await store.commit(bad)
     assert await store.load() == []
-    assert await store.seen([b"key-0"]) == {}
+    assert await store.seen([b"key-000000000000"]) == {}
 
 
 CRASH = """
@@ -622,8 +626,8 @@ def test_a_file_of_a_newer_program_is_refused(tmp_path):
 async def test_decision_records_are_kept_by_code(database):
     store = SqliteDecisionStore(database)
     await store.put("K7F-2QX", T0, b"record")
-    await store.put("K7F-2QX", T0, b"newer")
-    assert await store.get("K7F-2QX") == b"newer"
+    await store.put("K7F-2QX", T0, b"newer-00")
+    assert await store.get("K7F-2QX") == b"newer-00"
     assert await store.get("other") is None
 
 
