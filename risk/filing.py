@@ -53,11 +53,13 @@ class _Journal(NamedTuple):
 
 
 _DEVICE = (
-    "INSERT INTO risk_devices SELECT device_id, coalesce(keys, ''), posture FROM json_each(?) AS each"
+    "INSERT INTO risk_devices (device_id, keys, posture, through)"
+    " SELECT device_id, coalesce(keys, ''), posture, through FROM json_each(?) AS each"
     " CROSS JOIN risk_devices_lately AS lately ON lately.id = each.value"
     " WHERE device_id NOT IN (SELECT device_id FROM risk_merged)"
-    " ON CONFLICT (device_id) DO UPDATE SET posture = excluded.posture"
+    " ON CONFLICT (device_id) DO UPDATE SET posture = excluded.posture, through = excluded.through"
 )
+_IF_NEWER = " WHERE excluded.through > risk_devices.through"
 
 _SEEN = (
     "INSERT OR REPLACE INTO risk_seen (key, digest, received_at)"
@@ -72,17 +74,16 @@ SEEN = _Journal(
     ),
     file=(_SEEN,),
 )
+_IDS = (
+    "SELECT json_group_array(id) FROM (SELECT id, max(through) FROM risk_devices_lately"
+    " WHERE id <= ?1 AND keys {} GROUP BY device_id ORDER BY device_id)"
+)
 DEVICES = _Journal(
     table="risk_devices_lately",
-    order=(
-        "SELECT json_group_array(keyed) FILTER (WHERE keyed > 0),"
-        " json_group_array(newest) FILTER (WHERE newest <> keyed) FROM"
-        " (SELECT max(id) AS newest, max(id * (keys IS NOT NULL)) AS keyed FROM risk_devices_lately"
-        " WHERE id <= ? GROUP BY device_id ORDER BY device_id)"
-    ),
-    file=(f"{_DEVICE}, keys = excluded.keys", _DEVICE),
+    order=f"SELECT ({_IDS.format('IS NOT NULL')}), ({_IDS.format('IS NULL')})",
+    file=(f"{_DEVICE}, keys = excluded.keys{_IF_NEWER}", f"{_DEVICE}{_IF_NEWER}"),
 )
-"""First the newest row with keys of each device that has one, then the newest of each that has none: its keys stay."""
+"""First the newest row with keys of each device, then the newest without: its keys stay."""
 
 _SIGNALS_SPAN = "SELECT through, (SELECT coalesce(max(id), 0) FROM risk_signals) FROM risk_filed"
 _SORTED = (

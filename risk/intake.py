@@ -125,7 +125,7 @@ class _Lot:
         self.weight = 0
         self.is_light: bool | None = None
         """What kind of items it has; None as long as there are none."""
-        self.packed: dict[DeviceId, tuple[Posture, bytes]] = {}
+        self.packed: Mapping[DeviceId, tuple[Posture, bytes | None]] = {}
         self.users: dict[UserId, tuple[Posture, bytes]] = {}
         self.begun: list[float] = []
         self.staged = 0.0
@@ -186,6 +186,7 @@ class Intake:
     ) -> None:
         self._state = state
         self._store = store
+        store.unwritten = state
         self._clock = clock
         self._retention = retention
         self._waiting: Lanes[_Submission] = Lanes()
@@ -491,7 +492,11 @@ class Intake:
             raise StoreOverloaded(STOPPING)
         stage = lot.stage
         stage.name_changed()
-        lot.packed = _packed(stage.postures)
+        if stage.draft.is_untouched:
+            # They follow from the signals, and are written later, however many come until then.
+            lot.packed = {each: (posture, None) for each, posture in stage.postures.items()}
+        else:
+            lot.packed = _packed(stage.postures)
         lot.users = _packed(stage.users)
         lot.staged = monotonic()
 

@@ -6,10 +6,12 @@ from typing import TypeVar
 
 import msgspec
 
+from risk.lately import replayed_posture
 from risk.model import DeviceId, Signal
 from risk.packing import unpack_signal
 from risk.store import (
     LOADED_AT_ONCE,
+    AllWritten,
     Batch,
     DeadLetter,
     DeviceRow,
@@ -18,6 +20,7 @@ from risk.store import (
     Retention,
     SeenRow,
     SignalRow,
+    Unwritten,
     UserRow,
 )
 from risk.users import UserId
@@ -38,10 +41,22 @@ class MemoryRiskStore:
         self._parts: dict[int, PartRow] = {}
         self._promised: list[tuple[int, int]] = []
         self._letters = 0
+        self.unwritten: Unwritten = AllWritten()
+        self._told: dict[DeviceId, list[bytes]] = {}
+        """Signals of devices whose rows do not know them."""
 
     async def load(self, after: str = "", most: int = LOADED_AT_ONCE) -> list[DeviceRow]:
         """Return the device records whose ids come after `after`, up to `most`, in the order of their ids."""
+        for device_id in list(self._told):
+            self._replace(
+                device_id,
+                replayed_posture(device_id, self._devices[device_id].posture, self._told[device_id]),
+            )
         return [self._devices[each] for each in sorted(self._devices) if each > after][:most]
+
+    def _replace(self, device_id: DeviceId, posture: bytes) -> None:
+        self._devices[device_id] = msgspec.structs.replace(self._devices[device_id], posture=posture)
+        self._told.pop(device_id, None)
 
     async def load_merged(self) -> list[MergedRow]:
         """Return every record that was merged into another, in no order."""
@@ -77,15 +92,21 @@ class MemoryRiskStore:
         for row in batch.devices:
             keys = self._devices[row.device_id].keys if row.keys is None else row.keys
             self._devices[row.device_id] = DeviceRow(row.device_id, keys, row.posture)
+            self._told.pop(row.device_id, None)
         for gone in batch.merged:
             self._merged[gone.device_id] = gone
             self._devices.pop(gone.device_id, None)
+            self._told.pop(gone.device_id, None)
             self._signals = [
                 msgspec.structs.replace(row, device_id=gone.into) if row.device_id == gone.device_id else row
                 for row in self._signals
             ]
         self._users.update({row.user_id: row for row in batch.users})
         self._signals.extend(batch.signals)
+        written = {row.device_id for row in batch.devices}
+        for told in batch.signals:
+            if told.device_id in self._devices and told.device_id not in written:
+                self._told.setdefault(told.device_id, []).append(told.signal)
         for seen in batch.seen:
             self._seen.pop(seen.key, None)
             self._seen[seen.key] = seen
@@ -99,7 +120,9 @@ class MemoryRiskStore:
             self._parts.pop(part_id, None)
 
     async def tidy(self) -> None:
-        """Do nothing: nothing is put off."""
+        """Take over the postures that signals have changed: the signals need not be remembered for them."""
+        for device_id, posture in self.unwritten.take_unwritten(self.unwritten.count_unwritten()):
+            self._replace(device_id, posture)
 
     async def signals(self, device_id: DeviceId, most: int) -> list[Signal]:
         """Return the newest signals of a device, newest first."""

@@ -6,6 +6,7 @@ INVARIANT: `apply` replaces postures and identifiers in one step of the event lo
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from operator import attrgetter
 
 import msgspec
@@ -24,11 +25,11 @@ again each time that it is looked at: when folded, when enforced, and for incide
 
 
 class _Open:
-    """A posture that is open, beside its bytes."""
+    """A posture that is open, beside its bytes, which are made when they are needed."""
 
     __slots__ = ("packed", "posture")
 
-    def __init__(self, posture: Posture, packed: bytes) -> None:
+    def __init__(self, posture: Posture, packed: bytes | None) -> None:
         self.posture = posture
         self.packed = packed
 
@@ -65,8 +66,13 @@ class Records:
         """Take over stored postures."""
         self._kept.update(stored)
 
-    def replace(self, subject_id: DeviceId, posture: Posture, packed: bytes) -> None:
-        """Replace the posture of a subject by this one, which is `packed` as bytes."""
+    def packed(self, subject_id: DeviceId) -> bytes | None:
+        """Return the posture of a subject as bytes, None when there is no such subject."""
+        kept = self._kept.get(subject_id)
+        return _bytes_of(kept) if isinstance(kept, _Open) else kept
+
+    def replace(self, subject_id: DeviceId, posture: Posture, packed: bytes | None) -> None:
+        """Replace the posture of a subject by this one, which is `packed` as bytes where those were made."""
         kept = self._kept.get(subject_id)
         if isinstance(kept, _Open):
             kept.posture = posture
@@ -78,14 +84,20 @@ class Records:
         """Forget a subject."""
         self._kept.pop(subject_id, None)
 
-    def _keep_open(self, posture: Posture, packed: bytes) -> None:
+    def _keep_open(self, posture: Posture, packed: bytes | None) -> None:
         self._kept[posture.device_id] = _Open(posture, packed)
         self._opened.append(posture.device_id)
         if len(self._opened) > MAX_OPEN:
             first = self._opened.popleft()
             closing = self._kept.get(first)
             if isinstance(closing, _Open):
-                self._kept[first] = closing.packed
+                self._kept[first] = _bytes_of(closing)
+
+
+def _bytes_of(opened: _Open) -> bytes:
+    if opened.packed is None:
+        opened.packed = pack_posture(opened.posture)
+    return opened.packed
 
 
 class RiskState:
@@ -95,6 +107,8 @@ class RiskState:
         self.index = DeviceIndex(self._identifiers_of, make_id)
         self._devices = Records()
         self._users = Records()
+        self._unwritten: dict[DeviceId, None] = {}
+        """Devices whose posture is not in the store but follows from it, the longest so first."""
         self._epoch = 0
 
     @property
@@ -170,19 +184,45 @@ class RiskState:
 
     def apply(
         self,
-        postures: Mapping[DeviceId, tuple[Posture, bytes]],
+        postures: Mapping[DeviceId, tuple[Posture, bytes | None]],
         draft: DeviceIndex,
         users: Mapping[UserId, tuple[Posture, bytes]] | None = None,
     ) -> None:
-        """Replace these postures, and commit the draft of the index in the same step."""
+        """Replace these postures, and commit the draft of the index in the same step.
+
+        What has no bytes has not been written.
+        """
         draft.commit()
         for device_id in draft.merged:
             self._devices.remove(device_id)
         for device_id, (posture, packed) in postures.items():
             self._devices.replace(device_id, posture, packed)
+            if packed is None:
+                self._unwritten[device_id] = None
+            else:
+                self._unwritten.pop(device_id, None)
         for user_id, (record, packed) in (users or {}).items():
             self._users.replace(user_id, record, packed)
         self._epoch += 1
+
+    def count_unwritten(self) -> int:
+        """Return how many devices have a posture that only signals have changed, and that was not written since."""
+        return len(self._unwritten)
+
+    def take_unwritten(self, most: int) -> list[tuple[DeviceId, bytes]]:
+        """Return the postures of up to `most` of them, those first that have waited longest; they count as written."""
+        found: list[tuple[DeviceId, bytes]] = []
+        for device_id in list(islice(self._unwritten, most)):
+            del self._unwritten[device_id]
+            packed = self._devices.packed(device_id)
+            # One that became part of another was written with that.
+            if packed is not None:
+                found.append((device_id, packed))
+        return found
+
+    def put_back(self, device_ids: Iterable[DeviceId]) -> None:
+        """Count these as not written: they could not be."""
+        self._unwritten.update(dict.fromkeys(device_ids))
 
     def put(self, posture: Posture) -> None:
         """Replace one posture with its identifiers, without a store: for tests and demonstrations."""

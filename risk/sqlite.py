@@ -5,13 +5,13 @@ the order of arrival, so no index by time is written for every signal.
 
 What signals and message ids are found by, and the postures of devices, are *filed* later, for many of them at once
 (`risk.filing`). Until then they are at the end of their journals: signals behind `risk_filed`, message ids in
-`risk_seen_lately`, postures in `risk_devices_lately`, where the newest of a device counts.
+`risk_seen_lately`, postures in `risk_devices_lately`, where the newest of a device counts. A posture that only signals
+have changed is not even there before the next filing: it follows from the signals (`risk.lately`).
 """
 
 import asyncio
 import contextlib
 import sqlite3
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -20,11 +20,13 @@ from typing import Any
 
 from risk.database import PATIENCE_S, Database, StoreFault, StoreOverloaded
 from risk.filing import Step, plan
+from risk.lately import Lately
 from risk.model import DeviceId, Signal
 from risk.packing import unpack_signal
 from risk.rows import packed_devices, packed_seen, packed_signals
 from risk.store import (
     LOADED_AT_ONCE,
+    AllWritten,
     Batch,
     DeadLetter,
     DeviceRow,
@@ -32,6 +34,7 @@ from risk.store import (
     PartRow,
     Retention,
     SeenRow,
+    Unwritten,
     UserRow,
 )
 
@@ -104,17 +107,25 @@ SCHEMA: tuple[str, ...] = (
     CREATE INDEX risk_merged_survivor ON risk_merged (survivor);
     """,
     """
-    CREATE VIEW risk_intake AS SELECT NULL AS devices, NULL AS postures, NULL AS heads, NULL AS signals,
-        NULL AS times, NULL AS keys;
+    ALTER TABLE risk_devices ADD COLUMN through INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE risk_devices_lately ADD COLUMN through INTEGER NOT NULL DEFAULT 0;
+    UPDATE risk_devices_lately SET through = id;
+    ALTER TABLE risk_filed ADD COLUMN written INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE risk_filed ADD COLUMN numbered INTEGER NOT NULL DEFAULT 0;
+    UPDATE risk_filed SET written = max(through, (SELECT coalesce(max(id), 0) FROM risk_signals),
+        (SELECT coalesce(max(id), 0) FROM risk_devices_lately));
+    CREATE VIEW risk_intake AS SELECT NULL AS first, NULL AS heads, NULL AS signals, NULL AS through, NULL AS devices,
+        NULL AS postures, NULL AS times, NULL AS keys;
     CREATE TRIGGER risk_intake_taken INSTEAD OF INSERT ON risk_intake BEGIN
-        INSERT INTO risk_devices_lately (device_id, keys, posture)
-            SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),
-                substr(NEW.postures, json_extract(value, '$[2]'), json_extract(value, '$[3]'))
-            FROM json_each(NEW.devices);
-        INSERT INTO risk_signals (received_at, sensor, device_id, signal)
-            SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+        INSERT INTO risk_signals (id, received_at, sensor, device_id, signal)
+            SELECT NEW.first + key, json_extract(value, '$[0]'), json_extract(value, '$[1]'),
+                json_extract(value, '$[2]'),
                 substr(NEW.signals, json_extract(value, '$[3]'), json_extract(value, '$[4]'))
             FROM json_each(NEW.heads);
+        INSERT INTO risk_devices_lately (device_id, keys, posture, through)
+            SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),
+                substr(NEW.postures, json_extract(value, '$[2]'), json_extract(value, '$[3]')), NEW.through
+            FROM json_each(NEW.devices);
         INSERT INTO risk_seen_lately (key, digest, received_at)
             SELECT substr(NEW.keys, key * 24 + 1, 16), substr(NEW.keys, key * 24 + 17, 8), value
             FROM json_each(NEW.times);
@@ -135,7 +146,18 @@ _MOST_PARAMETERS = 999
 """Rows of one statement, and the most parameters that every SQLite takes. INVARIANT: few sizes, so that every statement
 stays prepared."""
 
-_INTAKE = "INSERT INTO risk_intake VALUES (?, ?, ?, ?, ?, ?)"
+_INTAKE = "INSERT INTO risk_intake VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_POSTURES = (
+    "INSERT INTO risk_devices_lately (device_id, posture, through)"
+    " SELECT json_extract(value, '$[0]'), substr(?2, json_extract(value, '$[2]'), json_extract(value, '$[3]')), ?3"
+    " FROM json_each(?1)"
+)
+_WRITTEN = "UPDATE risk_filed SET written = max(written, ?)"
+_NUMBER = "UPDATE risk_filed SET numbered = ?"
+_NUMBERED = (
+    "SELECT max(written, numbered, (SELECT coalesce(max(id), 0) FROM risk_signals),"
+    " (SELECT coalesce(max(through), 0) FROM risk_devices_lately)) FROM risk_filed"
+)
 _USERS = ("INSERT OR REPLACE INTO risk_users VALUES", "")
 _DEAD_LETTERS = (
     "INSERT INTO risk_dead_letters (received_at, sensor, reason, error, body, delivery, item) VALUES",
@@ -159,6 +181,9 @@ HURRIED_S = 0.005
 """How long a step of the filing lets others go first once half of what begins the next filing waits again."""
 
 
+WRITTEN_AT_ONCE = 256
+"""Postures that are written by one transaction, and packed between two turns of the event loop."""
+
 FORGOTTEN_AT_ONCE = 256
 """Message ids that are let go of between two turns of the event loop."""
 
@@ -173,6 +198,9 @@ def _statement(head: str, tail: str, width: int, rows: int) -> str:
     marks = f"({','.join('?' * width)})"
     return f"{head} {','.join([marks] * rows)}{tail}"
 
+
+_IS_WRITTEN = "WHERE id <= (SELECT written FROM risk_filed)"
+"""A signal stays as long as the posture of its device does not know it."""
 
 _EMPTY_LOT = """
 DELETE FROM risk_lot_signals WHERE (lot, device_id, id) IN (
@@ -234,37 +262,6 @@ def _instant(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-class _Lately:
-    """The journal of postures: of each device the newest, and the keys that were told last."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._newest: dict[DeviceId, tuple[str | None, bytes]] = {}
-        journal = connection.execute(
-            "SELECT device_id, keys, posture FROM risk_devices_lately"
-            " WHERE device_id NOT IN (SELECT device_id FROM risk_merged) ORDER BY id"
-        )
-        for device_id, keys, posture in journal:
-            known = self._newest.get(device_id)
-            self._newest[device_id] = known[0] if keys is None and known is not None else keys, posture
-        self._ids = sorted(self._newest)
-
-    def over(self, filed: list[DeviceRow], after: str, most: int) -> list[DeviceRow]:
-        """Return up to `most` records behind an id, in the order of ids; `filed` are so many of those in the file."""
-        first = bisect_right(self._ids, after)
-        upto = len(self._ids) if len(filed) < most else bisect_right(self._ids, filed[-1].device_id)
-        lately = self._ids[first : min(upto, first + most)]
-        if not lately:
-            return filed
-        rows = {row.device_id: row for row in filed}
-        for device_id in lately:
-            keys, posture = self._newest[device_id]
-            known = rows.get(device_id)
-            rows[device_id] = DeviceRow(
-                device_id, (known.keys if known else "") if keys is None else keys, posture
-            )
-        return [rows[device_id] for device_id in sorted(rows)[:most]]
-
-
 def _take(connection: sqlite3.Connection, part_ids: Sequence[int]) -> None:
     """Remove parts, and the promises of which all parts are gone."""
     for part_id in part_ids:
@@ -274,20 +271,36 @@ def _take(connection: sqlite3.Connection, part_ids: Sequence[int]) -> None:
     )
 
 
-def _read_devices(connection: sqlite3.Connection, lately: _Lately, after: str, most: int) -> list[DeviceRow]:
-    query = "SELECT device_id, keys, posture FROM risk_devices WHERE device_id > ? ORDER BY device_id LIMIT ?"
-    filed = [DeviceRow(*row) for row in connection.execute(query, (after, most))]
-    return lately.over(filed, after, most)
-
-
 def read_all_devices(connection: sqlite3.Connection) -> Iterator[list[DeviceRow]]:
     """Yield every device record of a file, some at a time; for who only reads it, while another writes it."""
     after = ""
     with _snapshot(connection):
-        lately = _Lately(connection)
-        while rows := _read_devices(connection, lately, after, LOADED_AT_ONCE):
+        lately = Lately(connection)
+        while rows := lately.page(connection, after, LOADED_AT_ONCE):
             yield rows
             after = rows[-1].device_id
+
+
+def _catch_up(connection: sqlite3.Connection) -> Lately:
+    """Write the postures that an earlier process has not written; return what is not filed."""
+    lately = Lately(connection)
+    if lately.replayed:
+        newest = _newest_number(connection)
+        for at in range(0, len(lately.replayed), WRITTEN_AT_ONCE):
+            some = lately.replayed[at : at + WRITTEN_AT_ONCE]
+            connection.execute(_POSTURES, _postures([(each, lately.posture(each)) for each in some], newest))
+        connection.execute(_WRITTEN, (newest,))
+    return lately
+
+
+def _postures(some: Sequence[tuple[DeviceId, bytes]], through: int) -> tuple[str, bytes, int]:
+    """Return the parameters of `_POSTURES`: these postures know all signals up to a number."""
+    return *packed_devices([DeviceRow(device_id, None, posture) for device_id, posture in some]), through
+
+
+def _newest_number(connection: sqlite3.Connection) -> int:
+    newest: int = connection.execute(_NUMBERED).fetchone()[0]
+    return newest
 
 
 def _planned(connection: sqlite3.Connection) -> list[Step]:
@@ -325,21 +338,23 @@ class SqliteRiskStore:
         self._quiet: asyncio.TimerHandle | None = None
         self._has_all_unfiled = False
         """Whether `_lately` has all of them."""
-        self._loading: _Lately | None = None
+        self._loading: Lately | None = None
         """Kept while `load` goes through the devices."""
+        self.unwritten: Unwritten = AllWritten()
+        self._next = 0
+        """The number of the next signal; 0 as long as nobody has looked."""
+        self._landed = 0
+        """All that has up to this number is known to whoever has `unwritten` postures."""
 
     async def load(self, after: str = "", most: int = LOADED_AT_ONCE) -> list[DeviceRow]:
         """Return the device records whose ids come after `after`, up to `most`, in the order of their ids."""
-
-        def run(connection: sqlite3.Connection) -> list[DeviceRow]:
-            if not after or self._loading is None:
-                self._loading = _Lately(connection)
-            rows = _read_devices(connection, self._loading, after, most)
-            if not rows:
-                self._loading = None
-            return rows
-
-        return await self._database.read(run)
+        if not after or self._loading is None:
+            self._loading = await self._database.write(_catch_up)
+        lately = self._loading
+        rows = await self._database.read(lambda connection: lately.page(connection, after, most))
+        if not rows:
+            self._loading = None
+        return rows
 
     async def load_merged(self) -> list[MergedRow]:
         """Return every record that was merged into another, in no order."""
@@ -422,9 +437,16 @@ class SqliteRiskStore:
 
     async def commit(self, batch: Batch) -> None:
         """Make the batch durable, or change nothing."""
+        await self._count()
+        first = self._next
+        # Without a signal postures have a number of their own.
+        self._next += len(batch.signals) or bool(batch.devices)
+        through = self._next - 1
         values = (
-            *packed_devices(batch.devices),
+            first,
             *packed_signals(batch.signals),
+            through,
+            *packed_devices(batch.devices),
             *packed_seen(batch.seen),
         )
         users = [(row.user_id, row.posture) for row in batch.users]
@@ -445,13 +467,19 @@ class SqliteRiskStore:
                 connection.execute("INSERT INTO risk_promises VALUES (?, ?)", batch.promised)
             if batch.taken:
                 _take(connection, batch.taken)
+            if is_numbered:
+                connection.execute(_NUMBER, (through,))
 
-        is_one = not (batch.merged or users or letters or parts or batch.promised or batch.taken)
+        is_numbered = bool(batch.devices and not batch.signals)
+        is_one = not (
+            batch.merged or users or letters or parts or batch.promised or batch.taken or is_numbered
+        )
         try:
             await self._database.write(run, is_one_statement=is_one)
         except asyncio.CancelledError:
             self._has_all_unfiled = False
             raise
+        self._landed = through
         self._lately.update((row.key, row.digest) for row in batch.seen)
         self._unfiled += max(len(batch.signals), len(batch.seen), len(batch.devices))
 
@@ -481,16 +509,49 @@ class SqliteRiskStore:
             self._being_filed, self._lately = self._lately, {}
             self._unfiled = 0
             try:
+                await self._write_postures()
                 for step in await self._database.read_aside(_planned):
-                    is_hurried = self._unfiled > MAX_UNFILED // 2
-                    patience_s = HURRIED_S if is_hurried else PATIENCE_S
-                    await self._database.put_off(step.run, patience_s, is_lazy=True)
+                    await self._database.put_off(step.run, self._patience_s, is_lazy=True)
             except BaseException:
                 self._lately = {**self._being_filed, **self._lately}
                 self._being_filed = {}
                 raise
             # What was committed meanwhile may be filed or not, and is found here in either case.
             await self._forget_filed()
+
+    @property
+    def _patience_s(self) -> float:
+        """How long the filing lets others go first."""
+        return HURRIED_S if self._unfiled > MAX_UNFILED // 2 else PATIENCE_S
+
+    async def _write_postures(self) -> None:
+        """Write the postures that signals have changed up to now. What changes meanwhile is written the next time."""
+        through = self._landed
+        left = self.unwritten.count_unwritten()
+        while left > 0 and (some := self.unwritten.take_unwritten(min(left, WRITTEN_AT_ONCE))):
+            left -= len(some)
+            try:
+                await self._put_off(_POSTURES, _postures(some, self._landed))
+            except BaseException:
+                self.unwritten.put_back(device_id for device_id, _ in some)
+                raise
+        await self._put_off(_WRITTEN, (through,))
+
+    async def _put_off(self, statement: str, values: Sequence[object]) -> None:
+        """Run a statement of the filing once nobody else waits, or after its patience."""
+
+        def run(connection: sqlite3.Connection) -> None:
+            connection.execute(statement, values)
+
+        await self._database.put_off(run, self._patience_s, is_lazy=True)
+
+    async def _count(self) -> None:
+        """Go on with the numbers where an earlier process has ended."""
+        if self._next:
+            return
+        newest = await self._database.write(_newest_number)
+        if self._next == 0:
+            self._next, self._landed = newest + 1, newest
 
     async def _forget_filed(self) -> None:
         """Let go of what is filed, some at a time: all of it at once would hold up everybody for milliseconds."""
@@ -508,6 +569,7 @@ class SqliteRiskStore:
         def run(connection: sqlite3.Connection) -> list[tuple[bytes, bytes]]:
             return connection.execute("SELECT key, digest FROM risk_seen_lately ORDER BY id").fetchall()
 
+        await self._count()
         # Behind every commit that has begun.
         rows = await self._database.write(run)
         self._lately.update(rows)
@@ -551,25 +613,21 @@ class SqliteRiskStore:
             # Else it is filed soon, or is being filed, and goes the next time.
             await self.file_all()
         tables = (
-            ("risk_seen", retention.seen_s, MAX_KEY),
-            ("risk_signals", retention.signals_s, retention.signals_most),
+            ("risk_seen", retention.seen_s, MAX_KEY, ""),
+            ("risk_signals", retention.signals_s, retention.signals_most, _IS_WRITTEN),
         )
 
         def run(connection: sqlite3.Connection) -> int:
             gone = 0
-            for table, age_s, rows in tables:
+            for table, age_s, rows, bound in tables:
                 (newest,) = connection.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()  # noqa: S608
-                oldest = f"SELECT id, received_at FROM {table} ORDER BY id LIMIT ?"  # noqa: S608 - our own names
+                oldest = f"SELECT id, received_at FROM {table} {bound} ORDER BY id LIMIT ?"  # noqa: S608 - our own names
                 past = f"SELECT id FROM ({oldest}) WHERE (received_at < ? OR id <= ?)"  # noqa: S608 - as above
                 given = (most, _micros(now - timedelta(seconds=age_s)), newest - rows)
                 gone += connection.execute(f"DELETE FROM {table} WHERE id IN ({past})", given).rowcount  # noqa: S608
             gone += _prune_letters(connection, retention, now, most)
             connection.execute(_EMPTY_LOT, (most,))
             connection.execute(_REMOVE_LOTS)
-            # Ids are given again when the last row is gone.
-            connection.execute(
-                "UPDATE risk_filed SET through = min(through, (SELECT coalesce(max(id), 0) FROM risk_signals))"
-            )
             return gone
 
         return await self._database.write(run)

@@ -257,11 +257,18 @@ def _stage_user(stage: Stage, signal: Signal, *, is_known: bool) -> tuple[UserId
 
 def batch_of(
     stage: Stage,
-    packed: dict[DeviceId, tuple[Posture, bytes]],
+    packed: Mapping[DeviceId, tuple[Posture, bytes | None]],
     users: dict[UserId, tuple[Posture, bytes]],
 ) -> Batch:
-    """Return the stage as what the store makes durable; postures and records of users with their bytes."""
-    devices = [DeviceRow(id_, _keys(stage, posture), data) for id_, (posture, data) in packed.items()]
+    """Return the stage as what the store makes durable; postures and records of users with their bytes.
+
+    Postures without bytes are not written: they follow from the signals.
+    """
+    devices = [
+        DeviceRow(id_, _keys(stage, posture), data)
+        for id_, (posture, data) in packed.items()
+        if data is not None
+    ]
     return Batch(
         devices=devices,
         merged=[MergedRow(gone, stage.draft.survivor(gone)) for gone in stage.draft.merged],

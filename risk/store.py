@@ -3,7 +3,7 @@
 INVARIANT: `RiskStore.commit` returns only when the whole batch is durable; on an error nothing of it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -82,6 +82,8 @@ class PartRow(msgspec.Struct, frozen=True):
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one durable transaction changes.
 
+    A device without a row in `devices` knows what its row said before, and the signals that were committed after that.
+
     `promised` are the ids of the first and the last part of a delivery of which all parts are durable now: from then on
     they are certain to be taken. `taken` are the ids of parts that are done with.
     """
@@ -115,8 +117,39 @@ LOADED_AT_ONCE = 5_000
 nothing fills: 160 bytes a device."""
 
 
+class Unwritten(Protocol):
+    """Postures of devices that have changed by signals alone, and that no commit has written since."""
+
+    def count_unwritten(self) -> int:
+        """Return how many there are."""
+
+    def take_unwritten(self, most: int) -> list[tuple[DeviceId, bytes]]:
+        """Return up to `most` of them as they are now, to be written."""
+
+    def put_back(self, device_ids: Iterable[DeviceId]) -> None:
+        """Count these again as such: they could not be written."""
+
+
+class AllWritten:
+    """Who writes the posture of every device with every signal."""
+
+    def count_unwritten(self) -> int:
+        """Return 0."""
+        return 0
+
+    def take_unwritten(self, most: int) -> list[tuple[DeviceId, bytes]]:  # noqa: ARG002 - a protocol
+        """Return none."""
+        return []
+
+    def put_back(self, device_ids: Iterable[DeviceId]) -> None:
+        """Do nothing."""
+
+
 class RiskStore(Protocol):
     """Keeps devices with their posture, the journal of signals, message ids and dead letters."""
+
+    unwritten: Unwritten
+    """Asked, now and then, for postures that no commit has written. `load` knows of them in any case."""
 
     async def load(self, after: str = "", most: int = LOADED_AT_ONCE) -> list[DeviceRow]:
         """Return the device records whose ids come after `after`, up to `most`, in the order of their ids."""
