@@ -319,7 +319,7 @@ class Database:
     def _commit(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         try:
             if len(jobs) == 1 and jobs[0].is_one_statement:
-                jobs[0].result = jobs[0].run(connection)
+                self._run_one(connection, jobs[0])
             else:
                 connection.execute("BEGIN IMMEDIATE")
                 for job in jobs:
@@ -334,6 +334,16 @@ class Database:
             for job in jobs:
                 job.error = StoreFault(f"store `{self._path}`: {error}")
         _settle(jobs)
+
+    @staticmethod
+    def _run_one(connection: sqlite3.Connection, job: _Job) -> None:
+        """Run a job whose statement is a transaction by itself. Raises `sqlite3.Error`, and then nothing is changed."""
+        try:
+            job.result = job.run(connection)
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # noqa: BLE001 - it goes to the caller, whose job it is
+            job.error = error
 
     @staticmethod
     def _attempt(connection: sqlite3.Connection, job: _Job, *, is_alone: bool) -> None:

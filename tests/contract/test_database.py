@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from risk import database as module
-from risk.database import Database
+from risk.database import Database, StoreFault
 
 SCHEMA = ("CREATE TABLE noted (name TEXT NOT NULL)",)
 
@@ -188,3 +188,45 @@ async def test_a_journal_that_grows_while_it_is_copied_begins_anew(
     longest = path.with_name("store.db-wal").stat().st_size
     database.close()
     assert longest < 2_000 * 40_000 / 2
+
+
+async def insert(database: Database, name: str | None) -> None:
+    await database.write(
+        lambda connection: connection.execute("INSERT INTO noted VALUES (?)", (name,)).rowcount,
+        is_one_statement=True,
+    )
+
+
+async def names(database: Database) -> list[str]:
+    return await database.read(
+        lambda connection: [name for (name,) in connection.execute("SELECT name FROM noted ORDER BY rowid")]
+    )
+
+
+async def test_one_statement_is_a_transaction_alone_and_in_company(database: Database) -> None:
+    before = database.commits
+    await insert(database, "alone")
+    assert database.commits == before + 1
+    assert await names(database) == ["alone"]
+    notes = Notes(database)
+    held = await notes.held()
+    together = [asyncio.create_task(insert(database, name)) for name in ("one", None, "other")]
+    await asyncio.sleep(0)
+    notes.go.set()
+    await held
+    results = await asyncio.gather(*together, return_exceptions=True)
+    assert [type(each) for each in results] == [type(None), sqlite3.IntegrityError, type(None)]
+    assert await names(database) == ["alone", "one", "other"]
+    assert database.commits == before + 3
+
+
+@pytest.mark.parametrize(("name", "error"), [(None, StoreFault), ("\udc00", UnicodeEncodeError)])
+async def test_one_statement_that_fails_changes_nothing_and_stops_nobody(
+    database: Database, name: str | None, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await insert(database, name)
+    assert bool(database.write_fault) is (error is StoreFault)
+    await insert(database, "next")
+    assert database.write_fault == ""
+    assert await names(database) == ["next"]

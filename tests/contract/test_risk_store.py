@@ -10,16 +10,18 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain, pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import risk.filing as filing_module
 import risk.sqlite as sqlite_module
 from risk.database import Database, StoreFault
 from risk.filing import plan
+from risk.folding import fold
 from risk.intake import Intake
 from risk.memory import MemoryRiskStore
-from risk.model import DeviceId, Identifier, Severity, Signal, SignalType
-from risk.packing import pack_signal
+from risk.model import DeviceId, Identifier, Posture, Severity, Signal, SignalType
+from risk.packing import pack_posture, pack_signal, unpack_posture
 from risk.snapshot import RiskState
 from risk.sqlite import SCHEMA, SqliteDecisionStore, SqliteRiskStore, read_all_devices
 from risk.store import Batch, DeadLetter, DeviceRow, MergedRow, Retention, SeenRow, SignalRow, UserRow
@@ -152,14 +154,22 @@ async def test_whatever_is_filed_already_the_same_is_found(store, monkeypatch, f
     ]
     batches = [
         *(batch(number) for number in range(4)),
-        Batch(signals=rows, seen=[SeenRow(b"key-000000000001", b"newer-00", T0), SeenRow(b"key-000000000007", b"digest-0", T0)]),
+        Batch(
+            signals=rows,
+            seen=[
+                SeenRow(b"key-000000000001", b"newer-00", T0),
+                SeenRow(b"key-000000000007", b"digest-0", T0),
+            ],
+        ),
         Batch(merged=[MergedRow(DEVICE, OTHER)]),
         batch(5, devices=[], signals=[SignalRow(T0, "edr", OTHER, pack_signal(signal(5)))]),
     ]
     for each in batches:
         await store.commit(each)
         await store.tidy()
-    digests = {b"key-%012d" % number: b"digest-0" for number in (0, 2, 3, 5, 7)} | {b"key-000000000001": b"newer-00"}
+    digests = {b"key-%012d" % number: b"digest-0" for number in (0, 2, 3, 5, 7)} | {
+        b"key-000000000001": b"newer-00"
+    }
     assert await everything(store) == ({DEVICE: [], OTHER: ["e5", "e7", "e3", "e2", "e1", "e0"]}, digests)
     rows, is_all = await store.recent_seen(6)
     assert ({row.key: row.digest for row in rows}, len(rows), is_all) == (digests, 6, True)
@@ -172,7 +182,10 @@ async def test_what_was_not_filed_is_found_by_the_next_process(database):
         await SqliteRiskStore(database).commit(batch(number))
     again = SqliteRiskStore(database)
     assert await again.signals(DEVICE, 9) == [signal(2), signal(1), signal(0)]
-    assert await again.seen([b"key-000000000000", b"key-000000000002"]) == {b"key-000000000000": b"digest-0", b"key-000000000002": b"digest-0"}
+    assert await again.seen([b"key-000000000000", b"key-000000000002"]) == {
+        b"key-000000000000": b"digest-0",
+        b"key-000000000002": b"digest-0",
+    }
     await again.commit(batch(3))
     assert len(await again.seen([b"key-%012d" % number for number in range(9)])) == 4
 
@@ -215,6 +228,113 @@ async def test_the_newest_posture_counts_whether_it_is_filed_or_not(database, tm
         await database.write(each.run)
     assert await found() == {DEVICE: (KEYS, b"4"), OTHER: ("serial\x1f\x1fsn-3", b"2")}
     assert await database.read(plan) == []
+
+
+class Waiting:
+    """Postures that no commit has written."""
+
+    def __init__(self, postures):
+        self.postures = dict(postures)
+
+    def count_unwritten(self):
+        return len(self.postures)
+
+    def take_unwritten(self, most):
+        return [self.postures.popitem() for _ in range(min(most, len(self.postures)))]
+
+    def put_back(self, device_ids):
+        raise AssertionError("all could be written")
+
+
+def told(number, device=DEVICE):
+    return SignalRow(T0, "edr", device, pack_signal(signal(number)))
+
+
+async def loaded(store):
+    return {
+        row.device_id: (row.keys, unpack_posture(row.device_id, row.posture)) for row in await store.load()
+    }
+
+
+async def test_a_posture_that_no_commit_wrote_follows_from_the_signals_after_it(store):
+    posture = fold(Posture(device_id=DEVICE, name="SN-1"), signal(0))
+    row = DeviceRow(DEVICE, KEYS, pack_posture(posture))
+    await store.commit(Batch(devices=[row], signals=[told(0)]))
+    await store.commit(Batch(signals=[told(1), told(9, DeviceId("usr_1")), told(2)]))
+    posture = fold(fold(posture, signal(1)), signal(2))
+    assert await loaded(store) == {DEVICE: (KEYS, posture)}
+    await store.commit(Batch(signals=[told(3)]))
+    posture = fold(posture, signal(3))
+    assert await loaded(store) == {DEVICE: (KEYS, posture)}
+    # What an operator changes has no signal, and those of before do not bring it back.
+    posture = msgspec.structs.replace(posture, findings={}, facts={})
+    await store.commit(Batch(devices=[DeviceRow(DEVICE, None, pack_posture(posture))]))
+    assert await loaded(store) == {DEVICE: (KEYS, posture)}
+    await store.commit(Batch(signals=[told(4)]))
+    assert await loaded(store) == {DEVICE: (KEYS, fold(posture, signal(4)))}
+
+
+async def test_postures_that_no_commit_wrote_are_asked_for_when_the_rest_is_filed(database, monkeypatch):
+    monkeypatch.setattr(sqlite_module, "WRITTEN_AT_ONCE", 2)
+    store = SqliteRiskStore(database)
+    devices = [DeviceId(f"dev_{number}") for number in range(5)]
+    empty = {each: Posture(device_id=each) for each in devices}
+    await store.commit(Batch(devices=[DeviceRow(each, KEYS, pack_posture(empty[each])) for each in devices]))
+    await store.commit(Batch(signals=[told(0, each) for each in devices]))
+    folded = {each: fold(empty[each], signal(0)) for each in devices}
+    store.unwritten = Waiting((each, pack_posture(posture)) for each, posture in folded.items())
+    assert await store.prune(T0, Retention(signals_most=0), 99) == 5
+    assert store.unwritten.count_unwritten() == 0
+    after = SqliteRiskStore(database)
+    assert await loaded(after) == {each: (KEYS, posture) for each, posture in folded.items()}
+    # Numbers go on although no signal is left.
+    await after.commit(Batch(signals=[told(1)]))
+    assert (await loaded(after))[DEVICE] == (KEYS, fold(folded[DEVICE], signal(1)))
+
+
+async def test_postures_of_an_earlier_version_are_known_before_all_signals_to_come(tmp_path):
+    """Filed and not filed ones, of which none has a number."""
+    path = tmp_path / "state.db"
+    before = next(number for number, each in enumerate(SCHEMA) if "risk_intake" in each)
+    older = Database(path, SCHEMA[:before])
+    older.start()
+
+    def said(number):
+        posture = Posture(device_id=DEVICE)
+        for each in range(number):
+            posture = fold(posture, signal(each))
+        return posture
+
+    def write(connection):
+        connection.execute("INSERT INTO risk_devices VALUES ('dev_1', ?, ?)", (KEYS, pack_posture(said(1))))
+        for number in (2, 3):
+            row = (number, "dev_1", pack_posture(said(number)))
+            connection.execute("INSERT INTO risk_devices_lately VALUES (?, ?, NULL, ?)", row)
+        connection.execute(
+            "INSERT INTO risk_signals VALUES (1, 0, 'edr', 'dev_1', ?)", (pack_signal(signal(9)),)
+        )
+
+    await older.write(write)
+    older.close()
+    database = Database(path, SCHEMA)
+    database.start()
+    store = SqliteRiskStore(database)
+    assert await loaded(store) == {DEVICE: (KEYS, said(3))}
+    await store.commit(Batch(signals=[told(3)]))
+    assert await loaded(store) == {DEVICE: (KEYS, said(4))}
+    for each in await database.read(plan):
+        await database.write(each.run)
+    assert await loaded(store) == {DEVICE: (KEYS, said(4))}
+    database.close()
+
+
+async def test_message_ids_of_another_length_are_refused_and_nothing_is_written(database):
+    store = SqliteRiskStore(database)
+    await store.commit(batch(0))
+    for row in (SeenRow(b"short", b"digest-0", T0), SeenRow(b"key-000000000001", b"digest", T0)):
+        with pytest.raises(ValueError, match="one length"):
+            await store.commit(batch(1, seen=[row]))
+    assert [each.event_id for each in await store.signals(DEVICE, 9)] == ["e0"]
 
 
 async def test_a_record_that_is_merged_while_it_waits_to_be_filed_stays_gone(database, monkeypatch):
@@ -281,7 +401,12 @@ async def test_message_ids_are_found_while_they_are_filed_and_after_a_filing_tha
         found.append(await store.seen([b"key-000000000000", b"key-000000000001"]))
         if len(found) == 1:
             await store.commit(
-                Batch(seen=[SeenRow(b"key-000000000000", b"newer-00", T0), SeenRow(b"key-000000000001", b"digest-0", T0)])
+                Batch(
+                    seen=[
+                        SeenRow(b"key-000000000000", b"newer-00", T0),
+                        SeenRow(b"key-000000000001", b"digest-0", T0),
+                    ]
+                )
             )
         if len(found) == 2:
             raise StoreFault("the disk is full")
