@@ -72,7 +72,8 @@ class Lately:
         for device_id, number, signal in connection.execute(_SIGNALS):
             signals.setdefault(device_id, []).append((number, signal))
         replayed: list[DeviceId] = []
-        for device_id, told in signals.items():
+        for device_id in sorted(signals):  # as they lie in the file
+            told = signals[device_id]
             known = self._known(connection, device_id)
             later = [] if known is None else [signal for number, signal in told if number > known.through]
             if known is not None and later:

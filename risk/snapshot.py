@@ -195,6 +195,7 @@ class RiskState:
         draft.commit()
         for device_id in draft.merged:
             self._devices.remove(device_id)
+            self._unwritten.pop(device_id, None)
         for device_id, (posture, packed) in postures.items():
             self._devices.replace(device_id, posture, packed)
             if packed is None:
@@ -215,14 +216,13 @@ class RiskState:
         for device_id in list(islice(self._unwritten, most)):
             del self._unwritten[device_id]
             packed = self._devices.packed(device_id)
-            # One that became part of another was written with that.
-            if packed is not None:
+            if packed is not None:  # it is there: what became part of another does not wait
                 found.append((device_id, packed))
         return found
 
     def put_back(self, device_ids: Iterable[DeviceId]) -> None:
-        """Count these as not written: they could not be."""
-        self._unwritten.update(dict.fromkeys(device_ids))
+        """Count these as not written: they could not be. One that has become part of another was written with that."""
+        self._unwritten.update((each, None) for each in device_ids if each in self._devices)
 
     def put(self, posture: Posture) -> None:
         """Replace one posture with its identifiers, without a store: for tests and demonstrations."""

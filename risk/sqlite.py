@@ -181,6 +181,10 @@ HURRIED_S = 0.005
 """How long a step of the filing lets others go first once half of what begins the next filing waits again."""
 
 
+MAX_UNWRITTEN = 16_384
+"""From so many postures on that no commit has written, they are written while deliveries go on, so that a start has not
+too much to fold. So many may be open (`risk.snapshot`): the postures of a smaller fleet wait for the next filing."""
+
 WRITTEN_AT_ONCE = 256
 """Postures that are written by one transaction, and packed between two turns of the event loop."""
 
@@ -329,12 +333,14 @@ class SqliteRiskStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._filing = asyncio.Lock()
+        self._writing_postures = asyncio.Lock()
         self._unfiled = 0
         self._lately: dict[bytes, bytes] = {}
         """Message ids that may not be filed yet, with their digests."""
         self._being_filed: dict[bytes, bytes] = {}
         """Those of before, while they are being filed."""
         self._tidying: asyncio.Task[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
         self._quiet: asyncio.TimerHandle | None = None
         self._has_all_unfiled = False
         """Whether `_lately` has all of them."""
@@ -488,12 +494,22 @@ class SqliteRiskStore:
         if self._quiet is not None:
             self._quiet.cancel()
             self._quiet = None
+        if self.unwritten.count_unwritten() >= MAX_UNWRITTEN:
+            self._begin_writing()
         if self._unfiled >= MAX_WAITING and self._tidying is not None and not self._tidying.done():
             await asyncio.wait([self._tidying])
         elif self._unfiled >= MAX_UNFILED:
             self._begin_filing()
         elif self._unfiled >= MIN_UNFILED:
             self._quiet = asyncio.get_running_loop().call_later(QUIET_S, self._begin_filing)
+
+    def _begin_writing(self) -> None:
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_quietly(), name="postures-written")
+
+    async def _write_quietly(self) -> None:
+        with contextlib.suppress(StoreFault, StoreOverloaded):
+            await self._write_postures()
 
     def _begin_filing(self) -> None:
         if self._tidying is None or self._tidying.done():
@@ -522,20 +538,22 @@ class SqliteRiskStore:
     @property
     def _patience_s(self) -> float:
         """How long the filing lets others go first."""
-        return HURRIED_S if self._unfiled > MAX_UNFILED // 2 else PATIENCE_S
+        is_hurried = self._unfiled > MAX_UNFILED // 2 or self.unwritten.count_unwritten() >= MAX_UNWRITTEN
+        return HURRIED_S if is_hurried else PATIENCE_S
 
     async def _write_postures(self) -> None:
         """Write the postures that signals have changed up to now. What changes meanwhile is written the next time."""
-        through = self._landed
-        left = self.unwritten.count_unwritten()
-        while left > 0 and (some := self.unwritten.take_unwritten(min(left, WRITTEN_AT_ONCE))):
-            left -= len(some)
-            try:
-                await self._put_off(_POSTURES, _postures(some, self._landed))
-            except BaseException:
-                self.unwritten.put_back(device_id for device_id, _ in some)
-                raise
-        await self._put_off(_WRITTEN, (through,))
+        async with self._writing_postures:
+            through = self._landed
+            left = self.unwritten.count_unwritten()
+            while left > 0 and (some := self.unwritten.take_unwritten(min(left, WRITTEN_AT_ONCE))):
+                left -= len(some)
+                try:
+                    await self._put_off(_POSTURES, _postures(some, self._landed))
+                except BaseException:
+                    self.unwritten.put_back(device_id for device_id, _ in some)
+                    raise
+            await self._put_off(_WRITTEN, (through,))
 
     async def _put_off(self, statement: str, values: Sequence[object]) -> None:
         """Run a statement of the filing once nobody else waits, or after its patience."""

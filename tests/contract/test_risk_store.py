@@ -292,6 +292,31 @@ async def test_postures_that_no_commit_wrote_are_asked_for_when_the_rest_is_file
     assert (await loaded(after))[DEVICE] == (KEYS, fold(folded[DEVICE], signal(1)))
 
 
+async def test_many_postures_that_no_commit_wrote_are_written_before_the_rest_is_filed(database, monkeypatch):
+    """A start has not too much to fold, however long it takes until something is filed."""
+    monkeypatch.setattr(sqlite_module, "MAX_UNWRITTEN", 3)
+    store = SqliteRiskStore(database)
+    await store.commit(Batch(devices=[DeviceRow(DEVICE, KEYS, pack_posture(Posture(device_id=DEVICE)))]))
+    posture = pack_posture(fold(Posture(device_id=DEVICE), signal(0)))
+    others = [DeviceId(f"dev_{number}") for number in range(2, 5)]
+
+    def unfolded(connection):
+        return connection.execute(
+            "SELECT count(*) FROM risk_signals WHERE id > (SELECT written FROM risk_filed)"
+        ).fetchone()[0]
+
+    store.unwritten = Waiting({DEVICE: posture, others[0]: posture})
+    await store.commit(Batch(signals=[told(0)]))
+    await store.tidy()
+    assert store.unwritten.count_unwritten() == 2
+    store.unwritten = Waiting({DEVICE: posture} | dict.fromkeys(others, posture))
+    await store.tidy()
+    while await database.read(unfolded):  # noqa: ASYNC110 - only the file tells it
+        await asyncio.sleep(0.01)
+    assert store.unwritten.count_unwritten() == 0
+    assert (await loaded(SqliteRiskStore(database)))[DEVICE] == (KEYS, unpack_posture(DEVICE, posture))
+
+
 async def test_postures_of_an_earlier_version_are_known_before_all_signals_to_come(tmp_path):
     """Filed and not filed ones, of which none has a number."""
     path = tmp_path / "state.db"

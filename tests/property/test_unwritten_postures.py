@@ -6,6 +6,7 @@ their end or not; after each step the files are copied as a death would leave th
 
 import asyncio
 import shutil
+import sqlite3
 from collections.abc import Callable
 from itertools import chain, count
 from pathlib import Path
@@ -61,12 +62,15 @@ async def begun(database: Database) -> tuple[RiskState, Intake]:
     return state, intake
 
 
-async def known_after_death(path: Path) -> dict[DeviceId, Posture | None]:
+async def known_after_death(path: Path, dying: Database) -> dict[DeviceId, Posture | None]:
     """Return what the next process knows, were this one to die now; who only reads the file knows the same."""
     with TemporaryDirectory() as copy:
-        for name in ("state.db", "state.db-wal"):
-            if (path / name).exists():
+
+        def leave(_connection: sqlite3.Connection) -> None:
+            for name in ("state.db", "state.db-wal"):
                 shutil.copy(path / name, copy)
+
+        await dying.write(leave)  # between two transactions: two files are not copied in one step
         database = opened(Path(copy))
         try:
             reader = RiskState()
@@ -113,13 +117,13 @@ async def live(path: Path, history: list[Signal], random: Random) -> None:
                 await asyncio.wait([filing])
             if random.random() < 0.2:
                 await asyncio.gather(store.prune(END, FEW, 3), return_exceptions=True)
-            assert await known_after_death(path) == postures(state)
+            assert await known_after_death(path, database) == postures(state)
             if filing is not None:
                 await asyncio.gather(filing, return_exceptions=True)
         database.refuses = lambda: False
         await store.file_all()
         assert state.count_unwritten() == 0
-        assert await known_after_death(path) == postures(state)
+        assert await known_after_death(path, database) == postures(state)
     finally:
         await intake.stop()
         database.close()

@@ -53,6 +53,34 @@ def test_packing_gives_any_signal_back(text, number, at):
     assert unpack_signal(pack_signal(signal)) == signal
 
 
+def test_postures_that_were_not_written_are_counted_until_they_are():
+    """Taken to be written, put back, written with a commit, or gone with a merger: each waits no longer, or again."""
+    state = RiskState()
+    ids = [DeviceId(f"dev_{number}") for number in range(5)]
+    for number, each in enumerate(ids):
+        state.put(posture(each, f"S{number}"))
+    assert state.count_unwritten() == 0
+    changed = {each: posture(each, f"S{number}") for number, each in enumerate(ids)}
+    state.apply({each: (changed[each], None) for each in ids}, state.index.draft())
+    assert state.take_unwritten(1) == [(ids[0], pack_posture(changed[ids[0]]))]
+    assert state.count_unwritten() == 4
+    state.put(changed[ids[1]])
+    assert state.count_unwritten() == 3
+    draft = state.index.draft()
+    kept = draft.resolve_or_create([Identifier("serial", "S2"), Identifier("entra-device-id", "e")])
+    other = draft.resolve_or_create([Identifier("mde-machine-id", "m")])
+    state.apply({kept: (changed[ids[2]], None), other: (Posture(device_id=other), None)}, draft)
+    draft = state.index.draft()
+    survivor = draft.resolve_or_create(
+        [Identifier("entra-device-id", "e"), Identifier("mde-machine-id", "m")]
+    )
+    (gone,) = draft.merged
+    state.apply({survivor: (changed[ids[2]], pack_posture(changed[ids[2]]))}, draft)
+    state.put_back([gone, ids[0]])
+    assert {each for each, _ in state.take_unwritten(9)} == {ids[0], ids[3], ids[4]}
+    assert state.take_unwritten(9) == []
+
+
 def test_what_devices_have_in_common_is_there_once():
     one, other = (unpack_posture(DeviceId(each), pack_posture(posture(each, f"S{each}"))) for each in "ab")
     assert one.identifiers[0].kind is other.identifiers[0].kind
