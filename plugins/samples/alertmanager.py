@@ -1,6 +1,6 @@
 """Samples of `alertmanager`. Source of the field sets: Alertmanager "webhook_config", Grafana "Webhook notifier"."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from plugins.contract import Expected, Sample
 from risk.model import Identifier, Severity, SignalType
@@ -8,6 +8,8 @@ from risk.model import Identifier, Severity, SignalType
 _ZERO = "0001-01-01T00:00:00Z"
 _STARTED = datetime(2026, 3, 2, 8, 0, 0, 500000, tzinfo=UTC)
 _ENDED = datetime(2026, 3, 2, 8, 45, tzinfo=UTC)
+_RECEIVED = datetime(2026, 3, 2, 12, tzinfo=UTC)
+"""When every sample is received."""
 
 
 def _alert(number: int, status: str = "firing", **labels: object) -> dict[str, object]:
@@ -73,7 +75,7 @@ SAMPLES: tuple[Sample, ...] = (
                 type=SignalType.DETECTION,
                 device_ids=_host(11),
                 level=Severity.HIGH,
-                expires_at=datetime(2026, 3, 3, 8, 0, 0, 500000, tzinfo=UTC),
+                expires_at=_RECEIVED + timedelta(days=1),
             ),
         ),
     ),
@@ -150,5 +152,58 @@ SAMPLES: tuple[Sample, ...] = (
         },
         options={"device": {"hostname": ["instance"]}},
         ignored=1,
+    ),
+    Sample(
+        name="alerts-about-a-service-and-a-network-card",
+        payload=_group(
+            _alert(11, hostname="", service="payments", namespace="shop"),
+            _alert(12, hostname="", device="eth0", instance="10.0.0.12:9100"),
+        ),
+        rejected=("no-subject", "no-subject"),
+    ),
+    Sample(
+        name="probe-of-an-address-of-the-web",
+        payload=_group(_alert(11, hostname="", instance="https://shop.example/health")),
+        options={"device": {"hostname": ["instance"]}},
+        rejected=("no-subject",),
+    ),
+    Sample(
+        name="as-sent-to-the-api",
+        payload={
+            "alerts": [
+                {
+                    "labels": {"alertname": "FirewallOff", "severity": "warn", "hostname": "lt-14"},
+                    "annotations": {"summary": "The firewall of lt-14 is off"},
+                    "startsAt": "2026-03-02T08:00:00.5Z",
+                    "endsAt": ends_at,
+                }
+                for ends_at in ("2099-03-02T08:45:00Z", "2026-03-02T08:45:00Z", _ZERO)
+            ]
+        },
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=_host(14),
+                level=Severity.MEDIUM,
+                observed_at=_STARTED,
+                expires_at=datetime(2099, 3, 2, 8, 45, tzinfo=UTC),
+            ),
+            Expected(type=SignalType.REMEDIATION, device_ids=_host(14), observed_at=_ENDED, resolves=True),
+            Expected(type=SignalType.DETECTION, device_ids=_host(14), level=Severity.MEDIUM),
+        ),
+    ),
+    Sample(
+        name="rule-that-grafana-could-not-evaluate",
+        payload=_group(_alert(11, alertname="DatasourceNoData", rulename="FirewallOff", severity="critical")),
+        options={"facts": {"FirewallOff": "firewall_enabled"}},
+        expected=(
+            Expected(type=SignalType.DETECTION, device_ids=_host(11), level=Severity.UNKNOWN, facts={}),
+        ),
+    ),
+    Sample(
+        name="more-alerts-than-the-webhook-takes",
+        payload=_group(_alert(11), truncatedAlerts=3),
+        expected=(Expected(type=SignalType.DETECTION, device_ids=_host(11), level=Severity.MEDIUM),),
+        rejected=("alerts-left-out",),
     ),
 )

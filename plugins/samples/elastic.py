@@ -232,4 +232,66 @@ SAMPLES: tuple[Sample, ...] = (
         },
         ignored=1,
     ),
+    Sample(
+        name="alert-over-several-hosts",
+        payload=_document(
+            **{"host": {"name": ["lt-14", "lt-15", "lt-14"]}, "kibana.alert.workflow_status": "open"}
+        ),
+        expected=tuple(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(Identifier("hostname", name),),
+                level=Severity.HIGH,
+                external_id="alert:a0a0a0a0a0",
+            )
+            for name in ("lt-14", "lt-15")
+        ),
+    ),
+    Sample(
+        name="alert-about-an-account-of-a-directory",
+        payload=_document(
+            **{
+                "host": None,
+                "agent": {"id": _AGENT, "type": "filebeat"},
+                "user": {"name": "robin", "id": "robin@example.com"},
+                "kibana.alert.workflow_status": "open",
+                "kibana.alert.severity": None,
+                "kibana.alert.rule.parameters": {"severity": "low", "risk_score": 21},
+            }
+        ),
+        expected=(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(),
+                user_ids=(Identifier("upn", "robin@example.com"),),
+                level=Severity.LOW,
+            ),
+        ),
+    ),
+    Sample(
+        name="threshold-that-counts-by-address",
+        payload=_document(
+            **{
+                "host": None,
+                "agent": None,
+                "kibana.alert.threshold_result": {
+                    "count": 15,
+                    "terms": [{"field": "source.ip", "value": "203.0.113.7"}],
+                },
+            }
+        ),
+        rejected=("no-subject",),
+    ),
+    Sample(
+        name="story-of-attack-discovery",
+        payload=_document(
+            **{"host": None, "agent": None, "kibana.alert.attack_discovery.title": "Malware on a laptop"}
+        ),
+        rejected=("no-subject",),
+    ),
+    Sample(
+        name="alert-that-is-tracked-no-more",
+        payload=_document(**{"kibana.alert.status": "untracked", "kibana.alert.workflow_status": "open"}),
+        ignored=1,
+    ),
 )

@@ -59,7 +59,7 @@ SAMPLES: tuple[Sample, ...] = (
     Sample(
         name="localhost-names-nothing",
         payload=_EVENT | {"hostname": "localhost"},
-        expected=(Expected(type=SignalType.DETECTION, level=Severity.LOW),),
+        rejected=("no-device",),
     ),
     Sample(
         name="priorities-are-the-administrators",
@@ -130,5 +130,58 @@ SAMPLES: tuple[Sample, ...] = (
         name="unreadable-time",
         payload=_EVENT | {"time": "soon", "output_fields": {}},
         rejected=("time-unreadable",),
+    ),
+    Sample(
+        name="events-of-a-plugin-happened-elsewhere",
+        payload={
+            "events": [
+                _EVENT
+                | {
+                    "source": source,
+                    "output_fields": fields,
+                    "rule": "Somebody did something",
+                    "uuid": source,
+                }
+                for source, fields in (
+                    ("k8s_audit", {"ka.user.name": "kubernetes-admin", "ka.target.name": "shop"}),
+                    ("gcp_auditlog", {"gcp.user": "robin@example.com"}),
+                    ("gcp_auditlog", {"gcp.user": "build@shop.iam.gserviceaccount.com"}),
+                    ("okta", {"okta.actor.alternateid": "sam@example.com"}),
+                )
+            ]
+        },
+        expected=tuple(
+            Expected(
+                type=SignalType.DETECTION,
+                device_ids=(),
+                level=Severity.LOW,
+                user_ids=(Identifier("upn", name),),
+                external_id=f"event:{source}",
+            )
+            for source, name in (("gcp_auditlog", "robin@example.com"), ("okta", "sam@example.com"))
+        ),
+        rejected=("no-subject", "no-subject"),
+    ),
+    Sample(
+        name="source-that-speaks-of-its-own-host",
+        payload=_EVENT | {"source": "Journald"},
+        options={"host_sources": ["syscall", "journald"]},
+        expected=(Expected(type=SignalType.DETECTION, device_ids=_BUILD, level=Severity.LOW),),
+    ),
+    Sample(
+        name="container-on-a-host-without-a-name",
+        payload=_EVENT | {"hostname": "", "output_fields": {"container.id": "9656db3bb358"}},
+        rejected=("no-subject",),
+    ),
+    Sample(
+        name="metrics-snapshot",
+        payload=_EVENT
+        | {
+            "rule": "Falco internal: metrics snapshot",
+            "priority": "Informational",
+            "source": "internal",
+            "output_fields": {"evt.hostname": "build-03", "scap.n_drops_perc": 0.0},
+        },
+        expected=(Expected(type=SignalType.HEARTBEAT, device_ids=_BUILD, observed_at=_AT, facts={}),),
     ),
 )

@@ -164,4 +164,94 @@ SAMPLES: tuple[Sample, ...] = (
         ignored=1,
     ),
     Sample(name="something-else", payload={"hello": "world"}, rejected=("not-a-fleet-webhook",)),
+    Sample(
+        name="policies-that-still-fail-when-the-calendar-says-so",
+        payload={
+            "timestamp": _TIMESTAMP,
+            "host_id": 88,
+            "host_display_name": "Front desk",
+            "host_serial_number": "C02EXAMPLE1",
+            "failing_policies": [{"id": 7, "name": "Disk encryption is on"}, {"id": 8, "name": "x"}, {}],
+        },
+        options={"facts": {"7": "disk_encrypted"}},
+        expected=tuple(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=(Identifier("serial", "C02EXAMPLE1"), *_host(88)[:1]),
+                level=Severity.UNKNOWN,
+                external_id=f"policy:{number}:host:88",
+                observed_at=_AT,
+                expires_at=_EXPIRES,
+                facts={"state": "fail", **facts},
+            )
+            for number, facts in ((7, {"disk_encrypted": False}), (8, {}))
+        ),
+        rejected=("not-a-policy",),
+    ),
+    Sample(
+        name="calendar-without-a-time-for-it",
+        payload={
+            "timestamp": _TIMESTAMP,
+            "host_id": 88,
+            "host_display_name": "Front desk",
+            "host_serial_number": "C02EXAMPLE1",
+            "error": "no time is free",
+        },
+        ignored=1,
+    ),
+    Sample(
+        name="activities-of-the-api",
+        payload={
+            "activities": [
+                {
+                    "created_at": _TIMESTAMP,
+                    "type": kind,
+                    "actor_full_name": "Admin",
+                    "fleet_initiated": False,
+                    "details": details,
+                }
+                for kind, details in (
+                    ("mdm_enrolled", {"host_serial": "", "host_display_name": "DESKTOP-1"}),
+                    ("mdm_enrolled", {"enrollment_id": "e1", "host_display_name": "iPhone"}),
+                    ("user_added_by_sso", None),
+                )
+            ]
+        },
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=(Identifier("hostname", "DESKTOP-1"),),
+                observed_at=_AT,
+                facts={"managed": True},
+            ),
+        ),
+        rejected=("no-subject",),
+        ignored=1,
+    ),
+    Sample(
+        name="one-host-of-the-api",
+        payload={
+            "host": {
+                "id": 90,
+                "hostname": "iPad",
+                "hardware_serial": "DLXEXAMPLE90",
+                "platform": "ipados",
+                "status": "online",
+                "seen_time": _TIMESTAMP,
+                "policies": [],
+            }
+        },
+        expected=(
+            Expected(
+                type=SignalType.POSTURE_FACT,
+                device_ids=(
+                    Identifier("serial", "DLXEXAMPLE90"),
+                    Identifier("sensor-device-id", "90", "sample"),
+                ),
+                external_id="host:90",
+                observed_at=_AT,
+                facts={"platform": "ipados", "reporting": True},
+            ),
+        ),
+    ),
 )

@@ -4,7 +4,8 @@
 |---|---|
 | open, acknowledged | detection; the condition is `kibana.alert.uuid` |
 | workflow status `closed`, status `recovered` | remediation |
-| building block of another alert | ignored |
+| building block of another alert, alert that is `untracked` | ignored |
+| alert over several hosts (`host.name` a list) | the same on each of them |
 
 The body of the connector is a template that the administrator writes; the one in `docs/sensors.md` sends
 `{"alerts": [...]}`. Documents as Elasticsearch returns them (`hits.hits`, `_source` or `fields`) are read as well.
@@ -18,7 +19,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from plugins.contract import Normalized, Sample, after
+from plugins.contract import NO_SUBJECT, Normalized, Sample, after
 from plugins.levels import Range, level_of_score, level_of_word
 from plugins.payload import object_at, text_of
 from plugins.reading import Frame, ItemFault, Made, Reader, first_of, gather, look
@@ -40,11 +41,25 @@ HOST_AGENTS = frozenset({"", "endpoint", "auditbeat", "winlogbeat"})
 
 OTHERS = (
     *("cloud.instance.id", "orchestrator.resource.name", "user.name", "source.ip", "service.name"),
-    "kibana.alert.instance.id",
+    *("kibana.alert.instance.id", "kibana.alert.attack_discovery.title"),
 )
 """What an alert may be about instead of a host or a person."""
 
 
+PERSONS = (
+    *("user.email", "user.name", "user.id", "okta.actor.alternate_id", "o365.audit.UserId"),
+    "azure.signinlogs.properties.user_principal_name",
+)
+"""Fields that name a person, where their value is an address."""
+
+MAX_HOSTS = 100
+"""Most hosts of one alert."""
+
+_BUILDING_BLOCK = ("kibana.alert.building_block_type", "signal.rule.building_block_type")
+_SEVERITIES = (
+    *("kibana.alert.severity", "kibana.alert.rule.severity", "kibana.alert.rule.parameters.severity"),
+    "signal.rule.severity",
+)
 _IDS = ("kibana.alert.uuid", "_id")
 _PARTS = ("_source", "fields")
 _NAMES = ("kibana.alert.rule.name", "signal.rule.name", "rule.name", "kibana.alert.reason", "message")
@@ -53,8 +68,8 @@ _RATIONALES = (
     *("signal.rule.description", "rule.description"),
 )
 _SCORES = (
-    *("kibana.alert.risk_score", "kibana.alert.rule.risk_score", "signal.rule.risk_score"),
-    *("event.risk_score", "event.severity"),
+    *("kibana.alert.risk_score", "kibana.alert.rule.risk_score", "kibana.alert.rule.parameters.risk_score"),
+    *("signal.rule.risk_score", "event.risk_score", "event.severity"),
 )
 """Before Kibana 8 the fields stood under `signal`; an alert of Elastic Defend has those of its event."""
 
@@ -113,19 +128,62 @@ def _alert(boxed: Reader, options: ElasticOptions) -> list[Made]:
     outer = inside(boxed, _is_alert)
     part = next((each for each in _PARTS if object_at(outer.item, each)), "")
     reader = Reader(outer.frame, object_at(outer.item, part), f"{outer.prefix}{part}.") if part else outer
-    if text_of(first_of(reader.get("kibana.alert.building_block_type"))):
-        # What an alert of a sequence was made of: Kibana does not count it either.
+    state = text_of(first_of(reader.get("kibana.alert.status"))).casefold()
+    if state == "untracked" or text_of(first_of(reader.get(*_BUILDING_BLOCK))):
+        # What an alert of a sequence was made of, and what is looked after no more: Kibana counts neither.
         return []
     alert_id = reader.text("external_id", *_IDS) or text_of(look(outer.item, "_id"))
     if not alert_id and _is_endpoint_alert(reader.item):
         alert_id = reader.text("external_id", "event.id")
     if not alert_id:
         raise ItemFault("not-an-alert", "`kibana.alert.uuid` and `_id` are missing")
+    hosts = _hosts(reader.get("host.name"))
+    if len(hosts) > 1:
+        return [_on_one_of(reader, host, alert_id, options) for host in hosts]
     reader.device("hostname", "host.name", "host.hostname")
     if text_of(first_of(reader.get("agent.type"))).casefold() in HOST_AGENTS:
         reader.device("sensor-device-id", "agent.id")
-    reader.user("upn", "user.email")
-    reader.need_subject("`host.name`, `agent.id`, `user.email`", *OTHERS)
+    return [_made(reader, alert_id, options)]
+
+
+def _hosts(names: Any) -> list[str]:
+    """Return the names of an alert's hosts, each once."""
+    given = names if isinstance(names, list) else []
+    return list(dict.fromkeys(name for each in given if (name := text_of(each).strip())))[:MAX_HOSTS]
+
+
+def _on_one_of(outer: Reader, host: str, alert_id: str, options: ElasticOptions) -> Made:
+    """Return what an alert over several hosts says of one of them: its agent could be that of any."""
+    reader = Reader(outer.frame, outer.item, outer.prefix)
+    reader.used |= outer.used
+    if reader.add_device("hostname", host):
+        reader.used["device.hostname"] = f"{reader.prefix}host.name"
+    return _made(reader, alert_id, options)
+
+
+def _take_person(reader: Reader) -> None:
+    for path in PERSONS:
+        value = text_of(first_of(reader.get(path)))
+        if value and reader.add_user("upn", value):
+            reader.used["user.upn"] = reader.prefix + path
+            return
+
+
+def _need_subject(reader: Reader) -> None:
+    wanted = "`host.name`, `agent.id`, `user.email`"
+    terms = reader.get("kibana.alert.threshold_result.terms")
+    counted = text_of(look(first_of(terms), "field"))
+    if counted and not (reader.device_ids or reader.user_ids):
+        raise ItemFault(
+            NO_SUBJECT, f"names no device and no person ({wanted}): it counts by `{counted[:128]}`"
+        )
+    reader.need_subject(wanted, *OTHERS)
+
+
+def _made(reader: Reader, alert_id: str, options: ElasticOptions) -> Made:
+    """Return the signal of an alert whose device was read. Raises `ItemFault`."""
+    _take_person(reader)
+    _need_subject(reader)
     workflow = reader.text("resolves", "kibana.alert.workflow_status", "signal.status").casefold()
     is_recovered = text_of(first_of(reader.get("kibana.alert.status"))).casefold() == "recovered"
     is_over = workflow == "closed" or is_recovered
@@ -133,25 +191,23 @@ def _alert(boxed: Reader, options: ElasticOptions) -> list[Made]:
     if is_recovered and workflow != "closed":
         changed = ("kibana.alert.end", "kibana.alert.last_detected")
     observed_at = reader.time(*changed, "kibana.alert.original_time", "signal.original_time", "@timestamp")
-    return [
-        reader.signal(
-            SignalType.REMEDIATION if is_over else SignalType.DETECTION,
-            external_id=f"alert:{alert_id}",
-            observed_at=observed_at,
-            level=None if is_over else _level(reader, options),
-            title=reader.text("title", *_NAMES) or "Elastic alert",
-            description=reader.text("description", "kibana.alert.reason", "signal.reason", "message"),
-            actions=[reader.text("actions", "kibana.alert.rule.note", "kibana.alert.rule.parameters.note")],
-            rationale=reader.text("rationale", *_RATIONALES),
-            category=reader.text("category", "event.category"),
-            resolves=is_over,
-            expires_at=after(observed_at, options.ttl),
-        )
-    ]
+    return reader.signal(
+        SignalType.REMEDIATION if is_over else SignalType.DETECTION,
+        external_id=f"alert:{alert_id}",
+        observed_at=observed_at,
+        level=None if is_over else _level(reader, options),
+        title=reader.text("title", *_NAMES) or "Elastic alert",
+        description=reader.text("description", "kibana.alert.reason", "signal.reason", "message"),
+        actions=[reader.text("actions", "kibana.alert.rule.note", "kibana.alert.rule.parameters.note")],
+        rationale=reader.text("rationale", *_RATIONALES),
+        category=reader.text("category", "event.category"),
+        resolves=is_over,
+        expires_at=after(observed_at, options.ttl),
+    )
 
 
 def _level(reader: Reader, options: ElasticOptions) -> Severity:
-    word = reader.text("level", "kibana.alert.severity", "kibana.alert.rule.severity", "signal.rule.severity")
+    word = reader.text("level", *_SEVERITIES)
     level = level_of_word(word, options.levels)
     if level is None:
         reader.used.pop("level", None)

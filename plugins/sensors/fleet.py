@@ -4,10 +4,13 @@
 |---|---|
 | failing policy | for each host a posture fact with a condition |
 | vulnerability | for each host an exposure |
+| calendar event with `failing_policies` | for each policy a posture fact with the condition of the failing policy |
 | host status with `host_ids` | for each host the posture fact `reporting: false` |
 | activity `mdm_unenrolled`, `mdm_enrolled` | posture fact `managed` |
-| hosts of the API, with their policies | posture facts; each policy failed or closed by passing |
-| any other activity, host status without ids | ignored |
+| host or hosts of the API, with their policies | posture facts; each policy failed or closed by passing |
+| any other activity, host status without ids, calendar event that says only `error` | ignored |
+
+Activities come from the webhook (`timestamp`), from a log destination, or as the API lists them (`created_at`).
 
 Fleet NEVER says that a host passes again or that a CVE is gone, so those conditions expire (`ttl`). It names
 hosts by its own number and hostname only; the administrator who did something (`actor_*`) is nobody's device.
@@ -22,7 +25,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from plugins.asking.fleet import AsksFleet
-from plugins.contract import Collector, Normalized, Sample, after
+from plugins.contract import NO_SUBJECT, Collector, Normalized, Sample, after
 from plugins.payload import dig, digest, list_at, object_at, parse_number, parse_time, text_at, text_of
 from plugins.reading import is_junk
 from plugins.samples.fleet import SAMPLES
@@ -32,6 +35,9 @@ from risk.model import Identifier, Severity, Signal, SignalType
 from risk.values import Duration, Strict
 
 MANAGED_BY_ACTIVITY: dict[str, bool] = {"mdm_unenrolled": False, "mdm_enrolled": True}
+
+NAMES_OF_MANY = frozenset({"iphone", "ipad", "ipod", "ipod touch", "android", "apple tv"})
+"""What phones are called until somebody gives them a name of their own."""
 
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*", re.ASCII)
 _RAISED: dict[Severity, Severity] = {
@@ -92,7 +98,7 @@ class FleetSensor(AsksFleet):
         headers: Mapping[str, str],
     ) -> Normalized:
         """Return one signal per host that the body names."""
-        bodies, _ = items_of(payload, _is_webhook)
+        bodies, _ = items_of(payload, _is_webhook, "activities")
         gathered = Collector()
         items = 0
         for body in bodies:
@@ -103,7 +109,9 @@ class FleetSensor(AsksFleet):
                 gathered.reject(items + each.index, each.code, each.error, each.item)
             gathered.ignore(one.ignored)
             items += one.items
-        return gathered.done(items)
+        if not bodies:
+            gathered.ignore()
+        return gathered.done(max(1, items))
 
     def _body(
         self,
@@ -113,6 +121,9 @@ class FleetSensor(AsksFleet):
         received_at: datetime,
         headers: Mapping[str, str],
     ) -> Normalized:
+        host = payload if _is_host(payload) else object_at(payload, "host")
+        if host:
+            payload = {"hosts": [host]}
         if list_at(payload, "hosts") and not object_at(payload, "policy"):
             common: dict[str, Any] = {"sensor": sensor, "received_at": received_at, "options": options}
             return hosts_of(payload, ids_of=_host_ids, level_of=_policy_level, **common)
@@ -123,24 +134,30 @@ class FleetSensor(AsksFleet):
         payload: Any, options: FleetOptions, sensor: str, received_at: datetime, message_id: str
     ) -> Normalized:
         gathered = Collector()
-        stamp = text_of(dig(payload, "timestamp"))
+        stamp = text_of(dig(payload, "timestamp")) or text_of(dig(payload, "created_at"))
         observed_at = parse_time(stamp) if stamp else received_at
         if observed_at is None:
             gathered.reject(0, "time-unreadable", f"`timestamp`: `{stamp[:64]}` is no time", payload)
             return gathered.done()
         frame = _Frame(sensor, received_at, observed_at, bool(stamp), message_id, options)
-        if object_at(payload, "policy"):
-            return _hosts(gathered, payload, frame, _policy, ("hosts",))
-        if object_at(payload, "vulnerability"):
-            return _hosts(gathered, payload, frame, _vulnerability, ("vulnerability", "hosts_affected"))
-        if object_at(payload, "data"):
-            return _host_status(gathered, payload, frame)
-        if text_at(payload, "type"):
-            return _activity(gathered, payload, frame)
-        gathered.reject(
-            0, "not-a-fleet-webhook", "none of `policy`, `vulnerability`, `data`, `type`", payload
-        )
-        return gathered.done()
+        return _gathered(gathered, payload, frame)
+
+
+def _gathered(gathered: Collector, payload: Any, frame: _Frame) -> Normalized:
+    """Return what a body of any of the webhooks says."""
+    if object_at(payload, "policy"):
+        return _hosts(gathered, payload, frame, _policy, ("hosts",))
+    if object_at(payload, "vulnerability"):
+        return _hosts(gathered, payload, frame, _vulnerability, ("vulnerability", "hosts_affected"))
+    if _is_calendar(payload):
+        return _calendar(gathered, payload, frame)
+    if object_at(payload, "data"):
+        return _host_status(gathered, payload, frame)
+    if text_at(payload, "type"):
+        return _activity(gathered, payload, frame)
+    error = "none of `policy`, `vulnerability`, `host_id`, `data`, `type`"
+    gathered.reject(0, "not-a-fleet-webhook", error, payload)
+    return gathered.done()
 
 
 def _is_webhook(value: Any) -> bool:
@@ -149,7 +166,22 @@ def _is_webhook(value: Any) -> bool:
         return True
     if object_at(value, "data") and (text_at(value, "text") or "host_ids" in value["data"]):
         return True
-    return bool(text_at(value, "type") and object_at(value, "details"))
+    if _is_host(value) or _is_host(object_at(value, "host")):
+        return True
+    if _is_calendar(value):
+        return True
+    return bool(text_at(value, "type") and (object_at(value, "details") or "actor_full_name" in value))
+
+
+def _is_calendar(value: Any) -> bool:
+    return bool(text_at(value, "host_id")) and "host_display_name" in value
+
+
+def _is_host(value: Any) -> bool:
+    """Return whether this is a host as the API describes one."""
+    return bool(text_at(value, "hardware_serial") or text_at(value, "osquery_version")) and bool(
+        text_at(value, "id") or text_at(value, "hostname")
+    )
 
 
 def _hosts(
@@ -170,7 +202,8 @@ def _hosts(
         if not device_ids:
             gathered.reject(number, "no-device", f"`{path}[{number}]` has neither id nor hostname", host)
             continue
-        signal, sources = make(payload, device_ids[0].value, frame)
+        # The same name that hosts of the API have: their number, else how they call themselves.
+        signal, sources = make(payload, text_at(host, "id") or device_ids[0].value, frame)
         where = {
             "device.sensor-device-id": f"{path}[{number}].id",
             "device.hostname": f"{path}[{number}].hostname",
@@ -187,9 +220,13 @@ def _host_ids(host: Any, sensor: str) -> tuple[Identifier, ...]:
         found.append(Identifier("serial", serial))
     if number:
         found.append(Identifier("sensor-device-id", number, sensor))
-    if name and not is_junk("hostname", name):
+    if _names_one_host(name):
         found.append(Identifier("hostname", name))
     return tuple(found)
+
+
+def _names_one_host(name: str) -> bool:
+    return bool(name) and name.casefold() not in NAMES_OF_MANY and not is_junk("hostname", name)
 
 
 def _signal(frame: _Frame, kind: SignalType, condition: str, **rest: Any) -> Signal:
@@ -234,6 +271,31 @@ def _policy(payload: Any, host: str, frame: _Frame) -> tuple[Signal, dict[str, s
         "description": "policy.description",
         "actions": "policy.resolution",
     }
+
+
+def _calendar(gathered: Collector, payload: Any, frame: _Frame) -> Normalized:
+    """Gather the policies that a host still fails as the time comes that is set aside for mending it."""
+    failing = list_at(payload, "failing_policies")
+    if not failing:
+        gathered.ignore()
+        return gathered.done()
+    host = {"id": payload["host_id"], "hardware_serial": payload.get("host_serial_number")}
+    device_ids = _host_ids(host, frame.sensor)
+    for number, policy in enumerate(failing):
+        if not text_at(policy, "id") and not text_at(policy, "name"):
+            gathered.reject(
+                number, "not-a-policy", f"`failing_policies[{number}]` has neither id nor name", policy
+            )
+            continue
+        signal, sources = _policy({"policy": policy}, text_of(payload["host_id"]), frame)
+        where = {
+            "device.serial": "host_serial_number",
+            "device.sensor-device-id": "host_id",
+            "external_id": f"failing_policies[{number}].id, host_id",
+            "title": f"failing_policies[{number}].name",
+        }
+        gathered.add(number, msgspec.structs.replace(signal, device_ids=device_ids), sources | where)
+    return gathered.done(len(failing))
 
 
 def _policy_level(critical: Any, options: FleetOptions) -> Severity:
@@ -324,10 +386,13 @@ def _activity(gathered: Collector, payload: Any, frame: _Frame) -> Normalized:
     found = []
     if serial and not is_junk("serial", serial):
         found.append(Identifier("serial", serial))
-    if _HOSTNAME.fullmatch(name):
+    if _HOSTNAME.fullmatch(name) and _names_one_host(name):
         found.append(Identifier("hostname", name))
     if not found:
-        gathered.reject(0, "no-device", "`details` has neither a serial nor a name like a hostname", payload)
+        # A phone of somebody's own has no serial number here: a fact, and no fault of the sender.
+        is_told = name or text_at(payload, "details", "enrollment_id")
+        error = "`details` has neither a serial nor a name like a hostname"
+        gathered.reject(0, NO_SUBJECT if is_told else "no-device", error, payload)
         return gathered.done()
     signal = _signal(
         frame,

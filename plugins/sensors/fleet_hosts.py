@@ -15,7 +15,8 @@ from risk.model import Identifier, Severity, Signal, SignalType
 MAX_POLICIES = 250
 """Most policies of one host that are looked at."""
 
-_MISSING = "missing"
+_REPORTING = {"online": True, "missing": False, "mia": False}
+"""What the status of a host says; `offline` is every laptop in the evening."""
 
 
 def hosts_of(
@@ -38,12 +39,19 @@ def hosts_of(
         seen_at = _time(host, "seen_time", "detail_updated_at", "updated_at") or received_at
         policies_at = _time(host, "policy_updated_at", "detail_updated_at") or seen_at
         common = {"sensor": sensor, "received_at": received_at, "device_ids": device_ids}
-        gathered.add(number, _attributes(host, seen_at, common), {"facts": f"hosts[{number}]"})
+        named = {
+            "device.serial": f"hosts[{number}].hardware_serial",
+            "device.sensor-device-id": f"hosts[{number}].id",
+            "device.hostname": f"hosts[{number}].hostname",
+        }
+        gathered.add(number, _attributes(host, seen_at, common), {**named, "facts": f"hosts[{number}]"})
         for at, policy in enumerate(list_at(host, "policies")[:MAX_POLICIES]):
             made = _policy(host, policy, policies_at, options=options, level_of=level_of, common=common)
             if made is not None:
                 where = f"hosts[{number}].policies[{at}]"
-                gathered.add(number, made, {"external_id": f"{where}.id", "level": f"{where}.response"})
+                gathered.add(
+                    number, made, {**named, "external_id": f"{where}.id", "level": f"{where}.response"}
+                )
     return gathered.done(max(1, len(hosts)))
 
 
@@ -65,7 +73,7 @@ def _attributes(host: Any, seen_at: datetime, common: dict[str, Any]) -> Signal:
         platform=text_at(host, "platform"),
         disk_encrypted=truth(encrypted) if encrypted is not None else None,
         managed=enrolled.startswith("on") if enrolled else None,
-        reporting=False if status == _MISSING else None,
+        reporting=_REPORTING.get(status),
         owner=_owner(host),
     )
     name = text_at(host, "id") or text_at(host, "hostname")

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from plugins.catalog import SensorFacade
+from plugins.sensors.alertmanager import AlertmanagerSensor
+from plugins.sensors.falco import FalcoSensor
 from plugins.sensors.fleet import FleetSensor
 from plugins.sensors.generic import GenericSensor
 from plugins.sensors.wazuh import WazuhSensor
@@ -13,7 +15,11 @@ from risk.model import DeviceId, Posture, Severity, SignalType
 
 RECEIVED = datetime(2026, 3, 2, 12, tzinfo=UTC)
 FACADES = {
-    facade.kind: facade for facade in map(SensorFacade, (WazuhSensor(), FleetSensor(), GenericSensor()))
+    facade.kind: facade
+    for facade in map(
+        SensorFacade,
+        (AlertmanagerSensor(), FalcoSensor(), WazuhSensor(), FleetSensor(), GenericSensor()),
+    )
 }
 
 
@@ -133,6 +139,89 @@ def test_fleet_admin_is_nobodys_device():
     payload = sample("fleet", "left-management")
     assert one("fleet", payload).user_ids == ()
     assert one("fleet", payload | {"type": "mdm_enrolled"}).facts == {"managed": True}
+
+
+def test_fleet_names_a_condition_alike_in_its_webhooks_its_calendar_and_its_api():
+    failing = one("fleet", sample("fleet", "noncritical-policy"))
+    calendar = read("fleet", sample("fleet", "policies-that-still-fail-when-the-calendar-says-so")).signals[1]
+    host = {"id": 88, "hardware_serial": "S88", "policies": [{"id": 8, "name": "x", "response": "pass"}]}
+    passing = read("fleet", {"host": host}).signals[1]
+    assert {failing.external_id, calendar.external_id, passing.external_id} == {"policy:8:host:88"}
+    assert passing.resolves
+
+
+def firing(**rest):
+    return {
+        "status": "firing",
+        "labels": {"alertname": "FirewallOff", "severity": "high", "hostname": "lt-1"},
+        "startsAt": "2026-03-02T08:00:00Z",
+        "endsAt": "0001-01-01T00:00:00Z",
+        "fingerprint": "f1",
+    } | rest
+
+
+def test_alertmanager_repetition_is_a_duplicate_and_with_a_ttl_lets_the_alert_last():
+    """Alertmanager says the same again at every `repeat_interval`, for as long as the alert fires."""
+    alert, later = {"alerts": [firing()]}, RECEIVED + timedelta(hours=20)
+    assert one("alertmanager", alert).event_id == one("alertmanager", alert, at=later).event_id
+    posture = Posture(device_id=DeviceId("dev_1"))
+    for at in (RECEIVED, later):
+        signal = one("alertmanager", alert, {"ttl": "1d"}, at=at)
+        posture = fold(posture, signal)
+        assert signal.expires_at == at + timedelta(days=1)
+    (finding,) = posture.findings.values()
+    assert finding.is_open
+    assert finding.expires_at == later + timedelta(days=1)
+    over = firing(status="resolved", endsAt="2026-03-03T08:00:30Z")
+    closed = fold(posture, one("alertmanager", {"alerts": [over]}, {"ttl": "1d"}, at=later))
+    assert [each.is_open for each in closed.findings.values()] == [False]
+
+
+def test_alertmanager_alert_of_the_api_lasts_as_long_as_it_is_listed():
+    """Each poll finds a later `endsAt`: it is a new statement, no duplicate of the first."""
+    polls = [
+        firing(status={"state": "active"}, endsAt=f"2026-03-02T12:0{minute}:00Z", updatedAt="x")
+        for minute in (4, 8)
+    ]
+    first, second = (one("alertmanager", poll) for poll in polls)
+    assert first.event_id != second.event_id
+    assert (second.external_id, second.expires_at) == (first.external_id, RECEIVED + timedelta(minutes=8))
+
+
+@pytest.mark.parametrize(
+    ("labels", "code"),
+    [
+        ({"device": "eth0", "instance": "10.0.0.1:9100"}, "no-subject"),
+        ({"pod": "shop-1", "namespace": "shop"}, "no-subject"),
+        ({}, "no-device"),
+    ],
+)
+def test_alertmanager_alert_without_a_device_of_ours(labels, code):
+    """A disk, a network card or a pod is no device; what names nothing at all is the fault of its rule."""
+    alert = firing(labels={"alertname": "x", "severity": "high"} | labels)
+    assert [each.code for each in read("alertmanager", {"alerts": [alert]}).rejections] == [code]
+
+
+def test_alertmanager_tells_of_what_it_left_out():
+    read_ = read("alertmanager", {"alerts": [firing()], "truncatedAlerts": 2})
+    assert (len(read_.signals), read_.items) == (1, 2)
+    (rejection,) = read_.rejections
+    assert (rejection.index, rejection.code) == (1, "alerts-left-out")
+
+
+def test_falco_snapshot_of_its_metrics_is_no_sign_of_anything():
+    """It comes every few minutes from a Falco that is well; dropped system calls are another rule."""
+    snapshot = one("falco", sample("falco", "metrics-snapshot"))
+    assert (snapshot.type, snapshot.facts, snapshot.level) == (SignalType.HEARTBEAT, {}, None)
+    dropped = sample("falco", "metrics-snapshot") | {"rule": "Falco internal: syscall event drop"}
+    assert one("falco", dropped).facts == {"sensor_degraded": True}
+
+
+def test_falco_never_blames_the_host_that_reads_a_stream():
+    event = sample("falco", "bare-event") | {"output_fields": {"ka.user.name": "robin@example.com"}}
+    assert one("falco", event).device_ids
+    audited = one("falco", event | {"source": "k8s_audit"})
+    assert (audited.device_ids, [each.value for each in audited.user_ids]) == ((), ["robin@example.com"])
 
 
 DEVICE = {"device": [{"kind": "serial", "path": "sn"}]}
