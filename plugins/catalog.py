@@ -15,8 +15,9 @@ import msgspec
 
 from plugins.bounds import MAX_ID_CHARS, MAX_TEXT_CHARS, MAX_TITLE_CHARS, PluginFault, all_bounded, short
 from plugins.contract import Collector, Handshake, Joining, Normalized, SensorV1
-from plugins.payload import MAX_ITEMS
+from plugins.payload import MAX_ITEMS, PayloadFault
 from plugins.pulling import PullAccess, Pulling
+from plugins.streams import Unreadable, opened
 from risk.model import Rejection, Signal
 from risk.values import Strict, parse_bytes, parse_duration, tagged
 
@@ -54,6 +55,7 @@ class SensorFacade:
         self.identity_kinds: tuple[str, ...] = tuple(getattr(plugin, "identity_kinds", ()))
         self.headers: frozenset[str] = frozenset(getattr(plugin, "headers", ()))
         self.handshakes: frozenset[Handshake] = frozenset(getattr(plugin, "handshakes", ()))
+        self._keeps_events: bool = getattr(plugin, "reads_events", False)
 
     def parse_options(self, raw: Mapping[str, Any]) -> Strict:
         """Return the kind's options from plain YAML values. Raises `OptionsFault`."""
@@ -64,6 +66,10 @@ class SensorFacade:
             raise OptionsFault(
                 path.rstrip("`").lstrip("."), text + _nearest(text, self.options_type)
             ) from error
+
+    def opened(self, payloads: Sequence[Any]) -> list[Any]:
+        """Return the payloads without what delivery services put around them. Raises `PayloadFault` for too many."""
+        return opened(payloads, keeps_events=self._keeps_events)
 
     def normalize(
         self,
@@ -80,7 +86,17 @@ class SensorFacade:
         """
         all_of_them = Collector()
         items = 0
-        for payload in payloads:
+        try:
+            inner = self.opened(payloads)
+        except PayloadFault as fault:
+            return Normalized(rejections=(Rejection(index=0, code=fault.code, error=str(fault)),))
+        if payloads and not inner:
+            all_of_them.ignore()
+        for payload in inner:
+            if isinstance(payload, Unreadable):
+                all_of_them.reject(items, payload.code, payload.error, payload.item)
+                items += 1
+                continue
             try:
                 one = self._plugin.normalize(
                     payload, options, sensor=sensor, received_at=received_at, headers=headers

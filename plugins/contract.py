@@ -86,8 +86,9 @@ class SensorV1(Protocol):
     `options_type` is the plugin's own configuration section, checked before `normalize` ever sees it. A plugin
     may also have `overload_status` (429 or 503: what its sender must be told when there is too much; default
     429), `identity_kinds` (kinds of the identifiers that it takes from its product; default: whatever its options
-    say), `handshakes` (those that are answered; default none) and `headers` (lower-case names of headers that it reads
-    beside `webhook-id`, `content-type`, `user-agent` and those named `ce-…`; never one with a credential).
+    say), `handshakes` (those that are answered; default none), `headers` (lower-case names of headers that it reads
+    beside `webhook-id`, `content-type`, `user-agent` and those named `ce-…`; never one with a credential) and
+    `reads_events` (whether it opens CloudEvents with `data_base64` itself; default: they are opened before it).
     """
 
     kind: ClassVar[str]

@@ -129,8 +129,10 @@ def _answer() -> dict[str, Any]:
         "id": {"type": "string", "description": "the sender's message id, else ours"},
         "delivery": {"type": "string", "description": "our id of the delivery"},
         "pull_required": pull,
+        "requestId": {"type": "string", "description": "that of Amazon Data Firehose, for no other sender"},
+        "timestamp": {"type": "integer", "description": "milliseconds, beside `requestId`"},
     }
-    required = [name for name in properties if name != "pull_required"]
+    required = [name for name in properties if name not in {"pull_required", "requestId", "timestamp"}]
     return {"type": "object", "properties": properties, "required": required}
 
 

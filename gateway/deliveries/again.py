@@ -133,7 +133,7 @@ class Again:
             text = "its body is not kept (see `deliveries.keep_bodies`)"
             return Outcome(id=delivery_id, at=self._clock(), dry_run=dry_run, fault=text)
         try:
-            payloads = parse_payloads(body.body)
+            payloads = sensor.facade.opened(parse_payloads(body.body))
         except PayloadFault as fault:
             return Outcome(id=body.id, at=body.at, dry_run=dry_run, fault=f"{fault.code}: {fault}")
         if tried_payloads(payloads) is not None:
@@ -268,7 +268,8 @@ class Again:
             body=letter.body,
         )
         try:
-            normalized = self._normalized(sensor, body, parse_payloads(body.body))
+            payloads = sensor.facade.opened(parse_payloads(body.body))
+            normalized = self._normalized(sensor, body, payloads)
             result = await self._taken(sensor, body, normalized, dry_run=dry_run)
         except PayloadFault as fault:
             return LetterOutcome(id=letter.id, is_settled=False, text=f"{fault.code}: {fault}")

@@ -45,6 +45,7 @@ from plugins.bounds import PluginFault
 from plugins.catalog import Catalog, OptionsFault, SensorFacade
 from plugins.contract import NO_SUBJECT, Handshake, Normalized
 from plugins.payload import MAX_ITEMS, PayloadFault, parse_payloads
+from plugins.streams import firehose_request_id, validation_code
 from plugins.verify import (
     BasicVerifier,
     BearerVerifier,
@@ -219,6 +220,8 @@ class _Taking:
         self.normalized: Normalized | None = None
         self.result: IntakeResult | None = None
         self.durable_in_s: float | None = None
+        self.firehose_id = ""
+        """The id of a request of Amazon Data Firehose, which takes no answer without it."""
 
     def delivery(
         self,
@@ -465,6 +468,10 @@ class Hooks:
             return await self._take(request, taking)
         except _Answer as answer:
             self._observe(taking.delivery(answer.status, answer.code, answer.detail))
+            taking.firehose_id = taking.firehose_id or _firehose_header(request)
+            acknowledged = self._acknowledged(taking)
+            if acknowledged:
+                answer.extra |= {**acknowledged, "errorMessage": answer.detail}
             return problem(
                 answer.status,
                 answer.code,
@@ -507,6 +514,8 @@ class Hooks:
         taking.headers = kept_headers(request.headers, sensor)
         async with self._room(sensor):
             payloads = await self._payloads(sensor, taking)
+            if code := validation_code(payloads):
+                return self._validated(taking, code)
             tried = tried_payloads(payloads)
             if tried is not None:
                 return await self._try(sensor, taking, tried)
@@ -533,6 +542,7 @@ class Hooks:
             "enforced_in_ms": round(enforced_in_s * 1000, 3),
             "id": verified.message_id or taking.id,
             "delivery": taking.id,
+            **self._acknowledged(taking),
         }
         if normalized.pulls:
             # A product said that something has changed: somebody has to go and look.
@@ -617,16 +627,32 @@ class Hooks:
         self._observe(taking.delivery(200, f"handshake-{handshake.value}"))
         return response
 
+    def _validated(self, taking: _Taking, code: str) -> web.Response:
+        """Answer Event Grid, whose sender is verified already, with the code that it wants to see again."""
+        answer = {"validationResponse": _token([code])}
+        self._observe(taking.delivery(200, "handshake-event-grid"))
+        return _inert(msgspec.json.encode(answer), "application/json")
+
+    def _acknowledged(self, taking: _Taking) -> dict[str, Any]:
+        """Return what an answer to Amazon Data Firehose has to say beside, nothing for any other sender."""
+        if not taking.firehose_id:
+            return {}
+        now_ms = int(self._clock().timestamp() * 1000)
+        return {"requestId": taking.firehose_id[:MAX_TOKEN_CHARS], "timestamp": now_ms}
+
     async def _payloads(self, sensor: HookSensor, taking: _Taking) -> list[Any]:
         """Return the payloads of the body; an unreadable body is kept as a dead letter and answered 400."""
         try:
-            return await self._worked(taking, partial(parse_payloads, taking.body))
+            taking.firehose_id, payloads = await self._worked(
+                taking, partial(_opened, sensor.facade, taking.body)
+            )
         except PayloadFault as fault:
             kept = self._intake.dead_letter(
                 sensor.name, fault.code, str(fault), taking.body, delivery=taking.id
             )
             await self._stored(sensor, kept)
             raise _Answer(400, fault.code, str(fault)) from fault
+        return payloads
 
     async def _normalized(self, sensor: HookSensor, taking: _Taking, payloads: Sequence[Any]) -> Normalized:
         work = partial(
@@ -725,6 +751,18 @@ def _named(further: frozenset[str]) -> frozenset[str]:
 def _place(verified: Verified | None) -> int:
     """Return which of the configured secrets matched, counted from 1."""
     return 0 if verified is None else verified.secret + 1
+
+
+def _opened(facade: SensorFacade, body: bytes) -> tuple[str, list[Any]]:
+    """Return the id of the Firehose request that a body is, and its payloads. Raises `PayloadFault`."""
+    payloads = parse_payloads(body)
+    return firehose_request_id(payloads), facade.opened(payloads)
+
+
+def _firehose_header(request: DeliveryRequest) -> str:
+    """Return the id of a Firehose request as its head tells it: of a body that was not read."""
+    given = request.headers.get("X-Amz-Firehose-Request-Id", "")
+    return given if given.isascii() and given.isprintable() else ""
 
 
 # --- handshakes ----------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ class CloudeventsSensor:
     options_type: ClassVar[type[Strict]] = CloudeventsOptions
     samples: ClassVar[tuple[Sample, ...]] = SAMPLES
     handshakes: ClassVar[tuple[Handshake, ...]] = (Handshake.CLOUDEVENTS,)
+    reads_events: ClassVar[bool] = True
 
     def normalize(
         self,

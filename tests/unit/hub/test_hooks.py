@@ -781,6 +781,111 @@ async def test_too_much_is_told_as_the_sender_needs_it(make):
         assert int(response.headers["Retry-After"]) >= 1
 
 
+# --- delivery services ---------------------------------------------------------------------------
+
+EVENT = {"rule": "x", "priority": "Notice", "hostname": "lt-1", "time": "2026-03-01T09:15:30Z"}
+
+
+def hose(*records):
+    data = [base64.b64encode(json.dumps(each).encode()).decode() for each in records]
+    return {"requestId": "r-1", "timestamp": 5, "records": [{"data": each} for each in data]}
+
+
+async def test_firehose_gets_the_answer_that_it_demands(make):
+    """It takes any answer for a failure that does not repeat its id beside a time in milliseconds."""
+    scheme = Bearer(secrets=(Secret(BEARER),), header="X-Amz-Firehose-Access-Key")
+    rig = await make(bearer(kind="falco", auth=scheme))
+    key = {"X-Amz-Firehose-Access-Key": BEARER, "X-Amz-Firehose-Request-Id": "r-1"}
+    body = hose(EVENT, EVENT | {"rule": "y"})
+    body["records"].append({"data": "%"})
+    for accepted, duplicates in ((2, 0), (0, 2)):
+        response = await rig.send(body, headers=key)
+        assert (response.status, response.content_type) == (200, "application/json")
+        answer = await response.json()
+        assert (answer["requestId"], answer["timestamp"]) == ("r-1", int(NOW.timestamp() * 1000))
+        assert (answer["accepted"], answer["duplicates"]) == (accepted, duplicates)
+        assert [(each["index"], each["code"]) for each in answer["rejected"]] == [(2, "data-unreadable")]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        (b"{", AUTHORIZED, 400, "body-not-json"),
+        (hose({"nothing": 1}), AUTHORIZED, 422, "nothing-usable"),
+        (hose(*([[]] * 10_001)), AUTHORIZED, 400, "too-many-items"),
+        (hose(EVENT), {}, 401, "credential-missing"),
+    ],
+)
+async def test_firehose_is_told_of_a_failure_with_its_id(make, body, headers, status, code):
+    rig = await make(bearer(kind="falco", body_bytes=1_000_000))
+    response = await rig.send(body, headers={"X-Amz-Firehose-Request-Id": "r-1", **headers})
+    document = await refused(response, status, code)
+    assert (document["requestId"], document["timestamp"]) == ("r-1", int(NOW.timestamp() * 1000))
+    assert document["errorMessage"] == document["detail"]
+
+
+async def test_what_is_told_in_several_messages_is_joined_without_what_is_around_it(make):
+    """Rows of an alert are matched by what they say, which base64 hides."""
+    rig = await make(bearer(kind="falco"))
+    joined = []
+
+    async def join(sensor, facade, payloads):
+        joined.extend(payloads)
+        return list(payloads)
+
+    rig.hooks = Hooks(
+        hook_sensors((bearer(kind="falco"),), CATALOG),
+        rig.intake,
+        rig.enforce,
+        clock=lambda: NOW,
+        mono_ns=rig.mono,
+        join=join,
+    )
+    assert (await rig.send(hose(EVENT), headers=AUTHORIZED)).status == 200
+    assert joined == [EVENT]
+
+
+async def test_no_other_sender_gets_what_firehose_gets(make):
+    rig = await make(bearer(kind="falco"))
+    answer = await (await rig.send(EVENT, headers=AUTHORIZED)).json()
+    assert not {"requestId", "timestamp", "errorMessage"} & set(answer)
+    document = await refused(await rig.send(b"{", headers=AUTHORIZED), 400, "body-not-json")
+    assert not {"requestId", "timestamp", "errorMessage"} & set(document)
+
+
+async def test_event_grid_is_told_its_code_once_it_is_verified(make):
+    rig = await make(bearer(kind="falco"))
+    data = {"validationCode": "c-1", "validationUrl": "https://elsewhere.example/"}
+    question = [{"eventType": "Microsoft.EventGrid.SubscriptionValidationEvent", "data": data}]
+    response = await rig.send(question, headers=AUTHORIZED)
+    assert (response.status, await response.json()) == (200, {"validationResponse": "c-1"})
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert rig.seen[-1].verdict == "handshake-event-grid"
+    await refused(await rig.send(question, headers={}), 401, "credential-missing")
+    data["validationCode"] = "x" * 1025
+    await refused(await rig.send(question, headers=AUTHORIZED), 400, "token-unreadable")
+
+
+async def test_a_topic_that_wants_to_be_confirmed_is_kept_for_somebody_to_look_at(make):
+    rig = await make(bearer(kind="falco"))
+    arn = "arn:aws:sns:eu-central-1:111122223333:alerts"
+    asked = {
+        "Type": "SubscriptionConfirmation",
+        "TopicArn": arn,
+        "SubscribeURL": "https://sns.example/?Token=t",
+    }
+    document = await refused(await rig.send(asked, headers=AUTHORIZED), 422, "nothing-usable")
+    assert [each["code"] for each in document["rejected"]] == ["subscription-unconfirmed"]
+    (letter,) = await rig.store.dead_letters("edr", 10)
+    assert json.loads(letter.body) == asked
+
+
+async def test_a_test_event_of_what_is_in_base64_is_read_as_well(make):
+    rig = await make(bearer(kind="falco"))
+    response = await rig.send(as_test_event([hose(EVENT)]), headers=AUTHORIZED)
+    assert (await response.json())["would_accept"] == 1
+
+
 COMPRESSED = {"Content-Encoding": "gzip", **AUTHORIZED}
 
 

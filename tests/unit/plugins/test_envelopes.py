@@ -1,5 +1,6 @@
 """What pipelines and SOARs put around the payloads of a product: every kind that names its items takes them out."""
 
+import base64
 import json
 from datetime import UTC, datetime
 
@@ -33,7 +34,25 @@ SAMPLES = {
 INNER = {"okta": lambda payload: payload["data"]["events"][0]}
 """The item of a sample that is itself a list of items."""
 
+
+def packed(item):
+    return base64.b64encode(json.dumps(item).encode()).decode()
+
+
 ENVELOPES = {
+    "pubsub": lambda item: {"message": {"data": packed(item), "messageId": "1"}, "subscription": "s"},
+    "firehose": lambda item: {"requestId": "r", "timestamp": 1, "records": [{"data": packed(item)}]},
+    "firehose of a topic": lambda item: {
+        "requestId": "r",
+        "timestamp": 1,
+        "records": [{"data": packed({"Type": "Notification", "TopicArn": "a", "Message": json.dumps(item)})}],
+    },
+    "event hub": lambda item: {"ContentData": packed(item), "Properties": {}},
+    "packed cloudevent": lambda item: {
+        "specversion": "1.0",
+        "id": "1",
+        "data_base64": packed({"alert": item}),
+    },
     "soar": lambda item: {"alert": item},
     "queue": lambda item: {"body": {"event": item}},
     "bridge": lambda item: {"detail-type": "x", "source": "y", "detail": item},
