@@ -294,4 +294,23 @@ SAMPLES: tuple[Sample, ...] = (
         payload=_document(**{"kibana.alert.status": "untracked", "kibana.alert.workflow_status": "open"}),
         ignored=1,
     ),
+    Sample(
+        name="event-that-is-no-alert",
+        payload={
+            "hits": {
+                "hits": [
+                    {
+                        "_index": "logs-system.auth-default",
+                        "_id": "l-14",
+                        "_source": {
+                            "@timestamp": "2026-03-02T08:07:31.757Z",
+                            "event": {"kind": "event", "category": ["authentication"], "outcome": "success"},
+                            "host": {"name": "lt-14"},
+                        },
+                    }
+                ]
+            }
+        },
+        rejected=("not-an-alert",),
+    ),
 )

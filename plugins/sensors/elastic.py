@@ -61,6 +61,18 @@ _SEVERITIES = (
     "signal.rule.severity",
 )
 _IDS = ("kibana.alert.uuid", "_id")
+_SIGNS = (
+    *("kibana.alert.uuid", "kibana.alert.status", "kibana.alert.workflow_status", "kibana.alert.severity"),
+    *(
+        "kibana.alert.rule.name",
+        "kibana.alert.rule.uuid",
+        "kibana.alert.rule.rule_type_id",
+        "kibana.alert.reason",
+    ),
+    *("signal.rule.name", "signal.rule.id", "signal.status"),
+)
+"""What an alert has and another document of a search has not."""
+
 _PARTS = ("_source", "fields")
 _NAMES = ("kibana.alert.rule.name", "signal.rule.name", "rule.name", "kibana.alert.reason", "message")
 _RATIONALES = (
@@ -117,8 +129,18 @@ def _is_alert(value: Any) -> bool:
 
 
 def _is_endpoint_alert(value: Any) -> bool:
+    return "alert" in _kinds(value) and look(value, "event.id") is not None
+
+
+def _kinds(value: Any) -> list[Any]:
     kinds = look(value, "event.kind")
-    return "alert" in (kinds if isinstance(kinds, list) else [kinds]) and look(value, "event.id") is not None
+    return kinds if isinstance(kinds, list) else [kinds]
+
+
+def _is_told(value: Any) -> bool:
+    """Return whether a document speaks of an alert: any event that was searched for has an `_id` as well."""
+    kinds = _kinds(value)
+    return "alert" in kinds or "signal" in kinds or any(look(value, path) is not None for path in _SIGNS)
 
 
 def _alert(boxed: Reader, options: ElasticOptions) -> list[Made]:
@@ -137,6 +159,10 @@ def _alert(boxed: Reader, options: ElasticOptions) -> list[Made]:
         alert_id = reader.text("external_id", "event.id")
     if not alert_id:
         raise ItemFault("not-an-alert", "`kibana.alert.uuid` and `_id` are missing")
+    if not _is_told(reader.item):
+        raise ItemFault(
+            "not-an-alert", "a document without `kibana.alert`, `signal` and the `event.kind` of an alert"
+        )
     hosts = _hosts(reader.get("host.name"))
     if len(hosts) > 1:
         return [_on_one_of(reader, host, alert_id, options) for host in hosts]
