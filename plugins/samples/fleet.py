@@ -178,7 +178,6 @@ SAMPLES: tuple[Sample, ...] = (
             Expected(
                 type=SignalType.POSTURE_FACT,
                 device_ids=(Identifier("serial", "C02EXAMPLE1"), *_host(88)[:1]),
-                level=Severity.UNKNOWN,
                 external_id=f"policy:{number}:host:88",
                 observed_at=_AT,
                 expires_at=_EXPIRES,

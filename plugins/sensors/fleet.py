@@ -4,7 +4,7 @@
 |---|---|
 | failing policy | for each host a posture fact with a condition |
 | vulnerability | for each host an exposure |
-| calendar event with `failing_policies` | for each policy a posture fact with the condition of the failing policy |
+| calendar event with `failing_policies` | for each policy a posture fact |
 | host status with `host_ids` | for each host the posture fact `reporting: false` |
 | activity `mdm_unenrolled`, `mdm_enrolled` | posture fact `managed` |
 | host or hosts of the API, with their policies | posture facts; each policy failed or closed by passing |
@@ -274,7 +274,11 @@ def _policy(payload: Any, host: str, frame: _Frame) -> tuple[Signal, dict[str, s
 
 
 def _calendar(gathered: Collector, payload: Any, frame: _Frame) -> Normalized:
-    """Gather the policies that a host still fails as the time comes that is set aside for mending it."""
+    """Gather the policies that a host still fails as the time comes that is set aside for mending it.
+
+    Fleet says nothing of their weight here. So these are facts without a level: a finding that the webhook of the
+    policy opened keeps the level that it has.
+    """
     failing = list_at(payload, "failing_policies")
     if not failing:
         gathered.ignore()
@@ -294,7 +298,9 @@ def _calendar(gathered: Collector, payload: Any, frame: _Frame) -> Normalized:
             "external_id": f"failing_policies[{number}].id, host_id",
             "title": f"failing_policies[{number}].name",
         }
-        gathered.add(number, msgspec.structs.replace(signal, device_ids=device_ids), sources | where)
+        sources.pop("level")
+        told = msgspec.structs.replace(signal, device_ids=device_ids, level=None)
+        gathered.add(number, told, sources | where)
     return gathered.done(len(failing))
 
 

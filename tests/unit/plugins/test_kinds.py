@@ -150,6 +150,18 @@ def test_fleet_names_a_condition_alike_in_its_webhooks_its_calendar_and_its_api(
     assert passing.resolves
 
 
+def test_fleet_calendar_takes_no_weight_from_a_finding():
+    """A policy that blocks at high risk must not let a device in because Fleet speaks of it without a level."""
+    options = {"facts": {"7": "disk_encrypted"}}
+    failing = read("fleet", sample("fleet", "failing-policy-of-two-hosts"), options).signals[0]
+    event = sample("fleet", "policies-that-still-fail-when-the-calendar-says-so")
+    late = read("fleet", event | {"timestamp": "2026-03-02T11:00:00Z"}, options).signals[0]
+    assert late.external_id == failing.external_id
+    posture = fold(fold(Posture(device_id=DeviceId("dev_1")), failing), late)
+    assert [(each.is_open, each.level) for each in posture.findings.values()] == [(True, Severity.HIGH)]
+    assert posture.facts[("s", "disk_encrypted")].value is False
+
+
 def firing(**rest):
     return {
         "status": "firing",
