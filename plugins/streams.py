@@ -99,12 +99,12 @@ def _is_marked(payload: Any) -> bool:
 
 
 def _is_firehose(payload: Any) -> bool:
-    return (
-        isinstance(payload, dict)
-        and isinstance(payload.get("requestId"), str)
-        and "timestamp" in payload
-        and isinstance(payload.get("records"), list)
-    )
+    if not isinstance(payload, dict) or not isinstance(payload.get("requestId"), str):
+        return False
+    records = payload.get("records")
+    if "timestamp" not in payload or not isinstance(records, list):
+        return False
+    return not records or any(isinstance(dig(each, "data"), str) for each in records)
 
 
 def _layers(payload: Any, left: int, *, keeps_events: bool) -> Iterator[Any]:
@@ -128,9 +128,8 @@ def _layers(payload: Any, left: int, *, keeps_events: bool) -> Iterator[Any]:
 def _places(payload: dict[str, Any], *, keeps_events: bool) -> list[Place] | None:
     """Return what is to be decoded, None where nothing is known to be around anything."""
     message = payload.get("message")
-    if isinstance(message, dict) and isinstance(payload.get("subscription"), str):
-        is_push = "messageId" in message or "message_id" in message or "data" in message
-        return [("message.data", message.get("data"), payload)] if is_push else None
+    if isinstance(message, dict) and text_at(payload, "subscription").startswith("projects/"):
+        return [("message.data", message.get("data"), payload)]
     if _is_firehose(payload):
         return [
             (f"records[{number}].data", dig(record, "data"), {**payload, "records": [record]})

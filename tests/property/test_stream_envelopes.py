@@ -29,7 +29,19 @@ MARKS = st.sampled_from(
     ]
 )
 WORDS = st.sampled_from(
-    ["Notification", "SubscriptionConfirmation", "e30=", "W10=", "[]", "{", "%", "H4sI", "gA==", "\ud800"]
+    [
+        "projects/p",
+        "Notification",
+        "SubscriptionConfirmation",
+        "e30=",
+        "W10=",
+        "[]",
+        "{",
+        "%",
+        "H4sI",
+        "gA==",
+        "\ud800",
+    ]
 )
 ANYTHING = st.recursive(
     st.none() | st.integers() | WORDS | st.text(max_size=5),
@@ -43,7 +55,7 @@ def packed(value):
 
 
 WRAPS = (
-    lambda values: {"message": {"data": packed(values), "messageId": "1"}, "subscription": "s"},
+    lambda values: {"message": {"data": packed(values), "messageId": "1"}, "subscription": "projects/p"},
     lambda values: {"requestId": "r", "timestamp": 1, "records": [{"data": packed(each)} for each in values]},
     lambda values: {"ContentData": packed(values), "SystemProperties": {}},
     lambda values: {"specversion": "1.0", "data_base64": packed(values)},

@@ -40,7 +40,10 @@ def packed(item):
 
 
 ENVELOPES = {
-    "pubsub": lambda item: {"message": {"data": packed(item), "messageId": "1"}, "subscription": "s"},
+    "pubsub": lambda item: {
+        "message": {"data": packed(item), "messageId": "1"},
+        "subscription": "projects/p",
+    },
     "firehose": lambda item: {"requestId": "r", "timestamp": 1, "records": [{"data": packed(item)}]},
     "firehose of a topic": lambda item: {
         "requestId": "r",

@@ -137,11 +137,12 @@ def test_nobody_visits_the_address_of_a_topic(kind, code):
 @pytest.mark.parametrize(
     "payload",
     [
-        {"message": "x", "subscription": "s"},
-        {"message": {"text": "x"}, "subscription": "s"},
+        {"message": "x", "subscription": "projects/p/subscriptions/s"},
+        {"message": {"data": "e30=", "messageId": "1"}, "subscription": "gold"},
         {"message": {"data": "e30="}},
         {"requestId": "r", "records": [{"data": "e30="}]},
         {"requestId": 7, "timestamp": 1, "records": []},
+        {"requestId": "r", "timestamp": 1, "records": [{"data": {"a": 1}}, {"b": 2}]},
         {"ContentData": "e30="},
         {"ContentData": {"a": 1}, "Properties": {}},
         {"data_base64": "e30="},
