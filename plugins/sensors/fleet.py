@@ -178,10 +178,11 @@ def _is_calendar(value: Any) -> bool:
 
 
 def _is_host(value: Any) -> bool:
-    """Return whether this is a host as the API describes one."""
-    return bool(text_at(value, "hardware_serial") or text_at(value, "osquery_version")) and bool(
-        text_at(value, "id") or text_at(value, "hostname")
-    )
+    """Return whether this is a host as the API describes one: somebody's own phone has no serial number there."""
+    if not text_at(value, "id") and not text_at(value, "hostname"):
+        return False
+    is_phone = bool(text_at(value, "uuid") and text_at(value, "platform"))
+    return is_phone or bool(text_at(value, "hardware_serial") or text_at(value, "osquery_version"))
 
 
 def _hosts(

@@ -150,6 +150,18 @@ def test_fleet_names_a_condition_alike_in_its_webhooks_its_calendar_and_its_api(
     assert passing.resolves
 
 
+@pytest.mark.parametrize(
+    "around", [lambda host: host, lambda host: {"host": host}, lambda host: {"hosts": [host]}]
+)
+def test_fleet_host_of_the_api_is_read_alone_and_in_a_list(around):
+    """Also the phone that somebody brought along, which Fleet knows by a number of its own only."""
+    host = {"id": 3, "uuid": "u-3", "platform": "ios", "hardware_serial": "", "hostname": "iPhone"}
+    host |= {"mdm": {"enrollment_status": "On (personal)"}, "seen_time": "2026-03-02T09:00:00Z"}
+    signal = one("fleet", around(host))
+    assert [(each.kind, each.value) for each in signal.device_ids] == [("sensor-device-id", "3")]
+    assert signal.facts == {"platform": "ios", "managed": True}
+
+
 def test_fleet_calendar_takes_no_weight_from_a_finding():
     """A policy that blocks at high risk must not let a device in because Fleet speaks of it without a level."""
     options = {"facts": {"7": "disk_encrypted"}}
