@@ -59,7 +59,7 @@ SAMPLES: tuple[Sample, ...] = (
     Sample(
         name="localhost-names-nothing",
         payload=_EVENT | {"hostname": "localhost"},
-        rejected=("no-device",),
+        expected=(Expected(type=SignalType.DETECTION, level=Severity.LOW),),
     ),
     Sample(
         name="priorities-are-the-administrators",

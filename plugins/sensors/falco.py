@@ -124,7 +124,9 @@ def _event(outer: Reader, options: FalcoOptions) -> list[Made]:
     _take_person(reader)
     if is_internal:
         reader.need_device("`hostname`")
-    reader.need_subject("`hostname`", *OTHERS, *(() if is_here else ("source",)))
+    if not is_here or any(reader.get(each) for each in OTHERS):
+        # Else it happened on a host whose name nobody knows: the intake keeps it as a dead letter.
+        reader.need_subject("`hostname`", *OTHERS, *(() if is_here else ("source",)))
     word = reader.text("level", "priority")
     level = level_of_word(word, options.levels, PRIORITIES) or Severity.UNKNOWN
     event_id = reader.text("event_id", "uuid") or digest(
