@@ -1,5 +1,6 @@
 """Clients of providers over a reload: one that may stay stays, and the others are stopped by whoever swapped them."""
 
+import asyncio
 import time
 from datetime import UTC, datetime
 
@@ -7,6 +8,7 @@ import msgspec
 import pytest
 
 from gateway.oidc.clients import ProviderClients
+from gateway.oidc.io import ProviderClient
 
 
 @pytest.fixture
@@ -42,3 +44,38 @@ async def test_a_provider_that_is_gone_is_given_back(clients, small_config):
     assert clients.swap(await clients.start(without, before=small_config)) == [old]
     assert clients.running == {}
     await old.stop()
+
+
+async def test_when_the_ca_of_a_later_provider_cannot_be_used_nothing_runs_on_of_those_before_it(
+    clients, small_config, monkeypatch, tmp_path
+):
+    started, stopped = [], []
+
+    class Watched(ProviderClient):
+        async def start(self):
+            await super().start()
+            started.append(self)
+
+        async def stop(self):
+            await super().stop()
+            stopped.append(self)
+
+    monkeypatch.setattr("gateway.oidc.clients.ProviderClient", Watched)
+    (kept,) = clients.running.values()
+    (corp,) = small_config.providers
+    broken = tmp_path / "no-certificate.pem"
+    broken.write_text("no certificate")
+    added = [
+        msgspec.structs.replace(corp, name="second"),
+        msgspec.structs.replace(corp, name="third"),
+        msgspec.structs.replace(corp, name="broken", ca=str(broken)),
+    ]
+    refused = msgspec.structs.replace(small_config, providers=(corp, *added))
+    with pytest.raises((OSError, ValueError)):
+        await clients.start(refused, before=small_config)
+    assert [each.provider.name for each in started] == ["second", "third"]
+    assert set(stopped) == set(started)
+    tasks = {task.get_name() for task in asyncio.all_tasks()}
+    assert "provider-corp" in tasks
+    assert not tasks & {"provider-second", "provider-third"}
+    assert clients.running == {"corp": kept}
