@@ -44,7 +44,7 @@ def check_pull(checks: Checks, path: KeyPath, sensor: Sensor) -> None:
     for name in ("url", "token_url"):
         _secure(checks, (*path, name), getattr(pull, name))
     if pull.ca is not None:
-        checks.readable((*path, "ca"), pull.ca)
+        checks.bundle((*path, "ca"), pull.ca)
     _whole(checks, path, sensor.kind, pull, access)
 
 

@@ -60,3 +60,11 @@ def test_what_is_right_is_taken():
     assert load(text).config.sensors[0].pull.interval == 300.0
     loopback = pull(f"url: 'http://127.0.0.1:8080', {TOKEN}")
     assert load(loopback).config.sensors[0].pull.url == "http://127.0.0.1:8080"
+
+
+def test_a_ca_that_holds_no_certificate_is_refused_before_the_product_is_asked(tmp_path):
+    broken = tmp_path / "ca.pem"
+    broken.write_text("no certificate\n")
+    fault = one(pull(f"url: https://x.example, {TOKEN}, ca: {broken}"))
+    assert (fault.code, fault.path) == (Code.FILE_NEEDED, "sensors[0].pull.ca")
+    assert "holds no certificate" in fault.message
