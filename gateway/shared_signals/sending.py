@@ -5,7 +5,8 @@ sender (`authentication_failed`, `access_denied`); anything else is tried again,
 older than it may become. An event is deleted only when its receiver has acknowledged it.
 
 INVARIANT: an event is pushed again only when the answer to it was not received. A push that was begun is ended, and
-settled, before anything of its stream is pushed again, by whichever sender; so is what the store could not note.
+settled, before anything of its stream is pushed again, by whichever sender, or given to a poll; so is what the store
+could not note.
 
 Addresses come from receivers: only those that the configuration lists, or else public ones over https, are called, and
 every connection is checked again after its name was resolved.
@@ -127,12 +128,32 @@ class SenderStatus(msgspec.Struct, frozen=True, kw_only=True):
 class Pushing:
     """What the senders of one stream share, one after the other: `turn` is held by the one that pushes.
 
-    `answered` is the event whose answer was received, until the store has noted it; "" without one.
+    `answered` is the event whose answer was received, until the store has noted it; "" without one. `on_over` is called
+    whenever a turn has ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_over: Callable[[], object] = lambda: None) -> None:
         self.turn = asyncio.Lock()
         self.answered = ""
+        self.on_over = on_over
+
+    async def settle(self, store: TransmitStore, stream_id: str) -> None:
+        """Forget the event whose answer was received; `turn` is held. Raises `StoreFault`, `StoreOverloaded`."""
+        if self.answered:
+            await store.done(stream_id, [self.answered])
+            self.answered = ""
+
+    async def is_over(self, store: TransmitStore, stream_id: str) -> bool:
+        """Return whether nothing is being pushed; what was, is settled then. Raises `StoreFault`, `StoreOverloaded`."""
+        if self.turn.locked():
+            return False
+        if self.answered:
+            try:
+                async with self.turn:
+                    await self.settle(store, stream_id)
+            finally:
+                self.on_over()
+        return True
 
 
 class Sender:
@@ -223,6 +244,8 @@ class Sender:
                 log.warning("ssf-sender-waits", party=self.party.name, error=str(error))
                 self._failures += 1
                 pause_s = backoff_s(self._failures)
+            finally:
+                self._pushing.on_over()
             if pause_s is not None and not self._is_ending:
                 await self._sleep(pause_s)
 
@@ -285,9 +308,7 @@ class Sender:
 
     async def _settle(self) -> None:
         """Forget the event whose answer was received. Raises `StoreFault`, `StoreOverloaded`: to be tried again."""
-        if self._pushing.answered:
-            await self._store.done(self.stream.stream_id, [self._pushing.answered])
-            self._pushing.answered = ""
+        await self._pushing.settle(self._store, self.stream.stream_id)
 
     def _note(self, fault: str) -> None:
         if self.status.fault != fault:

@@ -9,6 +9,7 @@ from cachetools import TTLCache
 from gateway.shared_signals.access import Refused
 from gateway.shared_signals.emission import Parties
 from gateway.shared_signals.outbox import Outgoing, Stream, Waiting
+from gateway.shared_signals.streams import POLL
 
 MAX_ACKS = 1000
 MAX_EVENTS_A_POLL = 100
@@ -49,7 +50,7 @@ class Streams(Protocol):
         ...
 
     async def waiting(self, stream: Stream, most: int, after: int) -> list[Waiting]:
-        """Return the oldest events that may be given now."""
+        """Return the oldest events that a poll may be given now."""
         ...
 
     async def done(self, stream: Stream, acks: list[str], errors: Mapping[str, Any]) -> None:
@@ -119,7 +120,7 @@ class Polling:
     async def _leased(self, stream: Stream, most: int) -> tuple[list[Waiting], bool]:
         """Return the oldest events that no other poll was given lately, and whether there are more (Q4)."""
         present = self._streams.of_party(stream.party)
-        if present is None:
+        if present is None or present.stream_id != stream.stream_id or present.method != POLL:
             return [], False
         found: list[Waiting] = []
         after = 0
@@ -130,6 +131,9 @@ class Polling:
             if len(found) > most or len(batch) < MAX_EVENTS_A_POLL:
                 break
             after = batch[-1].seq
+        if self._streams.of_party(stream.party) is not present:
+            # Changed meanwhile: what was found may be pushed by now.
+            return [], False
         for each in found[:most]:
             self._leases[stream.stream_id, each.seq] = True
         return found[:most], len(found) > most

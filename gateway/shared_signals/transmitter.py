@@ -301,7 +301,13 @@ class Transmitter:
         self._wake([event.stream_id])
 
     async def waiting(self, stream: Stream, most: int, after: int) -> list[Waiting]:
-        """Return the oldest events that may be given now."""
+        """Return the oldest events that a poll may be given now: none while a push that was begun is unanswered.
+
+        Those behind the one that is pushed would overtake it.
+        """
+        pushing = self._pushing.get(stream.stream_id)
+        if pushing is not None and not await pushing.is_over(self._store, stream.stream_id):
+            return []
         return await self._store.waiting(stream, most, after)
 
     async def done(self, stream: Stream, acks: list[str], errors: Mapping[str, Any]) -> None:
@@ -329,8 +335,8 @@ class Transmitter:
         for sender in self._senders.values():
             if sender.stream.stream_id in wanted:
                 sender.wake()
-        for stream_id in wanted & self._arrived.keys():
-            self._arrived[stream_id].set()
+        for stream_id in wanted:
+            self._may_be_polled(stream_id)
 
     def _follow(self, stream: Stream) -> None:
         """Begin to push a stream that is to be pushed, where it may still be pushed to.
@@ -348,7 +354,7 @@ class Transmitter:
             stream,
             party,
             self._store,
-            pushing=self._pushing.setdefault(stream.stream_id, Pushing()),
+            pushing=self._pushed(stream.stream_id),
             authorization=self._authorization(stream),
             sign=self.sign,
             clock=self._clock,
@@ -360,6 +366,17 @@ class Transmitter:
             log.error("ssf-sender-not-started", party=party.name, error=str(error))
             return
         self._senders[stream.party] = sender
+
+    def _pushed(self, stream_id: str) -> Pushing:
+        """Return what the senders of a stream share; polls that wait look again whenever a turn has ended."""
+        known = self._pushing.get(stream_id)
+        if known is None:
+            known = self._pushing[stream_id] = Pushing(lambda: self._may_be_polled(stream_id))
+        return known
+
+    def _may_be_polled(self, stream_id: str) -> None:
+        if stream_id in self._arrived:
+            self._arrived[stream_id].set()
 
     def _authorization(self, stream: Stream) -> str:
         if not stream.sealed_authorization:

@@ -478,6 +478,97 @@ async def test_an_event_that_is_not_answered_is_pushed_again(gateway: Gateway, s
     assert {claims["jti"] for _, claims in siem.seen} == {siem.seen[0][1]["jti"]}
 
 
+async def delivered_by(siem: ForeignReceiver, stream: dict[str, Any], method: str) -> dict[str, Any]:
+    """Change how a stream is delivered, and return it as it is then."""
+    delivery = {"method": method, **({"endpoint_url": siem.push_url} if method == PUSH else {})}
+    wanted = {"stream_id": stream["stream_id"], "delivery": delivery}
+    status, changed = await siem.call("PATCH", "/.gate/signals/streams", wanted)
+    assert (status, changed["delivery"]["method"]) == (200, method)
+    return changed
+
+
+def people_polled(found: dict[str, dict[str, Any]]) -> list[str]:
+    return [claims["sub_id"]["user"]["sub"] for claims in found.values()]
+
+
+async def test_what_is_being_pushed_is_given_to_no_poll(gateway: Gateway, siem: ForeignReceiver) -> None:
+    """Its answer says who has it; those behind it wait for that, and a poll that waits hears of them at once."""
+    stream = await siem.subscribe()
+    siem.may_answer.clear()
+    await ended(gateway, "one", "two")
+    await until(lambda: siem.seen)
+    polled = await delivered_by(siem, stream, POLL)
+    assert await siem.poll(polled) == {}
+    waiting = asyncio.create_task(siem.poll(polled, returnImmediately=False))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    siem.may_answer.set()
+    async with asyncio.timeout(5):
+        found = await waiting
+    assert people_polled(found) == ["two"]
+    assert people_of(siem) == ["one"]
+    assert await siem.poll(polled, ack=list(found)) == {}
+    assert gateway.transmitter.backlog()["siem"] == 0
+
+
+async def test_what_was_pushed_without_an_answer_is_given_to_the_next_poll(
+    gateway: Gateway, siem: ForeignReceiver
+) -> None:
+    stream = await siem.subscribe()
+    siem.may_answer.clear()
+    siem.is_breaking_off = True
+    await ended(gateway, "one", "two")
+    await until(lambda: siem.seen)
+    polled = await delivered_by(siem, stream, POLL)
+    waiting = asyncio.create_task(siem.poll(polled, returnImmediately=False))
+    await asyncio.sleep(0.05)
+    siem.may_answer.set()
+    async with asyncio.timeout(5):
+        assert people_polled(await waiting) == ["one", "two"]
+    assert people_of(siem) == ["one"]
+
+
+async def test_an_answer_that_could_not_be_noted_keeps_the_event_from_polls(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    async with running_gateway(path) as gateway, running_receiver(gateway.url, TOKEN) as siem:
+        await gateway.transmitter.configure(gateway.config(port_of(siem)))
+        stream = await siem.subscribe()
+        await gateway.database.write(lambda connection: connection.execute("PRAGMA busy_timeout = 0"))
+        siem.may_answer.clear()
+        await ended(gateway, "one", "two")
+        await until(lambda: siem.seen)
+        polled = await delivered_by(siem, stream, POLL)
+        with closing(sqlite3.connect(path, isolation_level=None)) as somebody:
+            somebody.execute("BEGIN IMMEDIATE")
+            siem.may_answer.set()
+            where = polled["delivery"]["endpoint_url"].removeprefix(siem.base)
+            wanted = {"returnImmediately": True}
+            async with asyncio.timeout(10):
+                while (await siem.call("POST", where, wanted))[0] == 200:  # noqa: ASYNC110 - until the push has ended
+                    await asyncio.sleep(0.01)
+            assert (await siem.call("POST", where, wanted))[0] == 503
+        assert people_polled(await siem.poll(polled)) == ["two"]
+        assert people_of(siem) == ["one"]
+
+
+async def test_a_poll_that_waits_is_given_nothing_of_a_stream_that_is_pushed_by_then(
+    gateway: Gateway, siem: ForeignReceiver
+) -> None:
+    polled = await siem.subscribe(POLL)
+    waiting = asyncio.create_task(siem.poll(polled, returnImmediately=False))
+    await asyncio.sleep(0.1)
+    await delivered_by(siem, polled, PUSH)
+    await ended(gateway, "one")
+    await siem.until(1)
+    await until(lambda: not gateway.transmitter.backlog()["siem"])
+    gateway.clock.advance(60)
+    await ended(gateway, "two")
+    await siem.until(2)
+    async with asyncio.timeout(15):
+        assert await waiting == {}
+    assert people_of(siem) == ["one", "two"]
+
+
 async def test_events_that_nobody_transmits_are_shown_and_never_sent(
     gateway: Gateway, siem: ForeignReceiver
 ) -> None:
