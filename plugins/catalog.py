@@ -19,7 +19,7 @@ from plugins.payload import MAX_ITEMS, PayloadFault
 from plugins.pulling import PullAccess, Pulling
 from plugins.streams import Unreadable, opened
 from risk.model import Rejection, Signal
-from risk.values import Strict, parse_bytes, parse_duration, tagged
+from risk.values import KeyFault, Strict, parse_bytes, parse_duration, tagged
 
 GROUP = "gateway.sensors"
 
@@ -63,9 +63,10 @@ class SensorFacade:
             return msgspec.convert(_with_units(raw, self.options_type, ""), self.options_type)
         except msgspec.ValidationError as error:
             text, _, path = str(error).partition(" - at `$")
-            raise OptionsFault(
-                path.rstrip("`").lstrip("."), text + _nearest(text, self.options_type)
-            ) from error
+            path, told = path.rstrip("`").lstrip("."), error.__cause__
+            if isinstance(told, KeyFault):
+                path, text = _below(path, told.key), f"{told}: {told.hint}" if told.hint else str(told)
+            raise OptionsFault(path, text + _nearest(text, self.options_type)) from error
 
     def opened(self, payloads: Sequence[Any]) -> list[Any]:
         """Return the payloads without what delivery services put around them. Raises `PayloadFault` for too many."""
@@ -182,6 +183,13 @@ def _load(entry: EntryPoint) -> SensorV1:
 def _too_many(items: int) -> Normalized:
     error = f"{items} items exceed {MAX_ITEMS}: send them in smaller deliveries"
     return Normalized(rejections=(Rejection(index=0, code="too-many-items", error=error),), items=items)
+
+
+def _below(path: str, key: tuple[str | int, ...]) -> str:
+    """Return the key path of what stands at `key` below a path, as people write it."""
+    return "".join([path, *(f"[{each}]" if isinstance(each, int) else f".{each}" for each in key)]).lstrip(
+        "."
+    )
 
 
 def _nearest(text: str, options_type: type[Strict]) -> str:

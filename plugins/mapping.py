@@ -10,7 +10,7 @@ from jmespath.parser import ParsedResult
 from plugins.levels import Range
 from plugins.payload import Step, parse_path
 from risk.model import Severity, SignalType
-from risk.values import Duration, Strict
+from risk.values import Duration, KeyFault, Strict
 
 WHOLE = -1
 """Where a path begins that looks at the whole payload."""
@@ -31,7 +31,7 @@ class Lookup(Strict, frozen=True):
     value: str | int | float | bool | None = None
 
     def __post_init__(self) -> None:
-        _check(self)
+        _check(self, ())
 
 
 Source = str | tuple[str, ...] | Lookup
@@ -48,7 +48,7 @@ class DeviceSource(Strict, frozen=True):
     path: Source
 
     def __post_init__(self) -> None:
-        _check(self.path)
+        _check(self.path, ("path",))
 
 
 class UserSource(Strict, frozen=True):
@@ -62,7 +62,7 @@ class UserSource(Strict, frozen=True):
     path: Source
 
     def __post_init__(self) -> None:
-        _check(self.path)
+        _check(self.path, ("path",))
 
 
 class LevelSource(Strict, frozen=True):
@@ -80,7 +80,7 @@ class LevelSource(Strict, frozen=True):
     default: Severity | None = None
 
     def __post_init__(self) -> None:
-        _check(self.path)
+        _check(self.path, ("path",))
 
 
 class ResolvesSource(Strict, frozen=True):
@@ -94,7 +94,7 @@ class ResolvesSource(Strict, frozen=True):
     equals: tuple[str | int | bool, ...]
 
     def __post_init__(self) -> None:
-        _check(self.path)
+        _check(self.path, ("path",))
 
 
 class TypeSource(Strict, frozen=True):
@@ -110,7 +110,7 @@ class TypeSource(Strict, frozen=True):
     default: SignalType | None = None
 
     def __post_init__(self) -> None:
-        _check(self.path)
+        _check(self.path, ("path",))
 
 
 class GenericOptions(Strict, frozen=True):
@@ -155,12 +155,21 @@ class GenericOptions(Strict, frozen=True):
     def __post_init__(self) -> None:
         if not self.device and not self.user:
             raise ValueError("`device` or `user` needs at least one identifier")
-        if self.items is not None:
-            _check(self.items)
-        ids = (self.external_id, self.event_id, self.observed_at)
-        texts = (self.title, self.description, self.why, self.category)
-        for source in (*ids, *texts, *self.actions, *self.facts.values()):
-            _check(source)
+        for name in (
+            "items",
+            "external_id",
+            "event_id",
+            "observed_at",
+            "title",
+            "description",
+            "why",
+            "category",
+        ):
+            _check(getattr(self, name) or "", (name,))
+        for number, source in enumerate(self.actions):
+            _check(source, ("actions", number))
+        for name, source in self.facts.items():
+            _check(source, ("facts", name))
 
 
 def begun(path: str) -> tuple[int, tuple[Step, ...]]:
@@ -185,14 +194,52 @@ def compiled_expression(expression: str) -> ParsedResult:
     try:
         return jmespath.compile(expression)
     except (JMESPathError, RecursionError) as error:
-        raise ValueError(f"`{expression[:64]}` is no JMESPath expression: {error}") from error
+        raise ValueError(
+            f"`{expression[:64]}` is no JMESPath expression{_reason(expression, error)}"
+        ) from error
 
 
-def _check(source: Source) -> None:
-    """Raise `ValueError` when a path or an expression of the source is unreadable."""
-    for path in paths(source):
-        begun(path)
+def _reason(expression: str, error: Exception) -> str:
+    """Return where an expression stops being one, on one line."""
+    at = getattr(error, "lex_position", None)
+    if not isinstance(at, int):
+        return ""
+    return (
+        f": it ends too early, after {at} characters"
+        if at >= len(expression)
+        else f" at `{expression[at : at + 16]}`"
+    )
+
+
+_PATH_HINT = (
+    'a path is keys and positions, such as `host.name`, `alerts[0].id`, `hosts[*].ip`, `labels["os.name"]`'
+)
+
+
+def _check(source: Source, key: tuple[str | int, ...]) -> None:
+    """Raise `KeyFault` when a path or an expression of the source, which stands at `key`, is unreadable."""
+    is_lookup = isinstance(source, Lookup)
+    path = source.path if isinstance(source, Lookup) else source
+    for number, each in enumerate(paths(source)):
+        try:
+            begun(each)
+        except ValueError as error:
+            where = (*key, *(("path",) if is_lookup else ()), *((number,) if isinstance(path, tuple) else ()))
+            hint = f"{_PATH_HINT}{'; write an expression as `{jmes: …}`' if _is_expression(each) else ''}"
+            raise KeyFault(where, str(error), hint) from error
     if isinstance(source, Lookup) and source.jmes:
         if source.path:
-            raise ValueError("a `path` and a `jmes` expression are two sources: give one")
-        compiled_expression(source.jmes.removeprefix("$."))
+            raise KeyFault(key, "a `path` and a `jmes` expression are two sources: give one")
+        try:
+            compiled_expression(source.jmes.removeprefix("$."))
+        except ValueError as error:
+            raise KeyFault((*key, "jmes"), str(error), "https://jmespath.org has the language") from error
+
+
+def _is_expression(path: str) -> bool:
+    """Return whether a path that cannot be read is an expression of JMESPath."""
+    try:
+        compiled_expression(path.removeprefix("$."))
+    except ValueError:
+        return False
+    return True

@@ -54,6 +54,18 @@ class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Base of every configuration section: frozen, keyword-only, closed to unknown keys."""
 
 
+class KeyFault(ValueError):
+    """One value of a section is refused by the section: `key` leads there, `hint` says what to write instead.
+
+    A section that raises it in `__post_init__` has the place of that value named, not its own.
+    """
+
+    def __init__(self, key: tuple[str | int, ...], text: str, hint: str = "") -> None:
+        super().__init__(text)
+        self.key = key
+        self.hint = hint
+
+
 def tagged(value: Any, tag: str) -> bool:
     """Return whether a type's metadata `extra` marks it as the text form `tag`."""
     return isinstance(value, dict) and value.get("text") == tag

@@ -5,7 +5,7 @@ understood; 1: something is rejected, or nothing comes of it; 2: the kind, the f
 """
 
 import argparse
-import io
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,14 +13,16 @@ from typing import Any, TextIO
 
 from gateway.cli import add_config_argument
 from gateway.cli.sending import Unusable, add_sending, run_sending, sensor_named
+from gateway.config.errors import ConfigInvalid
 from plugins.bounds import PluginFault
-from plugins.catalog import Catalog, OptionsFault
+from plugins.catalog import Catalog, OptionsFault, SensorFacade
 from plugins.contract import Normalized
 from plugins.mapped import spelled
 from plugins.mapping import GenericOptions, Source, TypeSource
 from plugins.payload import PayloadFault, parse_payloads
 from risk.devices import normalise_identifier
 from risk.model import Rejection, Signal
+from risk.values import Strict
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
 SENSOR_NAME = "test"
@@ -66,12 +68,9 @@ def run(arguments: argparse.Namespace, out: TextIO | None = None, catalog: Catal
         return run_sending(arguments)
     try:
         normalized, options = _normalized(arguments, catalog or Catalog.discover())
-    except (_Usage, PluginFault) as error:
-        print(f"posturegate sensor test: {error}", file=sys.stderr)
-        return 2
-    except OptionsFault as error:
-        where = f"options.{error.path}".removesuffix(".")
-        print(f"posturegate sensor test: {where}: {error.text}", file=sys.stderr)
+    except (_Usage, PluginFault, ConfigInvalid, OptionsFault) as error:
+        for line in _said(error):
+            print(f"posturegate sensor test: {line}", file=sys.stderr)
         return 2
     except PayloadFault as error:
         print(f"the body is refused with 400 {error.code}: {error}", file=stream)
@@ -80,6 +79,15 @@ def run(arguments: argparse.Namespace, out: TextIO | None = None, catalog: Catal
     if isinstance(options, GenericOptions) and normalized.signals:
         _print_missing(options, normalized, stream)
     return 0 if not normalized.rejections and (normalized.signals or normalized.ignored) else 1
+
+
+def _said(error: Exception) -> list[str]:
+    """Return what is wrong with what was asked for, a line each."""
+    if isinstance(error, ConfigInvalid):
+        return [str(fault) for fault in error.faults]
+    if isinstance(error, OptionsFault):
+        return [f"{f'options.{error.path}'.removesuffix('.')}: {error.text}"]
+    return [str(error)]
 
 
 def _check(kind: str, out: TextIO, catalog: Catalog | None) -> int:
@@ -103,8 +111,10 @@ def _normalized(arguments: argparse.Namespace, catalog: Catalog) -> tuple[Normal
     """Return what the payload becomes, and the options by which it does."""
     facade = catalog.sensor(arguments.kind)
     name = getattr(arguments, "sensor", None)
-    given = _options(getattr(arguments, "options", None)) if name is None else _configured(arguments, name)
-    options = facade.parse_options(given)
+    if name is None:
+        options = _options(getattr(arguments, "options", None), facade)
+    else:
+        options = facade.parse_options(_configured(arguments, name))
     payloads = parse_payloads(_body(arguments.file))
     now = datetime.now(UTC)
     return facade.normalize(payloads, options, sensor=SENSOR_NAME, received_at=now, headers={}), options
@@ -140,34 +150,17 @@ def _configured(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
     return dict(sensor.options)
 
 
-def _options(given: str | None) -> dict[str, Any]:
-    """Return the options from YAML text or from the file of that name."""
-    if not given:
-        return {}
-    from ruamel.yaml import YAML  # noqa: PLC0415 - slow to import, rarely needed
-    from ruamel.yaml.error import YAMLError  # noqa: PLC0415 - slow to import, rarely needed
+def _options(given: str | None, facade: SensorFacade) -> Strict:
+    """Return the options from YAML text or from the file of that name. Raises `ConfigInvalid`."""
+    from gateway.config.options import options_of_text  # noqa: PLC0415 - slow to import, rarely needed
 
-    text, where = given, "--options"
-    if "\n" not in given and ":" not in given:
+    text, where = given or "", "--options"
+    if given and "\n" not in given and ":" not in given:
         try:
             text, where = Path(given).read_text(encoding="utf-8"), given
         except (OSError, UnicodeDecodeError) as error:
             raise _Usage(f"--options: `{given}` is neither YAML nor a readable file") from error
-    try:
-        value = YAML(typ="safe").load(io.StringIO(text))
-    except YAMLError as error:
-        raise _Usage(f"{where}: {error}") from error
-    if isinstance(value, dict) and set(value) == {"options"}:
-        value = value["options"]
-    if value is None:
-        return {}
-    if isinstance(value, dict) and "sensors" in value:
-        raise _Usage(
-            f"{where}: is a whole configuration: `--sensor NAME --config {where}` takes one sensor of it"
-        )
-    if not isinstance(value, dict):
-        raise _Usage(f"{where}: options are a mapping")
-    return value
+    return options_of_text(text, where, os.environ, facade.options_type)
 
 
 def _print(normalized: Normalized, out: TextIO) -> None:

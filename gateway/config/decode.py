@@ -25,6 +25,9 @@ from gateway.config.kinds import (
     is_list,
     is_localised,
     is_secret,
+    keys_of,
+    keys_of_entries,
+    main_key,
     takes_null,
     takes_numbers,
     takes_scalar,
@@ -35,7 +38,7 @@ from gateway.config.kinds import (
 from gateway.config.languages import Languages
 from gateway.config.text import file_of, position, scalar
 from gateway.wire.languages import canonical, lookup
-from risk.values import Secret, parse_bytes, parse_duration
+from risk.values import KeyFault, Secret, parse_bytes, parse_duration
 
 MAX_REFERENCE_BYTES = 64 * 1024
 """Largest file that `{file: …}` may name."""
@@ -52,6 +55,30 @@ FOREIGN_KEYS: dict[tuple[str, str], str] = {
     ("FindingCondition", "severity"): "`at_least` is the lowest severity that counts",
     ("DeviceAssignment", "os"): "they are called `platforms`",
     ("CompliancePolicy", "grace"): "each rule has a `grace` of its own",
+    ("GenericOptions", "severity"): "it is called `level`",
+    ("GenericOptions", "timestamp"): "it is called `observed_at`",
+    ("GenericOptions", "time"): "it is called `observed_at`",
+    ("GenericOptions", "id"): "`external_id` names the condition, `event_id` the message",
+    ("GenericOptions", "name"): "it is called `title`",
+    ("GenericOptions", "message"): "it is called `title`, or `description`",
+    (
+        "GenericOptions",
+        "status",
+    ): "`resolves: {path: status, equals: [closed]}` says when an item closes its condition",
+    ("GenericOptions", "hostname"): "it stands under `device`: `- {kind: hostname, path: …}`",
+    ("GenericOptions", "serial"): "it stands under `device`: `- {kind: serial, path: …}`",
+    ("GenericOptions", "email"): "it stands under `user`: `- {kind: email, path: …}`",
+    ("LevelSource", "value"): "`default` is the severity of what is missing or not in `table`",
+    ("LevelSource", "map"): "it is called `table`",
+    ("LevelSource", "mapping"): "it is called `table`",
+    ("LevelSource", "values"): "it is called `table`",
+    ("ResolvesSource", "value"): "it is called `equals`, a list",
+    ("ResolvesSource", "values"): "it is called `equals`",
+    ("ResolvesSource", "in"): "it is called `equals`",
+    ("DeviceSource", "value"): "it is called `path`; a literal is `path: {value: …}`",
+    ("UserSource", "value"): "it is called `path`; a literal is `path: {value: …}`",
+    ("DeviceSource", "type"): "it is called `kind`",
+    ("UserSource", "type"): "it is called `kind`",
 }
 """(section type, key) of keys that other systems have, and what is written here instead."""
 
@@ -289,9 +316,10 @@ class Decoder:
                 is_whole = is_whole and not field.required
             elif decoded is not ABSENT:
                 values[field.name] = decoded
+        misspelt = {nearest(word, fields) for word in seen if word not in fields}
         for field in kind.fields:
             if field.required and field.encode_name not in seen:
-                self._missing_key(field, node, path)
+                self._missing_key(field, node, path, is_misspelt=field.encode_name in misspelt)
                 is_whole = False
             if field.required and field.name not in values:
                 values[field.name] = _placeholder(field.type)
@@ -312,11 +340,19 @@ class Decoder:
             built = kind.cls(**values)
         except Exception as error:  # noqa: BLE001 - a plugin checks its own options, in its own way
             # Of a section with other faults it says nothing new.
-            if is_whole:
-                self.fault(Code.FORM, path, str(error), at=node)
+            if is_whole and not any(each[: len(path)] == path for each in self.invalid):
+                self._refused(error, node, path)
             return INVALID
         self.sections.append((path, built))
         return built if is_whole else INVALID
+
+    def _refused(self, error: Exception, node: Node, path: KeyPath) -> None:
+        """Report why a section refuses its values, at the one that it names, else at the section."""
+        if not isinstance(error, KeyFault):
+            self.fault(Code.FORM, path, str(error), at=node)
+            return
+        where = (*path, *error.key)
+        self.fault(Code.FORM, where, str(error), error.hint, at=self.nodes.get(where, node))
 
     def _unknown_key(
         self, key: ScalarNode, kind: mi.StructType, fields: Mapping[str, mi.Field], path: KeyPath
@@ -349,8 +385,11 @@ class Decoder:
         beside = [field.encode_name for field in around.fields if _has_key(field.type, word)]
         return f"it belongs under {' or '.join(f'`{each}`' for each in beside)}" if beside else ""
 
-    def _missing_key(self, field: mi.Field, node: MappingNode, path: KeyPath) -> None:
+    def _missing_key(self, field: mi.Field, node: MappingNode, path: KeyPath, *, is_misspelt: bool) -> None:
+        """Report a key that must be there; one that is there with a slip was reported as that."""
         self.invalid.add((*path, field.encode_name))
+        if is_misspelt:
+            return
         wanted = describe(field.type)
         where = f" in `{path_text(path)}`" if path else ""
         name = next((v.value for k, v in node.value if k.value == "name" and isinstance(v, ScalarNode)), None)
@@ -536,11 +575,14 @@ class Decoder:
     def _unknown_word(
         self, text: str, words: list[str], kinds: list[mi.Type], node: Node, path: KeyPath
     ) -> Any:
-        what = _noun(path)
         others = [
-            describe(kind) for kind in kinds if not words_of(kind) and not isinstance(kind, mi.NoneType)
+            describe(kind) + keys_of([kind], ", with the keys ")
+            for kind in kinds
+            if not words_of(kind) and not isinstance(kind, mi.NoneType)
         ]
         around = self._kinds.get(path[:-1])
+        # Keys of a table are the writer's own words.
+        what = "value" if around is None and isinstance(path[-1], str) else _noun(path)
         refused = REFUSED_WORDS.get(("" if around is None else around.cls.__name__, str(path[-1])), ())
         words = [word for word in words if word not in refused]
         hint = did_you_mean(text, words) + (f", or {' or '.join(others)}" if others else "")
@@ -621,31 +663,44 @@ class Decoder:
         return text
 
     def _wrong(self, node: Node, kinds: list[mi.Type], path: KeyPath) -> Any:
-        found = found_text(node)
-        is_section = any(isinstance(kind, mi.StructType | mi.DictType) for kind in kinds)
-        hint = ""
-        if isinstance(node, MappingNode) and any(is_list(kind) for kind in kinds):
-            hint = "begin each entry with `- `"
-        elif isinstance(node, SequenceNode):
-            hint = "write `key: value`, without `- `" if is_section else "write one value, without brackets"
-        elif isinstance(node, ScalarNode) and _is_null(node):
-            hint = "write a value, or leave the key out"
-        elif isinstance(node, ScalarNode) and is_section:
-            hint = "write keys and values, `{key: value}`"
-        elif isinstance(node, ScalarNode):
-            text = str(node.value)
-            is_boolean = any(isinstance(kind, mi.BoolType) for kind in kinds)
-            if is_boolean and text.lower() in {"yes", "no", "on", "off", "true", "false"}:
-                meant = "true" if text.lower() in {"yes", "on", "true"} else "false"
-                hint = f"did you mean `{meant}`, without quotes?"
-            elif any(is_list(kind) for kind in kinds) and not _is_null(node):
-                hint = f"did you mean `[{text}]`?"
-            elif takes_numbers(kinds) and _tag_of(text) in {_TAG + "int", _TAG + "float"}:
-                hint = "write it without quotes"
-            elif node.tag == _TAG + "bool":
-                hint = "put it into quotes"
-        self.fault(Code.WRONG_TYPE, path, f"expected {describe_all(kinds)}, found {found}", hint, at=node)
+        message = f"expected {describe_all(kinds)}, found {found_text(node)}"
+        self.fault(Code.WRONG_TYPE, path, message, _meant_by(node, kinds), at=node)
         return INVALID
+
+
+def _meant_by(node: Node, kinds: list[mi.Type]) -> str:  # noqa: PLR0911 - one line a kind
+    """Return a hint for a value of another kind than any that is expected."""
+    is_section = any(isinstance(kind, mi.StructType | mi.DictType) for kind in kinds)
+    lists = [kind for kind in kinds if is_list(kind)]
+    if isinstance(node, MappingNode) and lists:
+        return f"begin each entry with `- `{keys_of_entries(lists)}"
+    if isinstance(node, SequenceNode):
+        hint = "write `key: value`, without `- `" if is_section else "write one value, without brackets"
+        return hint + keys_of(kinds)
+    if not isinstance(node, ScalarNode):
+        return ""
+    if _is_null(node):
+        return "write a value, or leave the key out"
+    if is_section:
+        word = main_key(kinds)
+        if word:
+            return f"did you mean `{{{word}: {node.value}}}`?{keys_of(kinds, ' its keys are ')}"
+        return f"write keys and values, `{{key: value}}`{keys_of(kinds)}"
+    return _meant_by_scalar(node, kinds, lists)
+
+
+def _meant_by_scalar(node: ScalarNode, kinds: list[mi.Type], lists: list[mi.Type]) -> str:
+    text = str(node.value)
+    is_boolean = any(isinstance(kind, mi.BoolType) for kind in kinds)
+    if is_boolean and text.lower() in {"yes", "no", "on", "off", "true", "false"}:
+        meant = "true" if text.lower() in {"yes", "on", "true"} else "false"
+        return f"did you mean `{meant}`, without quotes?"
+    if lists:
+        keys = keys_of_entries(lists)
+        return f"begin each entry with `- `{keys}" if keys else f"did you mean `[{text}]`?"
+    if takes_numbers(kinds) and _tag_of(text) in {_TAG + "int", _TAG + "float"}:
+        return "write it without quotes"
+    return "put it into quotes" if node.tag == _TAG + "bool" else ""
 
 
 _COLLECTIONS: dict[type, type] = {

@@ -106,6 +106,30 @@ def describe(kind: mi.Type) -> str:  # noqa: C901, PLR0911 - one line a type
             return "a value"
 
 
+def keys_of(kinds: Iterable[mi.Type], before: str = "; its keys are ") -> str:
+    """Return the keys of a section, after `before`; "" for a type that has none of its own."""
+    structs = [kind for kind in kinds if isinstance(kind, mi.StructType)]
+    if len(structs) != 1:
+        return ""
+    return before + ", ".join(field.encode_name for field in structs[0].fields)
+
+
+def keys_of_entries(lists: Iterable[mi.Type]) -> str:
+    """Return the keys of the entries of a list, for a hint; "" where entries are no sections."""
+    entries = [inner for each in lists for inner in alternatives(getattr(each, "item_type", mi.AnyType()))]
+    return "" if takes_scalar(entries) else keys_of(entries)
+
+
+def main_key(kinds: Iterable[mi.Type]) -> str:
+    """Return the one key that a section needs, where that is a text; "" for any other."""
+    structs = [kind for kind in kinds if isinstance(kind, mi.StructType)]
+    needed = [field for each in structs for field in each.fields if field.required]
+    is_text = len(structs) == len(needed) == 1 and any(
+        isinstance(each, mi.StrType) for each in alternatives(needed[0].type)
+    )
+    return needed[0].encode_name if is_text else ""
+
+
 def describe_unit(unit: str) -> str:
     """Return what a text with a unit looks like."""
     return "a duration such as `15m`" if unit == "duration" else "a size such as `10MiB`"

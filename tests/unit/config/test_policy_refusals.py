@@ -38,7 +38,7 @@ def rule(text):
 # What is wrong, the text, the code of the fault, and the key path it names.
 CASES = {
     "unknown decision": (access("{name: x, decision: deny}"), "GATE-C012", "access.policies[1].decision"),
-    "misspelt key": (access("{name: x, decison: block}"), "GATE-C011", "access.policies[1].decision"),
+    "misspelt key": (access("{name: x, decison: block}"), "GATE-C010", "access.policies[1].decison"),
     "misspelt condition": (
         access("{name: x, decision: block, when: {complience: [noncompliant]}}"),
         "GATE-C010",

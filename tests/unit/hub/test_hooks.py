@@ -963,7 +963,7 @@ async def test_lines_and_mixed_rows_are_numbered_through(make):
     [
         ({"kind": "generik"}, "kind"),
         ({"options": {}}, "options"),
-        ({"options": MAPPING | {"level": {"path": "a..b"}}}, "options.level"),
+        ({"options": MAPPING | {"level": {"path": "a..b"}}}, "options.level.path"),
         ({"auth": StandardWebhooks(secrets=(Secret("whsec_short"),))}, "auth.secrets"),
         ({"auth": StandardWebhooks(secrets=())}, "auth.secrets"),
         ({"auth": Bearer(secrets=(Secret("short"),))}, "auth.secrets"),
