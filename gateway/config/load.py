@@ -19,6 +19,7 @@ from gateway.config.include import Included
 from gateway.config.kinds import type_of
 from gateway.config.languages import ENGLISH, Languages, languages_of
 from gateway.config.locations import all_ranges
+from gateway.config.options import as_written
 from gateway.config.proofs import prove
 from gateway.config.remediation import PageSettings
 from gateway.config.schema import Config, Sensor
@@ -173,6 +174,7 @@ def _check_sensor_kinds(decoder: Decoder, sensor_options: SensorOptions, kinds: 
         options = (*path, "options")
         if options in decoder.nodes:
             decoder.decode(decoder.nodes[options], type_of(options_type), options)
+            sensor.options.update(as_written(sensor.options, options, decoder.leaves))
             continue
         needed = [field.encode_name for field in type_of(options_type).fields if field.required]
         for name in needed:

@@ -1,4 +1,4 @@
-"""The options of a sensor: from a text of their own as from a configuration."""
+"""The options of a sensor: from a text of their own as from a configuration, numbers as they are written."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +39,19 @@ def options_of_text(text: str, file: str, env: Mapping[str, str], options_type: 
     if faults or not isinstance(options, Strict):
         raise ConfigInvalid(faults)
     return options
+
+
+def as_written(plain: Any, path: KeyPath, leaves: Mapping[KeyPath, Any]) -> Any:
+    """Return plain options with numbers where the kind takes a text as that text: `2004` and `"2004"` mean the same.
+
+    `leaves` are the values that the kind's own type made of them, by path.
+    """
+    if isinstance(plain, dict):
+        return {key: as_written(each, (*path, key), leaves) for key, each in plain.items()}
+    if isinstance(plain, list):
+        return [as_written(each, (*path, at), leaves) for at, each in enumerate(plain)]
+    taken = leaves.get(path)
+    return taken if type(taken) is str and isinstance(plain, int | float) else plain
 
 
 def _fault(file: str, node: Any, message: str, hint: str = "") -> Fault:

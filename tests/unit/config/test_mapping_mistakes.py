@@ -8,10 +8,11 @@ The same text is read by `posturegate check` as `options` of a sensor, and by `p
 import textwrap
 
 import pytest
-from config_samples import GOOD, KINDS, one
+from config_samples import CATALOG, GOOD, KINDS, load, one
 
 from gateway.config.errors import ConfigInvalid
 from gateway.config.options import options_of_text
+from gateway.hub.hooks import hook_sensor
 from plugins.sensors.generic import GenericSensor
 
 SENSOR = """\
@@ -83,3 +84,13 @@ def test_options_of_their_own_may_have_their_key_around_them():
     assert bare == wrapped
     empty = options_of_text("# nothing\n", "o.yaml", {}, KINDS["falco"])
     assert empty == KINDS["falco"]()
+
+
+def test_a_number_where_a_text_is_taken_is_that_text_when_it_is_served():
+    """What `check` lets pass must be what the hub can use."""
+    text = in_a_configuration("closing_activities: [2004, '2005']", "sentinelone")
+    (sensor,) = load(text).config.sensors
+    assert hook_sensor(sensor, CATALOG).options.closing_activities == ("2004", "2005")
+    (sensor,) = load(in_a_configuration(DEVICE + "title: 5\nresolves: {path: s, equals: [1]}")).config.sensors
+    options = hook_sensor(sensor, CATALOG).options
+    assert (options.title, options.resolves.equals) == ("5", (1,))
