@@ -268,6 +268,12 @@ class DeviceIndex:
             return not any(each.kind in _STRENGTH for each in drawn)
         return device_id in self._parked if self._base is None else self._base.is_parked(device_id)
 
+    def waiting(self, device_ids: Iterable[DeviceId]) -> frozenset[DeviceId]:
+        """Return those of the records that are parked. As long as nothing is, none is looked at."""
+        if not self.parked:
+            return frozenset()
+        return frozenset(each for each in device_ids if self._into(each) is None and self.is_parked(each))
+
     def key_of(self, identifier: Identifier) -> str | None:
         """Return the text under which the identifier is indexed, None when it is junk."""
         normal = normalise_identifier(identifier)

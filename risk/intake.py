@@ -316,7 +316,8 @@ class Intake:
         await asyncio.sleep(0)  # the last part was long enough for one turn
         if faults:
             raise faults[0]
-        return joined.result()
+        # What waited when its part was folded may have been named by a later one.
+        return joined.result(self._state.index.waiting(joined.parked))
 
     async def _promise(self, delivered: Delivered) -> list[asyncio.Future[IntakeResult]]:
         """Make a delivery durable as one, and have its parts wait for their turn.
@@ -595,6 +596,8 @@ class _Joined:
         self._accepted = self._duplicates = 0
         self._rejected: list[Rejection] = []
         self._devices: set[DeviceId] = set()
+        self.parked: set[DeviceId] = set()
+        """Devices that were known by nothing but a name when their part was folded."""
         self._users: set[UserId] = set()
         self._waited = float("inf")
         self._staged = self._durable = 0.0
@@ -606,19 +609,21 @@ class _Joined:
         self._duplicates += part.duplicates
         self._rejected += part.rejected
         self._devices |= part.changed_devices
+        self.parked |= part.parked
         self._users |= part.changed_users
         self._waited = min(self._waited, part.timings["waited"])
         self._staged += part.timings["staged"]
         self._durable += part.timings["durable"]
         self._effects += part.effects[: MAX_EFFECTS - len(self._effects)]
 
-    def result(self) -> IntakeResult:
-        """Return what became of the whole."""
+    def result(self, parked: frozenset[DeviceId]) -> IntakeResult:
+        """Return what became of the whole, of whose devices these are parked."""
         return IntakeResult(
             accepted=self._accepted,
             duplicates=self._duplicates,
             rejected=tuple(sorted(self._rejected, key=lambda each: each.index)),
             changed_devices=frozenset(self._devices),
+            parked=parked,
             changed_users=frozenset(self._users),
             timings={
                 "waited": self._waited,

@@ -20,15 +20,17 @@ class Effect(msgspec.Struct, frozen=True, gc=False):
 class IntakeResult(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one delivery, in signals.
 
-    `changed_devices` are all devices whose enforcement the answer must wait for, those of duplicates
-    included; `changed_users` the same of users' records. `timings` are milliseconds: `waited`, `staged`, `durable`.
-    `effects` are those on devices, at most `MAX_EFFECTS`.
+    `changed_devices` are all devices whose enforcement the answer must wait for, those of duplicates included; `parked`
+    are those that the delivery names and that are known by nothing but a name; `changed_users` are users' records as
+    `changed_devices` are devices. `timings` are milliseconds: `waited`, `staged`, `durable`. `effects` are those on
+    devices, at most `MAX_EFFECTS`.
     """
 
     accepted: int = 0
     duplicates: int = 0
     rejected: tuple[Rejection, ...] = ()
     changed_devices: frozenset[DeviceId] = frozenset()
+    parked: frozenset[DeviceId] = frozenset()
     changed_users: frozenset[UserId] = frozenset()
     timings: dict[str, float] = {}
     effects: tuple[Effect, ...] = ()

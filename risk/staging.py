@@ -169,6 +169,7 @@ def stage_delivery(
         received_at = signal.received_at
         stage.signals.append(SignalRow(received_at, signal.sensor, subject, pack_signal(signal)))
         stage.seen[key] = SeenRow(key, digest, received_at)
+    parked = stage.draft.waiting(devices)
     # What rests on a record that was merged, or whose cases changed, rests on something else now.
     devices.update(stage.draft.affected[affected:])
     return IntakeResult(
@@ -176,6 +177,7 @@ def stage_delivery(
         duplicates=duplicates,
         rejected=tuple(sorted(rejected, key=lambda each: each.index)),
         changed_devices=frozenset(devices),
+        parked=parked,
         changed_users=frozenset(users),
         effects=tuple(_effect(stage, device_id, before) for device_id, before in befores.items()),
     )

@@ -96,6 +96,11 @@ def _counts(*names: str) -> dict[str, Any]:
     return {name: {"type": "integer", "minimum": 0} for name in names}
 
 
+def _parked(are: str) -> dict[str, Any]:
+    text = f"how many of the devices {are} known by nothing but a name, and wait for the device that it names"
+    return {"type": "integer", "minimum": 0, "description": text}
+
+
 def _rejections() -> dict[str, Any]:
     item = {
         "type": "object",
@@ -122,6 +127,7 @@ def _answer() -> dict[str, Any]:
     }
     properties = {
         **_counts("accepted", "duplicates", "ignored", "devices", "users"),
+        "parked": _parked("are"),
         "rejected": _rejections(),
         **_counts("rejected_count"),
         "enforced": {"const": True, "description": "access already follows from it, open streams included"},
@@ -143,6 +149,7 @@ def _test_answer() -> dict[str, Any]:
         **_counts("would_accept", "would_be_duplicates", "would_ignore"),
         "would_reject": _rejections(),
         **_counts("would_reject_count"),
+        "would_be_parked": _parked("would be"),
         "verified": {
             "type": "object",
             "properties": {"scheme": {"type": "string"}, "secret": {"type": "integer", "minimum": 1}},

@@ -226,6 +226,12 @@ def _lines(arguments: argparse.Namespace, answer: dict[str, Any]) -> Iterator[st
             yield f"{answer['discarded']} discarded"
 
 
+def _parked_text(count: int) -> str:
+    """Return what it means that some devices of a delivery are known by nothing but a name."""
+    who = _counted(count, "device is", "devices are")
+    return f"{who} known by nothing but a name: what is said waits (`posturegate device list --parked`)"
+
+
 def _counted(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
 
@@ -255,13 +261,17 @@ def _status_lines(each: Mapping[str, Any]) -> Iterator[str]:
         yield f"  its product cannot be asked: {each['pull_fault']}"
     elif each["asked_at"] is not None:
         yield f"  its product was last asked {_at(each['asked_at'])}"
+    if each["parked"]:
+        yield f"  newest delivery: {_parked_text(each['parked'])}"
     if each["last_fault"]:
         yield f"  last refused {_at(each['last_fault_at'])}: {each['last_fault']}"
 
 
 def _delivery_line(each: Mapping[str, Any]) -> str:
     counts = [
-        f"{each[name]} {name}" for name in ("accepted", "duplicates", "ignored", "rejected") if each.get(name)
+        f"{each[name]} {name}"
+        for name in ("accepted", "duplicates", "ignored", "rejected", "parked")
+        if each.get(name)
     ]
     changed = [_effect_text(effect) for effect in each.get("effects", ()) if _is_change(effect)]
     said = "; ".join([*([", ".join(counts)] if counts else []), *changed[:2], each.get("detail", "")]).strip(
@@ -289,6 +299,8 @@ def delivery_lines(each: Mapping[str, Any]) -> Iterator[str]:
         f"{each.get(name, 0)} {name}" for name in ("accepted", "duplicates", "ignored", "rejected")
     )
     yield f"  signals     {counts}"
+    if each.get("parked"):
+        yield f"  parked      {_parked_text(each['parked'])}"
     yield from _items_lines(each)
     yield from _effects_lines(each)
     times = [
@@ -337,6 +349,8 @@ def _outcome_lines(each: Mapping[str, Any]) -> Iterator[str]:
         return
     counts = f"{each['accepted']} accepted, {each['duplicates']} duplicates, {each['ignored']} ignored"
     yield f"{each['id']}  {_at(each['at'])}  {counts}"
+    if each["parked"]:
+        yield f"    {_parked_text(each['parked'])}"
     yield from _items_lines(each)
     for effect in each["effects"]:
         yield f"    effect: {_effect_text(effect)}"

@@ -68,6 +68,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     duplicates: int = 0
     ignored: int = 0
     rejected: int = 0
+    parked: int = 0
     rejections: tuple[RejectionLine, ...] = ()
     signals: tuple[SignalLine, ...] = ()
     signals_left_out: int = 0
@@ -153,6 +154,7 @@ class Again:
             duplicates=result.duplicates,
             ignored=normalized.ignored,
             rejected=len(result.rejected),
+            parked=len(result.parked),
             rejections=rejection_lines(result.rejected),
             signals=signal_lines(normalized),
             signals_left_out=max(0, len(normalized.signals) - MAX_SIGNALS),
@@ -209,6 +211,7 @@ class Again:
                 rejected=len(result.rejected),
                 ignored=normalized.ignored,
                 devices=len(result.changed_devices),
+                parked=len(result.parked),
                 durable_in_s=durable_in_s,
                 enforced_in_s=(time.monotonic_ns() - begun_ns) / 1e9,
                 timings=result.timings,

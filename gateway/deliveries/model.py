@@ -107,10 +107,10 @@ class EffectLine(msgspec.Struct, frozen=True, kw_only=True):
 class DeliveryRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One delivery. Times `…_in_ms` count from the first byte; `answered_in_ms` is missing when no answer left.
 
-    `secret` is the place of the secret that matched, from 1. `again` is the delivery that this one ran again, with
-    `age_s`, how old it was then: ages of signatures are waived for it. `has_effects` is false when too much came at
-    once to work out what each delivery did. `left_out` counts deliveries of this sensor before this one that were not
-    recorded.
+    `secret` is the place of the secret that matched, from 1. `parked` counts those of its devices that were known by
+    nothing but a name, where what is said waits. `again` is the delivery that this one ran again, with `age_s`, how old
+    it was then: ages of signatures are waived for it. `has_effects` is false when too much came at once to work out
+    what each delivery did. `left_out` counts deliveries of this sensor before this one that were not recorded.
     """
 
     id: str
@@ -133,6 +133,7 @@ class DeliveryRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     signals_left_out: int = 0
     rejections: tuple[RejectionLine, ...] = ()
     devices: int = 0
+    parked: int = 0
     effects: tuple[EffectLine, ...] = ()
     has_effects: bool = True
     streams_cut: dict[str, int] = {}
@@ -250,6 +251,7 @@ def record_of(
         signals_left_out=max(0, signals - MAX_SIGNALS),
         rejections=rejection_lines(delivery.rejections),
         devices=delivery.devices,
+        parked=delivery.parked,
         effects=() if judged is None else effect_lines(delivery.effects, judged, at),
         has_effects=judged is not None or not had_effects,
         streams_cut={} if report is None else report.cuts,

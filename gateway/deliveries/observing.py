@@ -15,7 +15,7 @@ from gateway.observe.metrics import Metrics, SensorFigures
 
 DELIVERY_FIELDS = (
     "id", "sensor", "status", "verdict", "body_bytes", "accepted", "duplicates", "rejected", "ignored", "devices",
-    "durable_in_s", "enforced_in_s", "lag_s", "timings",
+    "parked", "durable_in_s", "enforced_in_s", "lag_s", "timings",
 )  # fmt: skip
 
 

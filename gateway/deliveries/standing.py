@@ -22,7 +22,8 @@ STEP_S = 5.0
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """How one sensor stands. `rate_per_s` is over five minutes, `quota_left` what it could send at once now.
 
-    `last_at` is when it last delivered, or when its product was last asked with success (`asked_at`).
+    `parked` counts devices of its newest delivery that were known by nothing but a name. `last_at` is when it last
+    delivered, or when its product was last asked with success (`asked_at`).
     """
 
     sensor: str
@@ -40,16 +41,18 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     last_fault_at: datetime | None = None
     asked_at: datetime | None = None
     pull_fault: str = ""
+    parked: int = 0
     verdicts: dict[str, int] = {}
 
 
 class _Heard:
-    __slots__ = ("_counts", "fault", "fault_at", "lag_s", "last_at", "secret", "verdicts")
+    __slots__ = ("_counts", "fault", "fault_at", "lag_s", "last_at", "parked", "secret", "verdicts")
 
     def __init__(self) -> None:
         self.last_at: datetime | None = None
         self.lag_s: float | None = None
         self.secret: int | None = None
+        self.parked = 0
         self.fault = ""
         self.fault_at: datetime | None = None
         self.verdicts: Counter[str] = Counter()
@@ -99,6 +102,7 @@ class Standings(Collector):
             heard.last_at = max(at, heard.last_at or at)
             heard.count(at)
             heard.lag_s = delivery.lag_s
+            heard.parked = delivery.parked
         self._note_fault(heard, delivery, verdict, at)
         if is_verified(delivery) and delivery.secret is not None:
             heard.secret = delivery.secret + 1
@@ -140,6 +144,7 @@ class Standings(Collector):
             last_fault_at=heard.fault_at,
             asked_at=asked_at,
             pull_fault="" if asked is None else asked.fault,
+            parked=heard.parked,
             verdicts=dict(heard.verdicts),
         )
 

@@ -159,11 +159,11 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one delivery, for metrics and the log.
 
     `verdict` is `accepted` or the code of the problem. `sensor` is "" when the address named none: what a
-    stranger writes there must not become a label. The `_in_s` are monotonic seconds from the first byte; `lag_s` is the
-    sensor's own lag, by its clock, of the newest signal. `enforcement` is what `enforce` returned. `message_id` is the
-    sender's, `secret` the position of the secret that matched, `body` the inflated body of a verified delivery and
-    `headers` those of it that can mean something when it is read again. `detail` says what was wrong. `again` is the
-    id of the delivery that was run again.
+    stranger writes there must not become a label. `parked` counts those of the devices that are known by nothing but a
+    name. The `_in_s` are monotonic seconds from the first byte; `lag_s` is the sensor's own lag, by its clock, of the
+    newest signal. `enforcement` is what `enforce` returned. `message_id` is the sender's, `secret` the position of the
+    secret that matched, `body` the inflated body of a verified delivery and `headers` those of it that can mean
+    something when it is read again. `detail` says what was wrong. `again` is the id of the delivery that was run again.
     """
 
     id: str
@@ -176,6 +176,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     rejected: int = 0
     ignored: int = 0
     devices: int = 0
+    parked: int = 0
     enforced_in_s: float | None = None
     timings: dict[str, float] = {}
     durable_in_s: float | None = None
@@ -246,6 +247,7 @@ class _Taking:
             rejected=len(result.rejected),
             ignored=normalized.ignored,
             devices=len(result.changed_devices),
+            parked=len(result.parked),
             timings=result.timings,
             enforced_in_s=enforced_in_s,
             enforcement=enforcement,
@@ -538,6 +540,7 @@ class Hooks:
             "ignored": normalized.ignored,
             "enforced": True,
             "devices": len(result.changed_devices),
+            "parked": len(result.parked),
             "users": len(result.changed_users),
             "enforced_in_ms": round(enforced_in_s * 1000, 3),
             "id": verified.message_id or taking.id,
@@ -563,7 +566,11 @@ class Hooks:
         result = await self._stored(sensor, preview)
         rejected = (*normalized.rejections, *result.rejected)
         taking.result = msgspec.structs.replace(
-            result, rejected=rejected, changed_devices=frozenset(), changed_users=frozenset()
+            result,
+            rejected=rejected,
+            changed_devices=frozenset(),
+            parked=frozenset(),
+            changed_users=frozenset(),
         )
         self._observe(taking.delivery(200, TEST_VERDICT))
         answer = {
@@ -574,6 +581,7 @@ class Hooks:
             "would_reject": _shown(rejected),
             "would_reject_count": len(rejected),
             "would_ignore": normalized.ignored,
+            "would_be_parked": len(result.parked),
             "verified": {"scheme": sensor.challenge.partition(" ")[0], "secret": _place(taking.verified)},
             "delivery": taking.id,
         }

@@ -74,6 +74,7 @@ class Ingest:
                     rejected=len(result.rejected),
                     ignored=normalized.ignored,
                     devices=len(result.changed_devices),
+                    parked=len(result.parked),
                     enforced_in_s=(time.monotonic_ns() - begun_ns) / 1e9,
                     durable_in_s=durable_in_s,
                     timings=result.timings,

@@ -70,6 +70,7 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     duplicates: int = 0
     rejected: int = 0
     devices: frozenset[DeviceId] = frozenset()
+    parked: int = 0
     users: int = 0
     enforcement: object = None
     durable_mono_ns: int | None = None
@@ -163,6 +164,7 @@ class Applier:
             duplicates=result.duplicates,
             rejected=len(result.rejected),
             devices=result.changed_devices,
+            parked=len(result.parked),
             users=len(result.changed_users),
             enforcement=enforcement,
             durable_mono_ns=durable_mono_ns,

@@ -254,6 +254,7 @@ class SharedSignalsHub:
                 duplicates=applied.duplicates,
                 rejected=applied.rejected,
                 devices=len(applied.devices),
+                parked=applied.parked,
                 enforced_in_s=took_s,
                 durable_in_s=(durable_ns - began_ns) / 1e9 if durable_ns and began_ns else None,
                 lag_s=None if lag is None else max(0.0, lag),

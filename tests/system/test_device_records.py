@@ -108,11 +108,20 @@ async def test_merges_cases_and_parked_names_cut_streams_before_whoever_caused_t
             await device("settle", "sensor-device-id@edr=9", "SER-ALICE-1", "--reason", "it is hers")
             assert await status() == 200
 
-            await stack.signal_risk("open", event="e4", condition="p", serial="", host="ghost.corp.example")
+            told = await stack.signal_risk(
+                "open", event="e4", condition="p", serial="", host="ghost.corp.example"
+            )
+            assert (told["devices"], told["parked"]) == (1, 1)
             assert await status() == 200
+            for command in (("delivery", told["delivery"]), ("status", "edr")):
+                code, text = await stack.cli("sensor", *command, "--config", str(stack.config_path))
+                assert (code, "1 device is known by nothing but a name" in text) == (0, True), text
             assert "ghost.corp.example" in await device("list", "--parked")
             async with cut(alice, stack):
-                await stack.signal_risk("open", event="e5", host="GHOST", **{**HEALTHY, "condition": "hb2"})
+                told = await stack.signal_risk(
+                    "open", event="e5", host="GHOST", **{**HEALTHY, "condition": "hb2"}
+                )
+                assert told["parked"] == 0
                 assert await status() == 403
             assert "0 devices" in await device("list", "--parked")
             assert [each["rule"] for each in stack.events("device-joined")] == ["operator", "parked"]

@@ -36,3 +36,9 @@ def test_what_is_left_out_is_counted() -> None:
 def test_where_all_is_shown_nothing_is_said_of_more() -> None:
     whole = {**DELIVERY, "signals_left_out": 0, "rejected": 1, "devices": 1}
     assert not [line for line in delivery_lines(whole) if "further" in line]
+
+
+def test_devices_that_wait_under_a_name_are_told() -> None:
+    told = "1 device is known by nothing but a name: what is said waits (`posturegate device list --parked`)"
+    assert f"  parked      {told}" in list(delivery_lines({**DELIVERY, "parked": 1}))
+    assert not [line for line in delivery_lines(DELIVERY) if "nothing but a name" in line]

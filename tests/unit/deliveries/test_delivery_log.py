@@ -281,3 +281,9 @@ async def test_what_was_run_again_is_recorded_at_the_time_of_that(rig):
     rig.log.note(delivery(2, verdict="replayed", secret=None, again="d1"))
     newest, _ = await rig.log.listed("edr", 2)
     assert (newest.id, newest.at, newest.age_s) == ("d2", rig.now, 7200.0)
+
+
+async def test_a_record_counts_the_devices_that_wait_under_a_name(rig):
+    rig.log.note(delivery(1, devices=3, parked=2))
+    rig.log.note(delivery(2, devices=3))
+    assert [(await rig.log.find(each)).parked for each in ("d1", "d2")] == [2, 0]

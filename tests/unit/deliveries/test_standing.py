@@ -116,3 +116,13 @@ def test_what_had_no_subject_is_told_to_the_operator_and_counts_as_heard(rig):
     rig.note(accepted=0, rejected=1, rejections=(nobody,))
     assert (rig.one.last_at, rig.one.verdicts) == (NOW, {"no-subject": 1})
     assert rig.one.last_fault == "no-subject: names only AwsS3Bucket `b`"
+
+
+def test_devices_that_wait_under_a_name_are_those_of_the_newest_delivery(rig):
+    assert rig.one.parked == 0
+    rig.note(devices=3, parked=2)
+    assert rig.one.parked == 2
+    rig.note("credential-mismatch", 401)
+    assert rig.one.parked == 2
+    rig.note(devices=3)
+    assert rig.one.parked == 0

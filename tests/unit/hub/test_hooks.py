@@ -207,6 +207,7 @@ async def test_a_delivery_is_enforced_before_it_is_answered(rig):
         "enforced": True,
         "devices": 1,
         "users": 0,
+        "parked": 0,
         "enforced_in_ms": 2.0,
         "id": "msg_1",
     }
@@ -1021,3 +1022,26 @@ async def test_no_payload_ends_in_a_fault_of_ours(make, kind):
         assert response.status in {200, 400, 422}, (body, await response.text())
         msgspec.json.decode(await response.read())
     assert time.process_time() - started < 60
+
+
+NAMED = {**MAPPING, "device": [{"kind": "serial", "path": "serial"}, {"kind": "hostname", "path": "host"}]}
+
+
+def only_named(number, host):
+    return {"host": host, "severity": "high", "id": f"c{number}", "message": f"m{number}"}
+
+
+async def test_an_answer_counts_the_devices_of_which_only_a_name_is_known(make):
+    """What is said of them waits: a sender that is told 200 would take it for enforced otherwise."""
+    rig = await make(sensor(options=NAMED))
+    alerts = [alert(1), only_named(2, "lt-1"), only_named(3, "lt-1"), only_named(4, "lt-2")]
+    trial = await (await rig.send(as_test_event([{"alerts": alerts}]))).json()
+    assert (trial["would_accept"], trial["would_be_parked"]) == (4, 2)
+    assert rig.state.index.parked == 0
+    answer = await (await rig.send({"alerts": alerts})).json()
+    assert (answer["accepted"], answer["devices"], answer["parked"]) == (4, 3, 2)
+    assert [each.parked for each in rig.seen] == [0, 2]
+    answer = await (await rig.send({"alerts": alerts[1:2]}, message="msg_2")).json()
+    assert (answer["duplicates"], answer["parked"]) == (1, 1)
+    answer = await (await rig.send({"alerts": [alert(9)]}, message="msg_3")).json()
+    assert (answer["devices"], answer["parked"]) == (1, 0)

@@ -262,6 +262,17 @@ def test_domains_of_ours_are_left_out_of_names(records):
     assert again.resolve([host("lt-1.corp.example")]) == device
 
 
+def test_as_long_as_nothing_is_parked_no_record_is_looked_at_for_that(records):
+    device = records.index.resolve_or_create([Identifier("serial", "SN-77")])
+    records.index.draft()
+
+    def looked_at():
+        raise AssertionError("nothing is parked")
+        yield device
+
+    assert records.index.draft().waiting(looked_at()) == frozenset()
+
+
 def test_parked_is_what_has_nothing_strong(records):
     device = records.take(host("lt-1"))
     assert (records.index.parked, records.index.is_parked(device)) == (1, True)

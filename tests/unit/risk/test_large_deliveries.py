@@ -10,6 +10,7 @@ import pytest
 from risk import intake as intake_module
 from risk.database import StoreFault, StoreOverloaded
 from risk.intake import MAX_PENDING_SIGNALS, PROMISED_AT_ONCE, Intake
+from risk.joining import JoinRules
 from risk.memory import MemoryRiskStore
 from risk.model import Identifier, Rejection, Severity, Signal, SignalType
 from risk.parts import MAX_PART, pack_part, unpack_part
@@ -223,3 +224,17 @@ async def test_a_sensor_has_bounds_for_large_deliveries_too(rig):
     rig.store.go_on.set()
     assert (await other).accepted == 2000
     await first
+
+
+@pytest.mark.parametrize(("joins", "parked"), [(True, 1), (False, 2)])
+async def test_what_waits_at_the_end_of_a_large_delivery_is_what_no_part_has_named(rig, joins, parked):
+    rig.state.join_by(JoinRules(joins_hostnames=joins))
+    lonely = [
+        signal(n, device_ids=(Identifier("hostname", f"lt-{n % 2}"),)) for n in range(MAX_PART, 2 * MAX_PART)
+    ]
+    whole = (Identifier("serial", "SN-1"), Identifier("hostname", "lt-1"))
+    named = [signal(n, device_ids=whole) for n in range(MAX_PART)]
+    result = await rig.intake.submit("edr", [*lonely, *named])
+    assert result.accepted == 2 * MAX_PART
+    assert len(result.parked) == rig.state.index.parked == parked
+    assert result.parked <= result.changed_devices
