@@ -58,7 +58,8 @@ TEXTS: Sequence[bytes] = (
 
 
 MANY = 500
-"""A tree with more places than this grows no further."""
+LONG = 16_384
+"""A tree with more places, or more characters, than this grows no further: it would be copied fifty times over."""
 
 
 def places(value: Any) -> list[tuple[Any, Any]]:
@@ -73,6 +74,12 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     return found
 
 
+def has_room(found: Sequence[tuple[Any, Any]]) -> bool:
+    """Return whether a tree with these places may grow."""
+    texts = (each for holder, key in found for each in (key, holder[key]) if isinstance(each, str))
+    return len(found) < MANY and sum(map(len, texts)) < LONG
+
+
 def damaged(payload: Any, dice: random.Random, words: Sequence[str] = ()) -> Any:
     """Return a copy of a payload with one to four things missing, wrong, repeated, moved, nested or enormous."""
     tree = json.loads(json.dumps(payload))
@@ -81,24 +88,29 @@ def damaged(payload: Any, dice: random.Random, words: Sequence[str] = ()) -> Any
     return tree
 
 
+def _wrong(dice: random.Random) -> Any:
+    """Return a wrong value of its own: what is damaged further must not be what the next body is made of."""
+    return json.loads(json.dumps(dice.choice(WRONG)))
+
+
 def _once(tree: Any, dice: random.Random, words: Sequence[str]) -> Any:  # noqa: C901 - one line a kind of damage
     found = places(tree)
     if not found:
-        return dice.choice(WRONG)
+        return _wrong(dice)
     holder, key = dice.choice(found)
     match dice.randrange(9):
         case 0:
             del holder[key]
         case 1 | 2:
-            holder[key] = json.loads(json.dumps(dice.choice(WRONG)))
+            holder[key] = _wrong(dice)
         case 3:
             other, place = dice.choice(found)
             if isinstance(other, dict | list) and (
                 place in other if isinstance(other, dict) else place < len(other)
             ):
-                holder[key] = json.loads(json.dumps(other[place])) if len(found) < MANY else None
+                holder[key] = json.loads(json.dumps(other[place])) if has_room(found) else None
         case 4:
-            holder[key] = [holder[key]] * (dice.choice((1, 2, 50)) if len(found) < MANY else 1)
+            holder[key] = [holder[key]] * (dice.choice((1, 2, 50)) if has_room(found) else 1)
         case 5:
             for _ in range(dice.choice((1, 5, 40))):
                 holder[key] = {"value": holder[key]} if dice.random() < 0.5 else [holder[key]]
