@@ -240,6 +240,9 @@ class Intake:
         await self._all_landed()
         if self._pruning is not None:
             await asyncio.wait([self._pruning])
+        with contextlib.suppress(StoreFault, StoreOverloaded):
+            # It would only be worked out at the next start, while nobody is served.
+            await self._store.settle()
         await self._seen.stop()
         while self._waiting:
             for submission in self._waiting.take(len(self._waiting), sys.maxsize):

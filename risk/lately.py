@@ -23,6 +23,7 @@ _SIGNALS = """
 SELECT device_id, id, signal FROM risk_signals
 WHERE id > (SELECT written FROM risk_filed) AND device_id IS NOT NULL ORDER BY id
 """
+_THROUGHS = "SELECT device_id, through FROM risk_devices WHERE device_id > ? AND device_id <= ?"
 _PAGE = "SELECT device_id, keys, posture FROM risk_devices WHERE device_id > ? ORDER BY device_id LIMIT ?"
 
 
@@ -61,8 +62,11 @@ class Lately:
         if not lately:
             return filed
         rows = {row.device_id: row for row in filed}
+        throughs: dict[DeviceId, int] = dict(connection.execute(_THROUGHS, (after, lately[-1])))
         for device_id in lately:
             known, before = self._newest[device_id], rows.get(device_id)
+            if known.through < throughs.get(device_id, 0):
+                continue  # a newer one was filed, and has left the journal before this one
             keys = (before.keys if before else "") if known.keys is None else known.keys
             rows[device_id] = DeviceRow(device_id, keys, known.posture)
         return [rows[device_id] for device_id in sorted(rows)[:most]]

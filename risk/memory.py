@@ -124,6 +124,10 @@ class MemoryRiskStore:
         for device_id, posture in self.unwritten.take_unwritten(self.unwritten.count_unwritten()):
             self._replace(device_id, posture)
 
+    async def settle(self) -> None:
+        """Do as `tidy`."""
+        await self.tidy()
+
     async def signals(self, device_id: DeviceId, most: int) -> list[Signal]:
         """Return the newest signals of a device, newest first."""
         rows = [row for row in reversed(self._signals) if row.device_id == device_id]

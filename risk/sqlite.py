@@ -12,7 +12,7 @@ have changed is not even there before the next filing: it follows from the signa
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain, islice
@@ -133,6 +133,8 @@ SCHEMA: tuple[str, ...] = (
     """,
 )
 """Migrations of the tables of this package, all named `risk_…`; appended to, never edited."""
+
+_Work = Callable[[sqlite3.Connection], None]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -300,6 +302,15 @@ def _catch_up(connection: sqlite3.Connection) -> Lately:
 def _postures(some: Sequence[tuple[DeviceId, bytes]], through: int) -> tuple[str, bytes, int]:
     """Return the parameters of `_POSTURES`: these postures know all signals up to a number."""
     return *packed_devices([DeviceRow(device_id, None, posture) for device_id, posture in some]), through
+
+
+def _executing(statement: str, values: Sequence[object]) -> _Work:
+    """Return the work of one statement."""
+
+    def run(connection: sqlite3.Connection) -> None:
+        connection.execute(statement, values)
+
+    return run
 
 
 def _newest_number(connection: sqlite3.Connection) -> int:
@@ -527,7 +538,7 @@ class SqliteRiskStore:
             try:
                 await self._write_postures()
                 for step in await self._database.read_aside(_planned):
-                    await self._database.put_off(step.run, self._patience_s, is_lazy=True)
+                    await self._when_quiet(step.run)
             except BaseException:
                 self._lately = {**self._being_filed, **self._lately}
                 self._being_filed = {}
@@ -541,27 +552,28 @@ class SqliteRiskStore:
         is_hurried = self._unfiled > MAX_UNFILED // 2 or self.unwritten.count_unwritten() >= MAX_UNWRITTEN
         return HURRIED_S if is_hurried else PATIENCE_S
 
-    async def _write_postures(self) -> None:
+    async def settle(self) -> None:
+        """Write the postures that no commit has written, at once: the next start has nothing to fold then."""
+        await self._write_postures(self._database.write)
+
+    async def _write_postures(self, write: Callable[[_Work], Awaitable[None]] | None = None) -> None:
         """Write the postures that signals have changed up to now. What changes meanwhile is written the next time."""
+        write = self._when_quiet if write is None else write
         async with self._writing_postures:
             through = self._landed
             left = self.unwritten.count_unwritten()
             while left > 0 and (some := self.unwritten.take_unwritten(min(left, WRITTEN_AT_ONCE))):
                 left -= len(some)
                 try:
-                    await self._put_off(_POSTURES, _postures(some, self._landed))
+                    await write(_executing(_POSTURES, _postures(some, self._landed)))
                 except BaseException:
                     self.unwritten.put_back(device_id for device_id, _ in some)
                     raise
-            await self._put_off(_WRITTEN, (through,))
+            await write(_executing(_WRITTEN, (through,)))
 
-    async def _put_off(self, statement: str, values: Sequence[object]) -> None:
-        """Run a statement of the filing once nobody else waits, or after its patience."""
-
-        def run(connection: sqlite3.Connection) -> None:
-            connection.execute(statement, values)
-
-        await self._database.put_off(run, self._patience_s, is_lazy=True)
+    async def _when_quiet(self, work: _Work) -> None:
+        """Do a part of the filing once nobody else waits, or after its patience."""
+        await self._database.put_off(work, self._patience_s, is_lazy=True)
 
     async def _count(self) -> None:
         """Go on with the numbers where an earlier process has ended."""

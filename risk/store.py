@@ -184,6 +184,9 @@ class RiskStore(Protocol):
     async def tidy(self) -> None:
         """Do what commits have put off, where that has become much. To be called between them. Raises as `commit`."""
 
+    async def settle(self) -> None:
+        """Write what is `unwritten`: to be called before the end. Raises as `commit`."""
+
     async def signals(self, device_id: DeviceId, most: int) -> list[Signal]:
         """Return the newest signals of a device, newest first."""
 

@@ -317,6 +317,39 @@ async def test_many_postures_that_no_commit_wrote_are_written_before_the_rest_is
     assert (await loaded(SqliteRiskStore(database)))[DEVICE] == (KEYS, unpack_posture(DEVICE, posture))
 
 
+async def test_an_older_posture_that_a_journal_still_has_is_no_news(database):
+    """A posture is put off, a commit writes a newer one first: of the two, the newer may leave the journal before."""
+    store = SqliteRiskStore(database)
+    older, newer = (pack_posture(fold(Posture(device_id=DEVICE), signal(each))) for each in range(2))
+
+    def leave(connection):
+        connection.execute("INSERT INTO risk_devices VALUES ('dev_1', ?, ?, 5)", (KEYS, newer))
+        connection.execute("INSERT INTO risk_devices_lately VALUES (9, 'dev_1', NULL, ?, 4)", (older,))
+        connection.execute("UPDATE risk_filed SET numbered = 5")
+
+    await database.write(leave)
+    assert await store.load() == [DeviceRow(DEVICE, KEYS, newer)]
+    await store.commit(Batch(signals=[told(2)]))  # its number is 6
+    expected = fold(unpack_posture(DEVICE, newer), signal(2))
+    assert await loaded(SqliteRiskStore(database)) == {DEVICE: (KEYS, expected)}
+    for each in await database.read(plan):
+        await database.write(each.run)
+    assert await loaded(SqliteRiskStore(database)) == {DEVICE: (KEYS, expected)}
+
+
+async def test_an_orderly_end_leaves_no_posture_unwritten(store):
+    state = RiskState()
+    intake = Intake(state, store, clock=lambda: T0)
+    await intake.start()
+    for number in range(2):
+        await intake.submit("edr", [signal(number)])
+    assert state.count_unwritten() == 1
+    await intake.stop()
+    assert state.count_unwritten() == 0
+    ((device_id, (_, posture)),) = (await loaded(store)).items()
+    assert posture == state.posture(device_id)
+
+
 async def test_postures_of_an_earlier_version_are_known_before_all_signals_to_come(tmp_path):
     """Filed and not filed ones, of which none has a number."""
     path = tmp_path / "state.db"
