@@ -23,6 +23,20 @@ def micros(at: datetime) -> int:
     return (at - _EPOCH) // _MICROSECOND
 
 
+class _Micros:
+    """Times as unix microseconds, of rows that mostly have the very same time as the one before."""
+
+    def __init__(self) -> None:
+        self._last: datetime = _EPOCH
+        self._micros: int = 0
+
+    def of(self, at: datetime) -> int:
+        if at is not self._last:
+            self._last = at
+            self._micros = micros(at)
+        return self._micros
+
+
 def packed_devices(rows: Sequence[DeviceRow]) -> tuple[str, bytes]:
     """Return `[[id, keys, place, bytes], …]` as JSON, and the postures one behind the other. Places count from 1."""
     heads: list[tuple[str, str | None, int, int]] = []
@@ -42,15 +56,11 @@ def packed_signals(rows: Sequence[SignalRow]) -> tuple[str, bytes]:
     heads: list[tuple[int, str, str | None, int, int]] = []
     signals: list[bytes] = []
     place: int = 1
-    received_at: datetime = _EPOCH
-    received: int = 0
+    received = _Micros()
     for row in rows:
-        if row.received_at is not received_at:
-            received_at = row.received_at
-            received = micros(received_at)
         signal: bytes = row.signal
         size: int = len(signal)
-        heads.append((received, row.sensor, row.device_id, place, size))
+        heads.append((received.of(row.received_at), row.sensor, row.device_id, place, size))
         signals.append(signal)
         place += size
     return _encode(heads).decode(), b"".join(signals)
@@ -63,13 +73,9 @@ def packed_seen(rows: Sequence[SeenRow]) -> tuple[str, bytes]:
     """
     times: list[int] = []
     keys: list[bytes] = []
-    received_at: datetime = _EPOCH
-    received: int = 0
+    received = _Micros()
     for row in rows:
-        if row.received_at is not received_at:
-            received_at = row.received_at
-            received = micros(received_at)
-        times.append(received)
+        times.append(received.of(row.received_at))
         keys.append(row.key)
         keys.append(row.digest)
     packed = b"".join(keys)

@@ -23,7 +23,7 @@ from risk.filing import Step, plan
 from risk.lately import Lately
 from risk.model import DeviceId, Signal
 from risk.packing import unpack_signal
-from risk.rows import packed_devices, packed_seen, packed_signals
+from risk.rows import micros, packed_devices, packed_seen, packed_signals
 from risk.store import (
     LOADED_AT_ONCE,
     AllWritten,
@@ -137,7 +137,6 @@ SCHEMA: tuple[str, ...] = (
 _Work = Callable[[sqlite3.Connection], None]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _SOME = 500
 """Host parameters of one query, well under SQLite's limit."""
 
@@ -192,11 +191,6 @@ WRITTEN_AT_ONCE = 256
 
 FORGOTTEN_AT_ONCE = 256
 """Message ids that are let go of between two turns of the event loop."""
-
-
-@lru_cache(maxsize=64)
-def _micros(at: datetime) -> int:
-    return (at - _EPOCH) // _MICROSECOND
 
 
 @lru_cache(maxsize=512)
@@ -264,8 +258,8 @@ def _merge(connection: sqlite3.Connection, gone: MergedRow) -> None:
     connection.execute("DELETE FROM risk_devices WHERE device_id = ?", (gone.device_id,))
 
 
-def _instant(micros: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=micros)
+def _instant(at: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=at)
 
 
 def _take(connection: sqlite3.Connection, part_ids: Sequence[int]) -> None:
@@ -468,7 +462,7 @@ class SqliteRiskStore:
         )
         users = [(row.user_id, row.posture) for row in batch.users]
         letters = [
-            (_micros(row.received_at), row.sensor, row.reason, row.error, row.body, row.delivery, row.item)
+            (micros(row.received_at), row.sensor, row.reason, row.error, row.body, row.delivery, row.item)
             for row in batch.dead_letters
         ]
         parts = [(row.id, row.part) for row in batch.parts]
@@ -653,7 +647,7 @@ class SqliteRiskStore:
                 (newest,) = connection.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()  # noqa: S608
                 oldest = f"SELECT id, received_at FROM {table} {bound} ORDER BY id LIMIT ?"  # noqa: S608 - our own names
                 past = f"SELECT id FROM ({oldest}) WHERE (received_at < ? OR id <= ?)"  # noqa: S608 - as above
-                given = (most, _micros(now - timedelta(seconds=age_s)), newest - rows)
+                given = (most, micros(now - timedelta(seconds=age_s)), newest - rows)
                 gone += connection.execute(f"DELETE FROM {table} WHERE id IN ({past})", given).rowcount  # noqa: S608
             gone += _prune_letters(connection, retention, now, most)
             connection.execute(_EMPTY_LOT, (most,))
@@ -671,7 +665,7 @@ def _prune_letters(connection: sqlite3.Connection, retention: Retention, now: da
     oldest = "SELECT id, received_at FROM risk_dead_letters ORDER BY id LIMIT ?"
     gone = connection.execute(
         f"DELETE FROM risk_dead_letters WHERE id IN (SELECT id FROM ({oldest}) WHERE received_at < ?)",  # noqa: S608 - as above
-        (most, _micros(now - timedelta(seconds=retention.dead_letters_s))),
+        (most, micros(now - timedelta(seconds=retention.dead_letters_s))),
     ).rowcount
     too_many = connection.execute(
         "SELECT sensor, letters - ?1 FROM risk_dead_letters_of WHERE letters > ?1 ORDER BY letters DESC",
@@ -700,7 +694,7 @@ class SqliteDecisionStore:
         self, records: Sequence[tuple[str, datetime, bytes]], *, is_waited_for: bool = True
     ) -> None:
         """Keep several records in one transaction; others go first where nobody waits for it."""
-        rows = [(code, _micros(created_at), record) for code, created_at, record in records]
+        rows = [(code, micros(created_at), record) for code, created_at, record in records]
 
         def run(connection: sqlite3.Connection) -> None:
             insert_rows(connection, _DECISIONS, rows)
@@ -721,7 +715,7 @@ class SqliteDecisionStore:
 
         def run(connection: sqlite3.Connection) -> int:
             gone = connection.execute(
-                "DELETE FROM risk_decisions WHERE created_at < ?", (_micros(before),)
+                "DELETE FROM risk_decisions WHERE created_at < ?", (micros(before),)
             ).rowcount
             gone += connection.execute(
                 "DELETE FROM risk_decisions WHERE rowid IN"
