@@ -207,6 +207,7 @@ class Database:
         patience_s: float = PATIENCE_S,
         *,
         is_lazy: bool = False,
+        is_one_statement: bool = False,
     ) -> T:
         """Do as `write` in a transaction of its own, for which nobody else waits; others go first for `patience_s`.
 
@@ -214,7 +215,8 @@ class Database:
         """
         if len(self._put_off) >= MAX_WAITING:
             raise StoreOverloaded(f"{MAX_WAITING} writes are put off")
-        job = _Job(run, asyncio.get_running_loop(), patience_s, is_lazy=is_lazy)
+        loop = asyncio.get_running_loop()
+        job = _Job(run, loop, patience_s, is_lazy=is_lazy, is_one_statement=is_one_statement)
         self._put_off.append(job)
         self._jobs.put(_LOOK)
         result: T = await job.future

@@ -12,11 +12,11 @@ have changed is not even there before the next filing: it follows from the signa
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Protocol
 
 from risk.database import PATIENCE_S, Database, StoreFault, StoreOverloaded
 from risk.filing import Step, plan
@@ -135,6 +135,13 @@ SCHEMA: tuple[str, ...] = (
 """Migrations of the tables of this package, all named `risk_…`; appended to, never edited."""
 
 _Work = Callable[[sqlite3.Connection], None]
+
+
+class _Write(Protocol):
+    """Has the database do some work; returns once it is done."""
+
+    async def __call__(self, work: _Work, /, *, is_one_statement: bool) -> None: ...
+
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SOME = 500
@@ -532,7 +539,7 @@ class SqliteRiskStore:
             try:
                 await self._write_postures()
                 for step in await self._database.read_aside(_planned):
-                    await self._when_quiet(step.run)
+                    await self._when_quiet(step.run, is_one_statement=len(step.statements) == 1)
             except BaseException:
                 self._lately = {**self._being_filed, **self._lately}
                 self._being_filed = {}
@@ -550,7 +557,7 @@ class SqliteRiskStore:
         """Write the postures that no commit has written, at once: the next start has nothing to fold then."""
         await self._write_postures(self._database.write)
 
-    async def _write_postures(self, write: Callable[[_Work], Awaitable[None]] | None = None) -> None:
+    async def _write_postures(self, write: _Write | None = None) -> None:
         """Write the postures that signals have changed up to now. What changes meanwhile is written the next time."""
         write = self._when_quiet if write is None else write
         async with self._writing_postures:
@@ -559,15 +566,16 @@ class SqliteRiskStore:
             while left > 0 and (some := self.unwritten.take_unwritten(min(left, WRITTEN_AT_ONCE))):
                 left -= len(some)
                 try:
-                    await write(_executing(_POSTURES, _postures(some, self._landed)))
+                    given = _postures(some, self._landed)
+                    await write(_executing(_POSTURES, given), is_one_statement=True)
                 except BaseException:
                     self.unwritten.put_back(device_id for device_id, _ in some)
                     raise
-            await write(_executing(_WRITTEN, (through,)))
+            await write(_executing(_WRITTEN, (through,)), is_one_statement=True)
 
-    async def _when_quiet(self, work: _Work) -> None:
+    async def _when_quiet(self, work: _Work, *, is_one_statement: bool) -> None:
         """Do a part of the filing once nobody else waits, or after its patience."""
-        await self._database.put_off(work, self._patience_s, is_lazy=True)
+        await self._database.put_off(work, self._patience_s, is_lazy=True, is_one_statement=is_one_statement)
 
     async def _count(self) -> None:
         """Go on with the numbers where an earlier process has ended."""

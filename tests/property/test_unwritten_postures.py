@@ -37,10 +37,17 @@ class Stalling(Database):
 
     refuses: Callable[[], bool] = staticmethod(lambda: False)
 
-    async def put_off(self, run: Callable[..., T], patience_s: float = 0.0, *, is_lazy: bool = False) -> T:
+    async def put_off(
+        self,
+        run: Callable[..., T],
+        patience_s: float = 0.0,
+        *,
+        is_lazy: bool = False,
+        is_one_statement: bool = False,
+    ) -> T:
         if self.refuses():
             raise StoreFault("disk full")
-        return await super().put_off(run, 0.0, is_lazy=is_lazy)
+        return await super().put_off(run, 0.0, is_lazy=is_lazy, is_one_statement=is_one_statement)
 
 
 def opened(path: Path) -> Stalling:
