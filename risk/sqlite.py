@@ -12,7 +12,7 @@ have changed is not even there before the next filing: it follows from the signa
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain, islice
@@ -155,11 +155,6 @@ _MOST_PARAMETERS = 999
 stays prepared."""
 
 _INTAKE = "INSERT INTO risk_intake VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_POSTURES = (
-    "INSERT INTO risk_devices_lately (device_id, posture, through)"
-    " SELECT json_extract(value, '$[0]'), substr(?2, json_extract(value, '$[2]'), json_extract(value, '$[3]')), ?3"
-    " FROM json_each(?1)"
-)
 _WRITTEN = "UPDATE risk_filed SET written = max(written, ?)"
 _NUMBER = "UPDATE risk_filed SET numbered = ?"
 _NUMBERED = (
@@ -295,14 +290,21 @@ def _catch_up(connection: sqlite3.Connection) -> Lately:
         newest = _newest_number(connection)
         for at in range(0, len(lately.replayed), WRITTEN_AT_ONCE):
             some = lately.replayed[at : at + WRITTEN_AT_ONCE]
-            connection.execute(_POSTURES, _postures([(each, lately.posture(each)) for each in some], newest))
+            connection.execute(_INTAKE, _postures([(each, lately.posture(each)) for each in some], newest))
         connection.execute(_WRITTEN, (newest,))
     return lately
 
 
-def _postures(some: Sequence[tuple[DeviceId, bytes]], through: int) -> tuple[str, bytes, int]:
-    """Return the parameters of `_POSTURES`: these postures know all signals up to a number."""
-    return *packed_devices([DeviceRow(device_id, None, posture) for device_id, posture in some]), through
+def _values(batch: Batch, first: int, through: int) -> tuple[object, ...]:
+    """Return the parameters of `_INTAKE`: the number of the first signal, and the one up to which postures know all."""
+    signals, seen = packed_signals(batch.signals), packed_seen(batch.seen)
+    return first, *signals, through, *packed_devices(batch.devices), *seen
+
+
+def _postures(some: Sequence[tuple[DeviceId, bytes]], through: int) -> tuple[object, ...]:
+    """Return the parameters of `_INTAKE` for postures alone, whose keys stay."""
+    rows = [DeviceRow(device_id, None, posture) for device_id, posture in some]
+    return _values(Batch(devices=rows), 0, through)
 
 
 def _executing(statement: str, values: Sequence[object]) -> _Work:
@@ -312,6 +314,18 @@ def _executing(statement: str, values: Sequence[object]) -> _Work:
         connection.execute(statement, values)
 
     return run
+
+
+def _going_on(
+    running: asyncio.Task[None] | None, work: Callable[[], Coroutine[Any, Any, None]], name: str
+) -> asyncio.Task[None]:
+    """Return the task that does the work, a new one unless one is running. Of a fault of the store it tells nobody."""
+
+    async def quietly() -> None:
+        with contextlib.suppress(StoreFault, StoreOverloaded):
+            await work()
+
+    return asyncio.create_task(quietly(), name=name) if running is None or running.done() else running
 
 
 def _newest_number(connection: sqlite3.Connection) -> int:
@@ -460,13 +474,7 @@ class SqliteRiskStore:
         # Without a signal postures have a number of their own.
         self._next += len(batch.signals) or bool(batch.devices)
         through = self._next - 1
-        values = (
-            first,
-            *packed_signals(batch.signals),
-            through,
-            *packed_devices(batch.devices),
-            *packed_seen(batch.seen),
-        )
+        values = _values(batch, first, through)
         users = [(row.user_id, row.posture) for row in batch.users]
         letters = [
             (micros(row.received_at), row.sensor, row.reason, row.error, row.body, row.delivery, row.item)
@@ -507,7 +515,7 @@ class SqliteRiskStore:
             self._quiet.cancel()
             self._quiet = None
         if self.unwritten.count_unwritten() >= MAX_UNWRITTEN:
-            self._begin_writing()
+            self._writing = _going_on(self._writing, self._write_postures, "postures-written")
         if self._unfiled >= MAX_WAITING and self._tidying is not None and not self._tidying.done():
             await asyncio.wait([self._tidying])
         elif self._unfiled >= MAX_UNFILED:
@@ -515,21 +523,8 @@ class SqliteRiskStore:
         elif self._unfiled >= MIN_UNFILED:
             self._quiet = asyncio.get_running_loop().call_later(QUIET_S, self._begin_filing)
 
-    def _begin_writing(self) -> None:
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write_quietly(), name="postures-written")
-
-    async def _write_quietly(self) -> None:
-        with contextlib.suppress(StoreFault, StoreOverloaded):
-            await self._write_postures()
-
     def _begin_filing(self) -> None:
-        if self._tidying is None or self._tidying.done():
-            self._tidying = asyncio.create_task(self._file_quietly(), name="signals-filed")
-
-    async def _file_quietly(self) -> None:
-        with contextlib.suppress(StoreFault, StoreOverloaded):
-            await self.file_all()
+        self._tidying = _going_on(self._tidying, self.file_all, "signals-filed")
 
     async def file_all(self) -> None:
         """File what waits, however little it is. Raises `StoreFault`, `StoreOverloaded`."""
@@ -567,7 +562,7 @@ class SqliteRiskStore:
                 left -= len(some)
                 try:
                     given = _postures(some, self._landed)
-                    await write(_executing(_POSTURES, given), is_one_statement=True)
+                    await write(_executing(_INTAKE, given), is_one_statement=True)
                 except BaseException:
                     self.unwritten.put_back(device_id for device_id, _ in some)
                     raise
